@@ -1,0 +1,22 @@
+"""Packaging of a2mim: the version lives in ``a2mim/version.py``, the needs in requirements.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'a2mim/version.py').read_text())[1]
+
+setup(
+    name='a2mim',
+    version=VERSION,
+    description='Masked image modelling for any vision backbone, on your own unlabelled images',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    packages=find_packages(include=['a2mim', 'a2mim.*']),
+    install_requires=(ROOT / 'requirements.txt').read_text().split(),
+    extras_require={'test': ['pytest>=8', 'pytest-xdist>=3.5', 'ruff>=0.9']},
+)

@@ -1,0 +1,156 @@
+"""Element-wise criteria: how much a prediction is charged for its distance to the target.
+
+All have one signature, ``forward(pred, target)``, and return a real tensor of the same shape; who
+calls them decides which elements count and how they are averaged. Each depends on the difference
+d = pred - target alone, through |d|: the absolute value, or the modulus of a complex spectrum.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from a2mim.registry import MODELS
+
+
+def require_one_shape(pred: Tensor, target: Tensor) -> None:
+    """Refuse what broadcasting would silently compare with the wrong pixels.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if pred.shape != target.shape:
+        raise ValueError(
+            f'pred {tuple(pred.shape)} and target {tuple(target.shape)} must have one shape; '
+            'check the stride and the channels of the decoder'
+        )
+
+
+def subtract(pred: Tensor, target: Tensor) -> Tensor:
+    """``pred - target`` of equal shapes, in float32 or, where one of them has it, in float64."""
+    require_one_shape(pred, target)
+    # Named dtypes, not autocast: half precision would round small differences away.
+    dtype = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
+    return pred.to(dtype) - target.to(dtype)
+
+
+def squared_modulus(values: Tensor) -> Tensor:
+    """``|z|²``, without the square root whose gradient is undefined at 0."""
+    if values.is_complex():
+        return values.real.square() + values.imag.square()
+    return values.square()
+
+
+class Criterion(nn.Module):
+    """Base of the element-wise criteria; a subclass says what a difference costs.
+
+    Shape:
+        pred, target: any one shape; real, or complex spectra.
+        returns: the same shape, real; float32, or float64 for double inputs.
+
+    Raises:
+        ValueError: If ``pred`` and ``target`` differ in shape.
+    """
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """The penalty of every element."""
+        return self.penalty(subtract(pred, target))
+
+    def penalty(self, difference: Tensor) -> Tensor:
+        """What each element of ``pred - target`` costs, 0 where it is 0."""
+        raise NotImplementedError(f'{type(self).__name__} must define penalty(difference)')
+
+
+@MODELS.register_module()
+class L1Loss(Criterion):
+    """Absolute difference ``|d|``, the spatial loss of the ViT recipes and of SimMIM."""
+
+    def penalty(self, difference: Tensor) -> Tensor:
+        """See :class:`Criterion`."""
+        return difference.abs()
+
+
+@MODELS.register_module()
+class MSELoss(Criterion):
+    """Squared difference ``|d|²``."""
+
+    def penalty(self, difference: Tensor) -> Tensor:
+        """See :class:`Criterion`."""
+        return squared_modulus(difference)
+
+
+@MODELS.register_module()
+class HuberLoss(Criterion):
+    """``|d|² / 2β`` below β and ``|d| - β / 2`` above it, smooth in between.
+
+    Args:
+        beta: Distance at which the square turns into a line; more than 0.
+    """
+
+    def __init__(self, beta: float = 1.0) -> None:
+        super().__init__()
+        self.beta = _positive('beta', beta)
+
+    def penalty(self, difference: Tensor) -> Tensor:
+        """See :class:`Criterion`."""
+        distance = difference.abs()
+        square = 0.5 * distance.square() / self.beta
+        return torch.where(distance < self.beta, square, distance - 0.5 * self.beta)
+
+
+@MODELS.register_module()
+class CharbonnierLoss(Criterion):
+    """``sqrt(|d|² + ε)``, an absolute difference that is smooth at 0 (where it is √ε, not 0).
+
+    Args:
+        eps: ε; more than 0.
+    """
+
+    def __init__(self, eps: float = 1e-10) -> None:
+        super().__init__()
+        self.eps = _positive('eps', eps)
+
+    def penalty(self, difference: Tensor) -> Tensor:
+        """See :class:`Criterion`."""
+        return (squared_modulus(difference) + self.eps).sqrt()
+
+
+@MODELS.register_module()
+class BalancedL1Loss(Criterion):
+    """An L1 loss whose gradient rises steeply, so that small errors count among large ones.
+
+    With ``b = exp(γ / α) - 1`` it is ``α/b (b|d| + 1) ln(b|d|/β + 1) - α|d|`` below β and
+    ``γ|d| + γ/b - αβ`` above it.
+
+    Args:
+        alpha: How much small errors are lifted; smaller lifts more.
+        beta: Distance at which the loss turns into a line.
+        gamma: Slope of that line.
+
+    Raises:
+        ValueError: If a parameter is not above 0.
+
+    Reference:
+        Pang et al., Libra R-CNN, CVPR 2019 (https://arxiv.org/abs/1904.02701), section 3.3.
+    """
+
+    def __init__(self, alpha: float = 0.5, beta: float = 1.0, gamma: float = 1.5) -> None:
+        super().__init__()
+        self.alpha = _positive('alpha', alpha)
+        self.beta = _positive('beta', beta)
+        self.gamma = _positive('gamma', gamma)
+
+    def penalty(self, difference: Tensor) -> Tensor:
+        """See :class:`Criterion`."""
+        alpha, beta, gamma = self.alpha, self.beta, self.gamma
+        b = math.exp(gamma / alpha) - 1
+        distance = difference.abs()
+        lifted = alpha / b * (b * distance + 1) * torch.log1p(b / beta * distance)
+        line = gamma * distance + gamma / b - alpha * beta
+        return torch.where(distance < beta, lifted - alpha * distance, line)
+
+
+def _positive(name: str, value: float) -> float:
+    if value <= 0:
+        raise ValueError(f'{name}={value} must be more than 0')
+    return value

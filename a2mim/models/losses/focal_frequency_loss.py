@@ -1,0 +1,146 @@
+"""Focal frequency loss: squared differences of spectra, weighted by how wrong each frequency is.
+
+Axes: B batch, C channels, (H, W) pixels, W' = W // 2 + 1 columns of a half spectrum.
+"""
+
+from collections.abc import Callable
+
+import torch
+from mmengine import dist
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from a2mim.models.losses.criteria import require_one_shape, squared_modulus, subtract
+from a2mim.models.losses.half_spectrum import half_spectrum, mean_over_spectrum
+from a2mim.registry import MODELS
+
+
+@MODELS.register_module()
+class FocalFrequencyLoss(nn.Module):
+    """Mean of ``w |ΔF|²`` over all frequencies, the weight w growing with the error ``|ΔF|``.
+
+    ΔF is the orthonormal Fourier transform of the prediction minus that of the target, and
+    ``w = |ΔF|^α``, its logarithm taken and divided by its maximum. w carries no gradient.
+
+    The transform is linear. So the difference of two spectra is the spectrum of a difference, and
+    the average spectrum of a batch is the spectrum of the average image: one transform of C real
+    images replaces 2B·C complex ones, and gives the same number.
+
+    Because the average is taken over the images that a process sees at once, the value depends on
+    that number, as in the published system: other GPUs, another batch or gradient accumulation
+    change the objective. ``sync`` removes the dependence on the number of processes.
+
+    Args:
+        loss_weight: Factor on the result.
+        alpha: Power of ``|ΔF|`` in the weight; 0 weighs all frequencies equally.
+        average_spectrum: Compare the average spectra of the batch, not image with image.
+        log_weight: Take ``ln(w + 1)``, which flattens the weight.
+        batch_norm_weight: Divide the weight by its maximum over everything; otherwise by the
+            maximum of each image and channel.
+        sync: Average the spectra over all processes too. Every process must hold equally many
+            images; the gradients are those of the joint batch once averaged over the processes, as
+            DistributedDataParallel does.
+
+    Shape:
+        pred, target: (B, C, H, W), normalised pixels (zero mean, unit variance).
+        returns: scalar; float32, or float64 for double inputs. 0 if pred equals target. It can be
+        differentiated once, not twice.
+
+    Raises:
+        ValueError: If ``alpha`` is negative, or ``sync`` is set without ``average_spectrum``; in
+            ``forward``, if the shapes differ.
+
+    Reference:
+        Jiang et al., Focal Frequency Loss for Image Reconstruction and Synthesis, ICCV 2021
+        (https://arxiv.org/abs/2012.12821); average spectra after Li et al., A2MIM, ICML 2023
+        (https://arxiv.org/abs/2205.13943), section 4.2.
+    """
+
+    def __init__(
+        self,
+        loss_weight: float = 1.0,
+        alpha: float = 1.0,
+        average_spectrum: bool = True,
+        log_weight: bool = True,
+        batch_norm_weight: bool = True,
+        sync: bool = False,
+    ) -> None:
+        super().__init__()
+        if alpha < 0:
+            raise ValueError(f'alpha={alpha} must be at least 0; the paper uses 1')
+        if sync and not average_spectrum:
+            raise ValueError('sync=True averages spectra: it needs average_spectrum=True')
+        self.loss_weight = loss_weight
+        self.alpha = alpha
+        self.average_spectrum = average_spectrum
+        self.log_weight = log_weight
+        self.batch_norm_weight = batch_norm_weight
+        self.sync = sync
+
+    def forward(self, pred: Tensor, target: Tensor) -> Tensor:
+        """The weighted distance of the spectra of ``pred`` and ``target``."""
+        require_one_shape(pred, target)
+        if self.average_spectrum:
+            difference = subtract(_batch_mean(pred), _batch_mean(target))
+        else:
+            difference = subtract(pred, target)
+        if self.sync:
+            difference = _average_over_processes(difference)
+        return self.loss_weight * _WeightedPower.apply(difference, self._weigh)
+
+    def _weigh(self, power: Tensor) -> Tensor:
+        """Weights in [0, 1] from ``|ΔF|²``, both (B, C, H, W')."""
+        weight = power.pow(0.5 * self.alpha)
+        if self.log_weight:
+            weight = weight.log1p()
+        axes = (0, 1, 2, 3) if self.batch_norm_weight else (2, 3)
+        peak = weight.amax(dim=axes, keepdim=True)
+        # Where all is right, 0 / tiny is the 0 that is wanted and 0 / 0 would not be.
+        return weight / peak.clamp(min=torch.finfo(peak.dtype).tiny)
+
+
+class _WeightedPower(torch.autograd.Function):
+    """Mean of ``w |F|²`` over the spectrum F of real images, with w held constant.
+
+    Its gradient is ``2 / N`` times the image whose spectrum is ``w F``: one real transform back
+    instead of the padded complex one that automatic differentiation would take.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, image: Tensor, weigh: Callable[[Tensor], Tensor]) -> Tensor:
+        """Scalar from ``image`` (B, C, H, W) and ``weigh``, from powers to weights."""
+        spectrum = half_spectrum(image)  # (B, C, H, W')
+        power = squared_modulus(spectrum)
+        weight = weigh(power)
+        ctx.save_for_backward(spectrum * weight)
+        ctx.shape = image.shape
+        return mean_over_spectrum(weight * power, image.shape[-1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+        """Gradient (B, C, H, W) of the image."""
+        (weighted,) = ctx.saved_tensors
+        image = torch.fft.irfft2(weighted, s=ctx.shape[-2:], norm='ortho')
+        return image * (grad * (2 / ctx.shape.numel())), None
+
+
+def _batch_mean(image: Tensor) -> Tensor:
+    """Mean over the batch, (B, C, H, W) to (1, C, H, W), summed in float32 at least.
+
+    A sum and a division rather than a mean: the gradient of a sum is a view, repeated over the
+    batch without a copy, while that of a mean is written out B times.
+    """
+    dtype = torch.promote_types(image.dtype, torch.float32)
+    return image.sum(dim=0, keepdim=True, dtype=dtype) / len(image)
+
+
+def _average_over_processes(image: Tensor) -> Tensor:
+    """The mean of ``image`` over all processes, with the gradient of the identity.
+
+    The mean's own gradient has a factor 1 / processes in it; averaging the parameters' gradients
+    over the processes puts the same factor in, so it is left out here.
+    """
+    mean = image.detach().clone()
+    dist.all_reduce(mean, 'mean')
+    return image + (mean - image.detach())

@@ -1,0 +1,39 @@
+"""Data: sources of images, transforms on bytes, datasets and samplers."""
+
+from a2mim.datasets.collate import channels_last_collate
+from a2mim.datasets.image_dataset import ImageDataset
+from a2mim.datasets.masked_image import MaskedImageDataset
+from a2mim.datasets.reading import IMAGE_SUFFIXES, read_image
+from a2mim.datasets.samplers import EpochSampler, InfiniteEpochSampler, SampleKey
+from a2mim.datasets.sources import CIFAR, ImageFolder, ImageList, PhotoPatches
+from a2mim.datasets.transforms import (
+    BlockMask,
+    CenterCrop,
+    RandomFlip,
+    RandomResizedCrop,
+    Resize,
+    TimmAugment,
+    TorchvisionTransform,
+)
+
+__all__ = [
+    'CIFAR',
+    'IMAGE_SUFFIXES',
+    'BlockMask',
+    'CenterCrop',
+    'EpochSampler',
+    'ImageDataset',
+    'ImageFolder',
+    'ImageList',
+    'InfiniteEpochSampler',
+    'MaskedImageDataset',
+    'PhotoPatches',
+    'RandomFlip',
+    'RandomResizedCrop',
+    'Resize',
+    'SampleKey',
+    'TimmAugment',
+    'TorchvisionTransform',
+    'channels_last_collate',
+    'read_image',
+]

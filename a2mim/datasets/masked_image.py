@@ -1,0 +1,63 @@
+"""Images with a block mask, for pre-training.
+
+Axes: C channels, (H, W) pixels, (h, w) mask blocks.
+"""
+
+import torch
+from torch.utils.data import Dataset
+
+from a2mim.datasets.samplers import SampleKey
+from a2mim.datasets.transforms.pipeline import Pipeline
+from a2mim.registry import DATASETS, TRANSFORMS
+
+
+@DATASETS.register_module()
+class MaskedImageDataset(Dataset):
+    """An image as bytes and the blocks of it to hide.
+
+    Normalising and hiding are left to the device that trains: a worker then hands over one byte
+    per value and no second image.
+
+    Args:
+        source: Config of an image source.
+        pipeline: Configs of transforms ``(image, rng) -> image``, applied in order.
+        mask: Config of a mask, such as ``dict(type='BlockMask', image_size=224, block_size=32,
+            ratio=0.6)``.
+        seed: Together with the sample's key it determines every random draw.
+
+    Shape:
+        image: (C, H, W), uint8.
+        mask: (h, w), uint8, 1 where hidden.
+        label: int64 once collated; only if the source has labels.
+
+    Raises:
+        ValueError: If the blocks do not tile the image, the pipeline gives another size than the
+            mask expects, or an image cannot be read.
+    """
+
+    def __init__(self, source: dict, pipeline: list[dict], mask: dict, seed: int = 0) -> None:
+        self.mask = TRANSFORMS.build(mask)
+        self.source = DATASETS.build(source)
+        self.transform = Pipeline(pipeline)
+        self.seed = seed
+        self.metainfo = {'classes': self.source.classes}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, key: int | SampleKey) -> dict[str, torch.Tensor | int]:
+        key = SampleKey.of(key)
+        rng = key.generator(self.seed)
+        # Drawn first, so that a mask does not depend on the augmentations.
+        mask = self.mask(rng)
+        image = self.transform(self.source.load(key.index), rng)
+        if tuple(image.shape[-2:]) != self.mask.image_size:
+            raise ValueError(
+                f'the pipeline gives images of {tuple(image.shape[-2:])} pixels but the mask has '
+                f'image_size={self.mask.image_size}; crop or resize to the size of the mask'
+            )
+        sample = {'image': image, 'mask': mask}
+        label = self.source.label(key.index)
+        if label is not None:
+            sample['label'] = label
+        return sample

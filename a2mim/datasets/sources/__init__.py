@@ -1,0 +1,13 @@
+"""Image sources: where images and labels come from.
+
+A source has ``len(source)``, ``source.load(index)`` which gives a uint8 tensor (C, H, W),
+``source.label(index)`` which gives an int or None, and ``source.classes``, a tuple of names.
+"""
+
+from a2mim.datasets.sources.cifar import CIFAR
+from a2mim.datasets.sources.image_files import ImageFiles
+from a2mim.datasets.sources.image_folder import ImageFolder
+from a2mim.datasets.sources.image_list import ImageList
+from a2mim.datasets.sources.photo_patches import PhotoPatches
+
+__all__ = ['CIFAR', 'ImageFiles', 'ImageFolder', 'ImageList', 'PhotoPatches']

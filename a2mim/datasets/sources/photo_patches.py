@@ -1,0 +1,121 @@
+"""Patches of the photographs that come with scikit-image: a data set without a download.
+
+Axes: N patches, (H, W) pixels. Every photograph is a canvas of 4 × 5 regions.
+"""
+
+from importlib import resources
+from itertools import product
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from a2mim.datasets.sources.few_labels import spread_over_classes
+from a2mim.registry import DATASETS
+
+PHOTOS = (
+    'astronaut.png', 'brick.png', 'camera.png', 'chelsea.png', 'coffee.png', 'coins.png',
+    'grass.png', 'gravel.png', 'hubble_deep_field.jpg', 'ihc.png', 'moon.png',
+    'motorcycle_left.png', 'retina.jpg', 'rocket.jpg',
+)  # fmt: skip
+REGION = 120
+ROWS, COLUMNS = 4, 5
+# Pixels at each side of a region that no patch uses. They keep the splits apart, beyond the reach
+# of the filter that resizes a photograph to its canvas.
+MARGIN = 4
+
+
+@DATASETS.register_module()
+class PhotoPatches:
+    """Square patches of 14 real photographs; the label says from which photograph.
+
+    The central 5:4 part of each photograph is resized to 480 × 600 pixels and cut into 20 regions
+    of 120 pixels: 12 for training, 4 each for validation and test, one of each in every row and
+    elsewhere in the next photograph. Patches of different splits share no pixel, and every class
+    has the same number of them.
+
+    Args:
+        split: 'train', 'val' or 'test'.
+        patch_size: Side of a patch in pixels, at most 112.
+        stride: Distance of neighbouring patches in a region, in pixels.
+        labels_per_class: Keep only so many patches of each photograph, spread over its regions.
+
+    Raises:
+        ValueError: If ``split`` is unknown or no patch fits.
+        FileNotFoundError: If scikit-image came without its photographs.
+    """
+
+    def __init__(
+        self,
+        split: str = 'train',
+        patch_size: int = 96,
+        stride: int = 8,
+        *,
+        labels_per_class: int | None = None,
+    ) -> None:
+        if split not in ('train', 'val', 'test'):
+            raise ValueError(f"split={split!r} must be 'train', 'val' or 'test'")
+        if not 1 <= patch_size <= REGION - 2 * MARGIN or stride < 1:
+            raise ValueError(
+                f'patch_size={patch_size} must lie in [1, {REGION - 2 * MARGIN}], '
+                f'and stride={stride} must be at least 1'
+            )
+        self.classes = tuple(name.split('.')[0] for name in PHOTOS)
+        self.patch_size = patch_size
+        self.canvases = np.stack([_canvas(name) for name in PHOTOS])
+        # (N, 3): photograph, top, left.
+        self.places = np.array(
+            [
+                (photo, *corner)
+                for photo in range(len(PHOTOS))
+                for corner in _corners(photo, split, patch_size, stride)
+            ]
+        )
+        if labels_per_class is not None:
+            self.places = self.places[spread_over_classes(self.places[:, 0], labels_per_class)]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def load(self, index: int) -> Tensor:
+        """A patch, (3, patch_size, patch_size), uint8; a view of its photograph."""
+        photo, top, left = self.places[index]
+        side = self.patch_size
+        patch = self.canvases[photo, top : top + side, left : left + side]
+        return torch.from_numpy(patch).permute(2, 0, 1)
+
+    def label(self, index: int) -> int:
+        """Number of the photograph."""
+        return int(self.places[index, 0])
+
+
+def _canvas(name: str) -> np.ndarray:
+    """The central 5:4 part of a photograph as RGB of the size of the canvas."""
+    path = resources.files('skimage') / 'data' / name
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; run pip install 'scikit-image>=0.22'")
+    with path.open('rb') as file, Image.open(file) as photo:
+        photo = photo.convert('RGB')
+    height, width = ROWS * REGION, COLUMNS * REGION
+    rows = min(photo.height, photo.width * height / width)
+    columns = rows * width / height
+    left, top = (photo.width - columns) / 2, (photo.height - rows) / 2
+    box = (left, top, left + columns, top + rows)
+    return np.array(photo.resize((width, height), Image.Resampling.BICUBIC, box=box))
+
+
+def _corners(photo: int, split: str, patch_size: int, stride: int) -> list[tuple[int, int]]:
+    """Top left corners of the patches of one photograph, region by region."""
+    steps = range(MARGIN, REGION - MARGIN - patch_size + 1, stride)
+    return [
+        (row * REGION + top, column * REGION + left)
+        for row, column in product(range(ROWS), range(COLUMNS))
+        if _split_of(photo, row, column) == split
+        for top, left in product(steps, steps)
+    ]
+
+
+def _split_of(photo: int, row: int, column: int) -> str:
+    """One region a row for validation and one for test, a knight's move from row to row."""
+    return {0: 'val', 2: 'test'}.get((2 * row + column + photo) % COLUMNS, 'train')

@@ -1,0 +1,169 @@
+"""Folders and lists of image files."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from a2mim.registry import DATASETS
+
+
+def paint(path, level: int) -> None:
+    """Write an image of one grey level, by which it is recognised."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((6, 8, 3), level, np.uint8)).save(path)
+
+
+def folder(root, **options: object):
+    return DATASETS.build({'type': 'ImageFolder', 'root': str(root), **options})
+
+
+def image_list(path, root, **options: object):
+    return DATASETS.build(
+        {'type': 'ImageList', 'list_file': str(path), 'root': str(root), **options}
+    )
+
+
+def levels(source) -> list[int]:
+    return [int(source.load(index)[0, 0, 0]) for index in range(len(source))]
+
+
+@pytest.fixture
+def classes(tmp_path):
+    """Class folders 'a cat' (levels 10, 11, …) and 'dog' (20, 21, …) with four images each."""
+    for number in range(4):
+        paint(tmp_path / 'a cat' / 'deeper' / f'{number}.png', 10 + number)
+        paint(tmp_path / 'dog' / f'{number}.PNG', 20 + number)
+    return tmp_path
+
+
+def test_a_flat_folder_is_read_in_order_of_names(tmp_path):
+    for name, level in (('b.png', 2), ('a.png', 1), ('c d.png', 3)):
+        paint(tmp_path / name, level)
+    source = folder(tmp_path)
+    assert levels(source) == [1, 2, 3]
+    assert source.label(0) is None
+    assert source.classes == ()
+
+
+def test_a_nested_folder_is_read_whole(classes):
+    paint(classes / 'loose.png', 30)
+    assert levels(folder(classes)) == [10, 11, 12, 13, 20, 21, 22, 23, 30]
+
+
+def test_hidden_and_foreign_files_are_left_out(tmp_path):
+    paint(tmp_path / 'a.png', 1)
+    paint(tmp_path / '._a.png', 2)
+    paint(tmp_path / '.cache' / 'b.png', 3)
+    (tmp_path / 'notes.txt').write_text('not an image')
+    assert levels(folder(tmp_path)) == [1]
+
+
+def test_links_to_folders_are_followed(tmp_path):
+    paint(tmp_path / 'elsewhere' / 'a.png', 1)
+    (tmp_path / 'root').mkdir()
+    (tmp_path / 'root' / 'link').symlink_to(tmp_path / 'elsewhere')
+    assert levels(folder(tmp_path / 'root')) == [1]
+
+
+def test_class_folders_are_numbered_by_name(classes):
+    source = folder(classes, with_labels=True)
+    assert source.classes == ('a cat', 'dog')
+    assert [source.label(index) for index in range(8)] == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_few_labels_are_spread_over_each_class(classes):
+    assert levels(folder(classes, with_labels=True, labels_per_class=2)) == [11, 13, 21, 23]
+
+
+def test_more_labels_than_images_are_refused(classes):
+    with pytest.raises(ValueError, match='labels_per_class=5 is more than the 4 images of class'):
+        folder(classes, with_labels=True, labels_per_class=5)
+
+
+def test_few_labels_need_labels(classes):
+    with pytest.raises(ValueError, match='labels_per_class=2 needs labels'):
+        folder(classes, labels_per_class=2)
+
+
+def test_grey_images_come_with_one_channel(classes):
+    assert folder(classes, channels=1).load(0).shape == (1, 6, 8)
+
+
+def test_large_jpegs_shrink_on_request(tmp_path):
+    Image.new('RGB', (80, 60)).save(tmp_path / 'a.jpg')
+    assert folder(tmp_path).load(0).shape == (3, 60, 80)
+    assert folder(tmp_path, shrink_to=30).load(0).shape == (3, 30, 40)
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"root='.*nowhere' is not a folder"):
+        folder(tmp_path / 'nowhere')
+
+
+def test_a_folder_without_images_is_refused_with_the_endings_looked_for(tmp_path):
+    (tmp_path / 'a.txt').touch()
+    with pytest.raises(FileNotFoundError, match=r'holds no image; .*\.jpg \.jpeg \.png'):
+        folder(tmp_path)
+
+
+def test_images_beside_class_folders_are_refused(classes):
+    paint(classes / 'loose.png', 30)
+    with pytest.raises(ValueError, match=r"1 images lie beside them, such as 'loose\.png'"):
+        folder(classes, with_labels=True)
+
+
+def test_an_empty_class_folder_is_refused(classes):
+    (classes / 'empty').mkdir()
+    with pytest.raises(ValueError, match=r"hold no image: \['empty'\]"):
+        folder(classes, with_labels=True)
+
+
+def test_a_damaged_file_is_named_with_its_index(classes):
+    (classes / 'dog' / '2.PNG').write_bytes(b'not a picture')
+    with pytest.raises(ValueError, match=r"image 6 of .*cannot read '.*dog/2\.PNG'.*repair"):
+        folder(classes).load(6)
+
+
+def test_a_list_gives_its_order_and_labels(classes):
+    lines = 'dog/1.PNG 1\na cat/deeper/0.png 0\n\ndog/0.PNG 1\n'
+    (classes / 'list.txt').write_text(lines)
+    source = image_list(classes / 'list.txt', classes)
+    assert levels(source) == [21, 10, 20]
+    assert [source.label(index) for index in range(3)] == [1, 0, 1]
+    assert source.classes == ('0', '1')
+
+
+def test_a_list_may_have_no_labels(classes):
+    (classes / 'list.txt').write_text('dog/1.PNG\na cat/deeper/0.png\n')
+    source = image_list(classes / 'list.txt', classes)
+    assert levels(source) == [21, 10]
+    assert source.label(0) is None
+
+
+def test_few_labels_of_a_list(classes):
+    lines = [f'dog/{n}.PNG 1' for n in range(4)] + [f'a cat/deeper/{n}.png 0' for n in range(4)]
+    (classes / 'list.txt').write_text('\n'.join(lines))
+    assert levels(image_list(classes / 'list.txt', classes, labels_per_class=1)) == [22, 12]
+
+
+def test_a_missing_list_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"list_file='.*list\.txt' does not exist"):
+        image_list(tmp_path / 'list.txt', tmp_path)
+
+
+def test_an_empty_list_is_refused(tmp_path):
+    (tmp_path / 'list.txt').write_text('\n\n')
+    with pytest.raises(ValueError, match='has no entry; write one "path'):
+        image_list(tmp_path / 'list.txt', tmp_path)
+
+
+def test_a_list_with_some_labels_is_refused(classes):
+    (classes / 'list.txt').write_text('dog/1.PNG 1\ndog/2.PNG\n')
+    with pytest.raises(ValueError, match=r"1 of 2 lines but not for 'dog/2\.PNG'"):
+        image_list(classes / 'list.txt', classes)
+
+
+def test_a_list_for_another_folder_is_refused(classes):
+    (classes / 'list.txt').write_text('train/1.png 1\n')
+    with pytest.raises(FileNotFoundError, match=r"'train/1\.png', the first entry of .*root="):
+        image_list(classes / 'list.txt', classes)

@@ -1,0 +1,28 @@
+"""The progress line: how fast the run is, and whether it waits for its data."""
+
+from mmengine.dist import get_world_size
+from mmengine.runner import LogProcessor, Runner
+
+from a2mim.registry import LOG_PROCESSORS
+
+
+@LOG_PROCESSORS.register_module()
+class SpeedLogProcessor(LogProcessor):
+    """mmengine's progress line plus images per second and the share of time spent on waiting.
+
+    Both are means over the window of ``time`` and ``data_time``. The rate counts the images of all
+    processes. The share is 0 where the next batch is always ready, and near 1 where the loader is
+    the bottleneck and more workers would help.
+    """
+
+    def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str) -> tuple[dict, str]:
+        """Values for the back ends, and the line for a person."""
+        values, line = super().get_log_after_iter(runner, batch_idx, mode)
+        prefix = f'{mode}/' if self.log_with_hierarchy else ''
+        seconds = values.get(f'{prefix}time', 0)
+        if mode == 'train' and seconds > 0:
+            rate = runner.train_dataloader.batch_sampler.batch_size * get_world_size() / seconds
+            share = values[f'{prefix}data_time'] / seconds
+            values.update({f'{prefix}images_per_s': rate, f'{prefix}data_wait': share})
+            line += f'  images/s: {rate:.4g}  data wait: {share:.0%}'
+        return values, line

@@ -1,0 +1,13 @@
+"""Fine-tuning of ResNet-50 on ImageNet-1K by RSB A3, 100 epochs at 160 pixels.
+
+Expect 78.8 top-1 from A2MIM pre-training of 100 epochs, 78.9 from 300 (published read-me).
+Run: bash tools/dist_train_ft_4gpu.sh \
+         configs/openmixup/finetune/imagenet/r50_rsb_a3_ft_sz160_4xb512_cos_fp16_ep100.py CKPT
+"""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/imagenet_rsb_a3.py',
+    '../_base_/models/r50_rsb.py',
+    '../_base_/schedules/rsb_a3.py',
+]

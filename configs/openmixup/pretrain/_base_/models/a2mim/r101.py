@@ -1,0 +1,27 @@
+"""A2MIM with ResNet-101: masked before its last stage, focal L1 on the spectrum."""
+
+model = dict(
+    type='A2MIM',
+    data_preprocessor=dict(
+        type='ImagePreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+    ),
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='resnet101',
+        mask_after='layer3',
+        mask_token=dict(mode='add', gamma_init=1e-6),
+    ),
+    neck=dict(type='PixelShuffleDecoder'),
+    head=dict(
+        type='MIMHead',
+        spatial=dict(type='FocalL1Loss', alpha=0.2, gamma=1.0),
+        spectral=dict(
+            type='SpectrumLoss',
+            criterion=dict(type='FocalL1Loss', alpha=0.2, gamma=1.0),
+            loss_weight=0.1,
+        ),
+        visible_leak=1e-3,
+        visible_fill='mixed',
+    ),
+)
+sync_bn = 'torch'

@@ -1,0 +1,20 @@
+"""A2MIM with ResNet-152: masked before its last stage, no spectral loss."""
+
+model = dict(
+    type='A2MIM',
+    data_preprocessor=dict(
+        type='ImagePreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+    ),
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='resnet152',
+        mask_after='layer3',
+        mask_token=dict(mode='add', gamma_init=1e-6),
+    ),
+    neck=dict(type='PixelShuffleDecoder'),
+    head=dict(
+        type='MIMHead',
+        spatial=dict(type='FocalL1Loss', alpha=0.2, gamma=1.0),
+    ),
+)
+sync_bn = 'torch'

@@ -1,0 +1,35 @@
+"""A2MIM with the ViT-S of the paper: masked behind the patch embedding, focal frequency loss.
+
+The paper's ViTs have absolute and relative positions, and layer scale: timm's ``Beit`` in
+another size, 768 wide and 8 deep (48.8 M parameters, more than DeiT-S).
+"""
+
+model = dict(
+    type='A2MIM',
+    data_preprocessor=dict(
+        type='ImagePreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+    ),
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='beit_base_patch16_224',
+        embed_dim=768,
+        depth=8,
+        num_heads=8,
+        mlp_ratio=3,
+        use_abs_pos_emb=True,
+        use_rel_pos_bias=True,
+        init_values=0.1,
+        drop_path_rate=0.1,
+        mask_after='patch_embed',
+        mask_token=dict(mode='add'),
+        # timm would shrink the deeper layers; the published ViTs start all alike.
+        init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
+    ),
+    neck=dict(type='PixelShuffleDecoder'),
+    head=dict(
+        type='MIMHead',
+        spatial=dict(type='L1Loss'),
+        spectral=dict(type='FocalFrequencyLoss', loss_weight=0.1),
+        visible_fill='mixed',
+    ),
+)

@@ -1,0 +1,70 @@
+"""What frozen features are worth: nearest neighbours and a linear probe, in per cent.
+
+CONFIG is any fine-tuning or linear-probe config: its training and validation images are taken,
+both as the validation pipeline shows them, and its trunk with the weights of CHECKPOINT.
+"""
+
+import argparse
+from collections.abc import Iterable
+
+from mmengine import Config, DictAction
+from mmengine.registry import init_default_scope
+from torch import nn
+from torch.utils.data import DataLoader
+
+from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
+from a2mim.registry import DATASETS, FUNCTIONS, MODELS
+
+
+def parse_args(args: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='fine-tuning or linear-probe config')
+    parser.add_argument('checkpoint', help='pre-training checkpoint or extracted trunk')
+    parser.add_argument('--knn', action='store_true', help='nearest neighbours only')
+    parser.add_argument('--linear', action='store_true', help='linear probe only')
+    parser.add_argument('--neighbours', type=int, default=20, help='votes of --knn')
+    parser.add_argument('--device', default='cpu', help='where features are computed')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    return parser.parse_args(args)
+
+
+def load_model(cfg: Config, checkpoint: str) -> nn.Module:
+    """The classifier of ``cfg`` around the trunk of ``checkpoint``."""
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    return model
+
+
+def batches(cfg: Config, split: str) -> Iterable[dict]:
+    """Images of a split in the validation pipeline, in order."""
+    evaluation = cfg.val_dataloader
+    dataset = {**cfg[f'{split}_dataloader'].dataset, 'pipeline': evaluation.dataset.pipeline}
+    return DataLoader(
+        DATASETS.build(dataset),
+        batch_size=evaluation.batch_size,
+        num_workers=evaluation.num_workers,
+        collate_fn=FUNCTIONS.get(evaluation.collate_fn.type),
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Print the accuracies that were asked for, both by default."""
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    if cfg.get('val_dataloader') is None:
+        raise ValueError(f'{args.config} has no val_dataloader: give a fine-tuning config')
+    init_default_scope(cfg.default_scope)
+    model = load_model(cfg, args.checkpoint).to(args.device)
+    train, test = (extract_features(model, batches(cfg, split)) for split in ('train', 'val'))
+    print(f'features: {len(train[0])} to fit, {len(test[0])} to test, {train[0].shape[1]} wide')
+    if args.knn or not args.linear:
+        accuracy = knn_accuracy(train, test, neighbours=args.neighbours)
+        print(f'{args.neighbours} nearest neighbours: {accuracy:.2f} % top-1')
+    if args.linear or not args.knn:
+        print(f'linear probe: {linear_probe_accuracy(train, test):.2f} % top-1')
+
+
+if __name__ == '__main__':
+    main(parse_args())

@@ -1,0 +1,87 @@
+"""What happens to a batch once it is on the device: scale, normalise, mix.
+
+Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks, K classes.
+The workers hand out uint8, an eighth of the bytes of the float pair that the published system
+sent; everything that makes floats of them happens here, once per batch.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from timm.data import Mixup
+from torch import Tensor
+
+from a2mim.registry import MODELS
+
+
+@MODELS.register_module()
+class ImagePreprocessor(BaseDataPreprocessor):
+    """Move a batch to the device, normalise its images and, in training, mix them.
+
+    Args:
+        mean: Mean of each channel, in grey levels (0 to 255).
+        std: Standard deviation of each channel, in grey levels.
+        mixup: Arguments of ``timm.data.Mixup`` (mixup and cutmix); used in training only.
+        non_blocking: Copy to the device without waiting; needs pinned memory to matter.
+
+    Shape:
+        image: (B, C, H, W), uint8 or float in grey levels; returned as float32, normalised.
+        mask: (B, h, w), 1 where hidden; returned as float32.
+        label: (B,) class indices; with ``mixup``, (B, K) class probabilities in training.
+
+    Raises:
+        ValueError: If ``mean`` and ``std`` differ in length, or a batch has another channel count.
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        mixup: dict | None = None,
+        non_blocking: bool = True,
+    ) -> None:
+        super().__init__(non_blocking=non_blocking)
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ValueError(
+                f'mean={list(mean)} and std={list(std)} must have one entry per channel, '
+                'and std must be positive (grey levels, 0 to 255)'
+            )
+        self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
+        self.mixup = Mixup(**mixup) if mixup else None
+        self.memory_format = torch.contiguous_format
+
+    def forward(self, data: dict, training: bool = False) -> dict:
+        """Return a new batch dict, ready for the model."""
+        data = dict(self.cast_data(data))
+        data['image'] = self.normalise(data['image'])
+        if 'mask' in data:
+            data['mask'] = data['mask'].float()
+        if training and self.mixup is not None:
+            data['image'], data['label'] = self._mix(data['image'], data['label'])
+        return data
+
+    def normalise(self, image: Tensor) -> Tensor:
+        """Grey levels (B, C, H, W) to zero mean and unit variance, in the model's layout."""
+        if image.shape[1] != len(self.mean):
+            raise ValueError(
+                f'the images have {image.shape[1]} channels, but mean and std of the '
+                f'preprocessor have {len(self.mean)}; give one entry per channel'
+            )
+        image = image.to(torch.float32, memory_format=self.memory_format)
+        return (image - self.mean) / self.std
+
+    def denormalise(self, image: Tensor) -> Tensor:
+        """Undo ``normalise`` and round to uint8 grey levels, for pictures."""
+        levels = image.float() * self.std + self.mean
+        return levels.round().clamp(0, 255).to(torch.uint8)
+
+    def _mix(self, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        # timm pairs the first image with the last one and so on, and refuses an odd batch. The
+        # last batch of an epoch may be odd: its last image is then mixed with its first.
+        if len(image) % 2 == 0:
+            return self.mixup(image, label)
+        image, label = torch.cat([image, image[:1]]), torch.cat([label, label[:1]])
+        image, label = self.mixup(image, label)
+        return image[:-1], label[:-1]

@@ -1,0 +1,34 @@
+"""Write a checkpoint so that the old file stays whole until the new one is complete."""
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file as save_safetensors
+from torch import Tensor
+
+
+def save_file(content: dict[str, Tensor], path: str | Path) -> None:
+    """Write tensors by name, as safetensors or for ``torch.load`` by the suffix of ``path``.
+
+    Raises:
+        ValueError: If the suffix is another one.
+    """
+    path = Path(path)
+    if path.suffix not in ('.pth', '.pt', '.safetensors'):
+        raise ValueError(f'{path} must end in .pth, .pt or .safetensors')
+    # safetensors takes no two tensors that share memory.
+    content = {
+        key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, tensor in content.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        if path.suffix == '.safetensors':
+            save_safetensors(content, unfinished, metadata={'format': 'pt'})
+        else:
+            torch.save(content, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

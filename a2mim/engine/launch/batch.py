@@ -1,0 +1,116 @@
+"""Batch arithmetic: the learning rate of a config holds for one global batch, and no other.
+
+The global batch is what one optimiser step sees: processes x batch per process x accumulation.
+A config states the one its learning rate was chosen for as ``auto_scale_lr.base_batch_size``.
+"""
+
+from dataclasses import dataclass
+
+from mmengine import Config
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How one optimiser step is put together.
+
+    Args:
+        processes: Number of training processes.
+        batch_size: Images per process and iteration.
+        accumulation: Iterations per optimiser step.
+        lr_factor: Factor on the learning rate of the config.
+    """
+
+    processes: int
+    batch_size: int
+    accumulation: int
+    lr_factor: float = 1.0
+
+    @property
+    def global_batch(self) -> int:
+        """Images per optimiser step."""
+        return self.processes * self.batch_size * self.accumulation
+
+    def __str__(self) -> str:
+        terms = f'{self.processes} × {self.batch_size} × {self.accumulation}'
+        return f'{self.global_batch} = {terms} (processes × batch × accumulation)'
+
+
+def keep_global_batch(base: int, plan: BatchPlan) -> BatchPlan:
+    """Reach the global batch ``base``: accumulate where it is larger, shrink the batch where not.
+
+    Raises:
+        ValueError: If no accumulation or smaller batch makes it.
+    """
+    per_iteration = plan.processes * plan.batch_size
+    if base % per_iteration == 0:
+        return BatchPlan(plan.processes, plan.batch_size, base // per_iteration)
+    if per_iteration > base and base % plan.processes == 0:
+        return BatchPlan(plan.processes, base // plan.processes, 1)
+    remedy = f'give another number of processes (one that divides {base})'
+    if base % plan.processes == 0:
+        share = base // plan.processes
+        fitting = max(size for size in range(1, plan.batch_size) if share % size == 0)
+        remedy = f'set train_dataloader.batch_size={fitting} (it has to divide {share})'
+    raise ValueError(
+        f'the learning rate of this config is meant for {base} images per optimiser step, and '
+        f'{plan.processes} × {plan.batch_size} (processes × batch) does not divide that; '
+        f'{remedy}, or pass --auto-scale-lr to scale the learning rate'
+    )
+
+
+def scale_lr(base: int, plan: BatchPlan) -> BatchPlan:
+    """Keep batch and accumulation, and scale the learning rate linearly with the global batch."""
+    return BatchPlan(plan.processes, plan.batch_size, plan.accumulation, plan.global_batch / base)
+
+
+def apply_batch_rule(cfg: Config, processes: int) -> str | None:
+    """Fit ``cfg`` to the number of processes; return a line for the log.
+
+    ``cfg.auto_scale_lr.enable`` chooses between the two rules. A config without
+    ``auto_scale_lr`` is left alone.
+
+    Raises:
+        ValueError: If the learning rate is no number, or the global batch cannot be reached.
+    """
+    rule = cfg.get('auto_scale_lr')
+    if rule is None:
+        return None
+    base = rule['base_batch_size']
+    loader = cfg.train_dataloader.get('batch_sampler') or cfg.train_dataloader
+    wrapper = cfg.optim_wrapper
+    if not isinstance(wrapper.optimizer.get('lr'), int | float):
+        raise ValueError(
+            f'optim_wrapper.optimizer.lr={wrapper.optimizer.get("lr")!r} must be a number'
+        )
+    plan = BatchPlan(processes, loader['batch_size'], wrapper.get('accumulative_counts', 1))
+    plan = scale_lr(base, plan) if rule.get('enable') else keep_global_batch(base, plan)
+    loader['batch_size'] = plan.batch_size
+    wrapper.accumulative_counts = plan.accumulation
+    if plan.lr_factor == 1:
+        return f'global batch {plan}; learning rate as configured, {wrapper.optimizer.lr:g}'
+    before, wrapper.optimizer.lr = wrapper.optimizer.lr, wrapper.optimizer.lr * plan.lr_factor
+    # The written config states what ran, and runs as it is: it needs no second scaling.
+    cfg.auto_scale_lr = dict(base_batch_size=plan.global_batch, enable=False)
+    return (
+        f'global batch {plan}; learning rate scaled by {plan.lr_factor:g} from {before:g}, '
+        f'which holds for {base}, to {wrapper.optimizer.lr:g}'
+    )
+
+
+def check_epoch_length(runner: Runner) -> None:
+    """Refuse an epoch with fewer batches than one optimiser step accumulates.
+
+    Raises:
+        ValueError: If so; also for an epoch without any batch.
+    """
+    loop = runner.train_loop
+    batches = len(loop.dataloader)
+    accumulation = runner.cfg.optim_wrapper.get('accumulative_counts', 1)
+    if batches >= accumulation or not isinstance(loop, EpochBasedTrainLoop):
+        return
+    raise ValueError(
+        f'{len(loop.dataloader.dataset)} images make {batches} batches per epoch, but one '
+        f'optimiser step accumulates {accumulation}: use more images, or pass --auto-scale-lr, '
+        'which scales the learning rate to the batch instead of accumulating'
+    )

@@ -1,0 +1,94 @@
+"""From options to a runner that is ready to train or to test."""
+
+import argparse
+from pathlib import Path
+
+from mmengine import Config
+from mmengine.runner import Runner
+
+from a2mim.engine.compat.quiet import silence_harmless_warnings
+from a2mim.engine.launch.batch import apply_batch_rule, check_epoch_length
+from a2mim.engine.launch.data_root import set_data_root
+from a2mim.engine.launch.names import check_names, check_option_names
+from a2mim.engine.launch.options import apply_train_options, existing_file
+from a2mim.engine.launch.processes import count_processes, fit_workers, join_processes
+from a2mim.engine.launch.resume import check_same_experiment, find_checkpoint
+from a2mim.engine.launch.work_dir import default_work_dir, refuse_used_work_dir
+from a2mim.engine.runner import ToolRunner
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply the options that every tool has."""
+    silence_harmless_warnings()
+    cfg = Config.fromfile(args.config)
+    cfg.setdefault('default_scope', 'a2mim')
+    check_option_names(cfg, args.cfg_options)
+    cfg.merge_from_dict(args.cfg_options)
+    check_names(cfg)
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    return cfg
+
+
+def build_train_runner(args: argparse.Namespace) -> Runner:
+    """Check everything that can be checked, and build the runner.
+
+    Raises:
+        ValueError: With what is wrong, and what to do; see the modules beside this one.
+    """
+    cfg = load_config(args)
+    apply_train_options(cfg, args)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
+    processes = count_processes(args.launcher)
+    notes = [apply_batch_rule(cfg, processes), fit_workers(cfg, processes)]
+    notes.append(choose_start(cfg, args.resume))
+    join_processes(cfg, args.launcher)
+    runner = ToolRunner.from_cfg(cfg)
+    for note in filter(None, notes):
+        runner.logger.info(note)
+    check_epoch_length(runner)
+    return runner
+
+
+def choose_start(cfg: Config, resume: str | None) -> str | None:
+    """Continue a run or start one, and never mix two in one folder; return a line for the log.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint of the name to resume from.
+        ValueError: If the folder or the checkpoint belongs to another run.
+    """
+    if resume is None:
+        refuse_used_work_dir(cfg.work_dir)
+        return None
+    checkpoint = find_checkpoint(resume, cfg.work_dir)
+    if checkpoint is None:
+        return f'nothing to resume in {cfg.work_dir}: training starts from scratch'
+    if Path(checkpoint).resolve().parent != Path(cfg.work_dir).resolve():
+        refuse_used_work_dir(cfg.work_dir)
+    check_same_experiment(cfg, checkpoint)
+    cfg.resume, cfg.load_from = True, checkpoint
+    return f'resuming from {checkpoint}'
+
+
+def build_test_runner(args: argparse.Namespace) -> Runner:
+    """The runner that evaluates ``args.checkpoint`` on the test data, or the validation data.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is missing.
+        ValueError: If the config evaluates nothing.
+    """
+    cfg = load_config(args)
+    cfg.load_from = existing_file(args.checkpoint, 'checkpoint')
+    # Below the folder of the run, whose own config must stay what was trained.
+    cfg.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
+    # mmengine keeps loggers and curves by this name, for as long as the process lives.
+    cfg.experiment_name = f'{Path(args.config).stem}_test'
+    source = 'test' if cfg.get('test_dataloader') else 'val'
+    for part in ('dataloader', 'evaluator'):
+        if not cfg.get(f'{source}_{part}'):
+            raise ValueError(f'{args.config} evaluates nothing: it has no {source}_{part}')
+        cfg[f'test_{part}'] = cfg[f'{source}_{part}']
+    cfg.test_cfg = cfg.get('test_cfg') or {}
+    fit_workers(cfg, count_processes(args.launcher))
+    join_processes(cfg, args.launcher)
+    return ToolRunner.from_cfg(cfg)

@@ -1,0 +1,83 @@
+"""``--resume``: find the checkpoint, and continue only the experiment that wrote it."""
+
+import re
+from pathlib import Path
+
+from mmengine import Config
+
+from a2mim.engine.launch.names import RUNNER_KEYS
+
+# What may differ between the parts of one run: where things are, what is shown and kept, how the
+# work is spread over processors, and initial weights, which the checkpoint replaces.
+HARMLESS = re.compile(
+    r'(work_dir|resume|load_from|launcher|log_level|log_processor|experiment_name|visualizer|'
+    r'env_cfg|sync_bn|model_wrapper_cfg|find_unused_parameters|compile|val_\w+|test_\w+|'
+    r'train_cfg\.val_\w+|default_hooks\.(logger|checkpoint|timer)|model\.backbone\.init_cfg|'
+    r'train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor))(\.|$)'
+    r'|.*\.(root|list_file|grad_checkpointing)$'
+)
+
+
+def find_checkpoint(resume: str, work_dir: str) -> str | None:
+    """The file to resume from; None if ``resume`` is ``'auto'`` and nothing was saved yet.
+
+    Raises:
+        FileNotFoundError: If a named file is missing.
+        ValueError: If there are checkpoints, and none is marked as the latest.
+    """
+    if resume != 'auto':
+        if not Path(resume).is_file():
+            raise FileNotFoundError(f'--resume {resume}: there is no such file')
+        return resume
+    latest = Path(work_dir) / 'latest.pth'
+    if latest.is_file():
+        return str(latest.resolve())
+    others = sorted(path.name for path in Path(work_dir).glob('*.pth'))
+    if others:
+        raise ValueError(
+            f'{work_dir} has no latest.pth, but {", ".join(others[:3])}; say which one to '
+            f'continue with --resume {work_dir}/{others[-1]}'
+        )
+    return None
+
+
+def check_same_experiment(cfg: Config, checkpoint: str) -> None:
+    """Compare ``cfg`` with the config that lies beside ``checkpoint``.
+
+    Raises:
+        ValueError: If an entry differs that changes the training.
+    """
+    written = sorted(Path(checkpoint).parent.glob('*.py'), key=lambda path: path.stat().st_mtime)
+    if not written:
+        return
+    before = flatten(Config.fromfile(written[-1]).to_dict())
+    # Through the same text form, so that both have the same types.
+    now = flatten(Config.fromstring(cfg.pretty_text, '.py').to_dict())
+    differing = [
+        f'{key}: {before.get(key, "not set")!r} then, {now.get(key, "not set")!r} now'
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+        and key.split('.')[0] in RUNNER_KEYS
+        and not HARMLESS.match(key)
+    ]
+    if differing:
+        more = f' and {len(differing) - 4} more' if len(differing) > 4 else ''
+        raise ValueError(
+            f'{checkpoint} was trained with another config ({"; ".join(differing[:4])}{more}); '
+            f'resume with {written[-1]}, or start a new run in another --work-dir with '
+            '--load-checkpoint'
+        )
+
+
+def flatten(node: object, prefix: str = '') -> dict[str, object]:
+    """Nested dicts and lists as one dict with dotted keys."""
+    if isinstance(node, dict) and node:
+        items = node.items()
+    elif isinstance(node, list | tuple) and node:
+        items = enumerate(node)
+    else:
+        return {prefix[:-1]: node}
+    flat = {}
+    for name, item in items:
+        flat |= flatten(item, f'{prefix}{name}.')
+    return flat

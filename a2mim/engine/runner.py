@@ -1,0 +1,20 @@
+"""The runner of the tools: mmengine's, with a readable log and a useful ``torch.compile``."""
+
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+from a2mim.engine.compat.compiled_forward import compile_forward
+from a2mim.engine.compat.quiet import filter_log
+
+
+class ToolRunner(Runner):
+    """mmengine's Runner, except where ``a2mim.engine.compat`` says why."""
+
+    def build_logger(self, *args: object, **kwargs: object) -> MMLogger:
+        """Build the logger as mmengine does, without what no person reads."""
+        logger = super().build_logger(*args, **kwargs)
+        filter_log(logger)
+        return logger
+
+    def _maybe_compile(self, target: str) -> None:
+        compile_forward(self.model, self.cfg.get('compile'))

@@ -1,0 +1,108 @@
+"""From features back to an image: one convolution, and its channels spread over pixels.
+
+Axes: B batch, C channels, (H, W) pixels.
+"""
+
+from timm.layers import LayerNorm2d, create_act_layer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from a2mim.registry import MODELS
+
+
+@MODELS.register_module()
+class PixelShuffleDecoder(nn.Module):
+    """The decoder of the paper: so simple that the trunk has to do the work.
+
+    A convolution gives every position ``stride² · out_channels`` numbers; they become the
+    ``stride × stride`` pixels that the position stands for.
+
+    Args:
+        in_channels: Width of the features.
+        stride: Pixels per position.
+        out_channels: Channels of the image.
+        kernel_size: Of the convolution, odd.
+        block: A module before the convolution, of the same width (an ablation); ``channels`` is
+            filled in.
+        activation: timm's name of an activation of the pixels, ``'sigmoid'`` for example.
+
+    Shape:
+        features: (B, in_channels, H / stride, W / stride).
+        returns: (B, out_channels, H, W).
+
+    Raises:
+        ValueError: If ``stride`` is no whole number, ``kernel_size`` is even, or features of
+            another width come in.
+
+    Reference:
+        Xie et al., SimMIM, CVPR 2022 (https://arxiv.org/abs/2111.09886), section 3.3.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        stride: int,
+        out_channels: int = 3,
+        kernel_size: int = 1,
+        block: dict | None = None,
+        activation: str | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(stride, int) or stride < 1:
+            raise ValueError(
+                f'stride={stride!r} must be a whole number of pixels, the same in both directions'
+            )
+        if kernel_size % 2 == 0:
+            raise ValueError(f'kernel_size={kernel_size} must be odd, or the grid would change')
+        self.in_channels = in_channels
+        self.stride = stride
+        self.block = MODELS.build({**block, 'channels': in_channels}) if block else nn.Identity()
+        self.projection = nn.Conv2d(
+            in_channels, out_channels * stride**2, kernel_size, padding=kernel_size // 2
+        )
+        # Five deviations: the published cut at ±2 lets a rare weight of exactly ±2 through.
+        nn.init.trunc_normal_(self.projection.weight, std=0.02, a=-0.1, b=0.1)
+        nn.init.zeros_(self.projection.bias)
+        self.activation = create_act_layer(activation) if activation else nn.Identity()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Decode ``features`` into an image."""
+        if features.shape[1] != self.in_channels:
+            raise ValueError(
+                f'the decoder expects in_channels={self.in_channels}, the trunk gives '
+                f'{features.shape[1]} channels'
+            )
+        pixels = self.projection(self.block(features))
+        return self.activation(F.pixel_shuffle(pixels, self.stride))
+
+
+@MODELS.register_module()
+class DepthwiseBlock(nn.Module):
+    """A depth-wise convolution, a LayerNorm over channels and a GELU: more decoder, for ablation.
+
+    Args:
+        channels: C.
+        kernel_size: Of the convolution, odd.
+
+    Shape:
+        features: (B, C, H, W).
+        returns: The same.
+    """
+
+    def __init__(self, channels: int, kernel_size: int = 5) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            channels,
+            channels,
+            kernel_size,
+            padding=kernel_size // 2,
+            groups=channels,
+            bias=False,
+        )
+        self.norm = LayerNorm2d(channels, eps=1e-5)
+        self.activation = nn.GELU()
+        nn.init.trunc_normal_(self.conv.weight, std=0.02, a=-0.1, b=0.1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Mix neighbouring positions of each channel."""
+        return self.activation(self.norm(self.conv(features)))

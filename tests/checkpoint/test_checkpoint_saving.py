@@ -1,0 +1,38 @@
+"""A file is complete or not there, whatever happens while it is written."""
+
+import pytest
+import torch
+
+from a2mim.checkpoint import load_file, save_file
+
+WEIGHTS = {'a': torch.arange(6.0).view(2, 3).T, 'b': torch.ones(1)}
+
+
+@pytest.mark.parametrize('name', ['x.pth', 'x.pt', 'x.safetensors', 'new/folder/x.pth'])
+def test_what_is_saved_is_read_again(tmp_path, name):
+    shared = torch.zeros(4)
+    save_file({**WEIGHTS, 'c': shared, 'd': shared[:2]}, tmp_path / name)
+    content = load_file(tmp_path / name)
+    assert list(content) == ['a', 'b', 'c', 'd']
+    assert torch.equal(content['a'], WEIGHTS['a'])
+
+
+@pytest.mark.parametrize('name', ['x.pth', 'x.safetensors'])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, name, monkeypatch):
+    path = tmp_path / name
+    save_file(WEIGHTS, path)
+
+    def fail(*_args: object, **_options: object) -> None:
+        raise OSError('disk full')
+
+    monkeypatch.setattr('torch.save', fail)
+    monkeypatch.setattr('a2mim.checkpoint.saving.save_safetensors', fail)
+    with pytest.raises(OSError, match='disk full'):
+        save_file({'a': torch.zeros(1)}, path)
+    assert torch.equal(load_file(path)['a'], WEIGHTS['a'])
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_another_suffix_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r'x.ckpt must end in .pth, .pt or .safetensors'):
+        save_file(WEIGHTS, tmp_path / 'x.ckpt')

@@ -1,0 +1,71 @@
+"""``--data-root``: where the images of every data loader come from."""
+
+from pathlib import Path
+
+import pytest
+from mmengine import Config
+
+from a2mim.engine.launch.data_root import set_data_root
+
+
+def loader(*, kind: str = 'ImageFolder', **source: object) -> dict:
+    return dict(dataset=dict(type='ImageDataset', source=dict(type=kind, **source)))
+
+
+def roots(cfg: Config) -> list[str]:
+    return [cfg[name].dataset.source.root for name in cfg]
+
+
+def test_pre_training_reads_a_plain_folder(tmp_path):
+    cfg = Config(dict(train_dataloader=loader(root='data/ImageNet/train')))
+    set_data_root(cfg, str(tmp_path))
+    assert roots(cfg) == [str(tmp_path)]
+
+
+def test_training_and_validation_read_their_parts(tmp_path):
+    for part in ('train', 'val'):
+        (tmp_path / part).mkdir()
+    cfg = Config(
+        dict(
+            train_dataloader=loader(root='data/ImageNet/train'),
+            val_dataloader=loader(root='data/ImageNet/val'),
+        )
+    )
+    set_data_root(cfg, str(tmp_path))
+    assert roots(cfg) == [str(tmp_path / 'train'), str(tmp_path / 'val')]
+
+
+def test_validation_on_the_training_images_is_refused(tmp_path):
+    cfg = Config(dict(train_dataloader=loader(root='a/train'), val_dataloader=loader(root='a/val')))
+    with pytest.raises(ValueError, match=r'training and val the same images.*/train and .*/val'):
+        set_data_root(cfg, str(tmp_path))
+
+
+def test_sources_that_part_by_another_argument_may_share_a_folder(tmp_path):
+    cfg = Config(
+        dict(
+            train_dataloader=loader(kind='CIFAR', root='data', train=True),
+            test_dataloader=loader(kind='CIFAR', root='data', train=False),
+        )
+    )
+    set_data_root(cfg, str(tmp_path))
+    assert roots(cfg) == [str(tmp_path)] * 2
+
+
+def test_nested_data_sets_are_found(tmp_path):
+    inner = loader(root='x')['dataset']
+    cfg = Config(dict(train_dataloader=dict(dataset=dict(type='Concat', datasets=[inner]))))
+    set_data_root(cfg, str(tmp_path))
+    assert cfg.train_dataloader.dataset.datasets[0].source.root == str(tmp_path)
+
+
+def test_a_missing_folder_is_refused_before_anything_is_built():
+    cfg = Config(dict(train_dataloader=loader(root='x')))
+    with pytest.raises(FileNotFoundError, match='--data-root /nowhere'):
+        set_data_root(cfg, '/nowhere')
+
+
+def test_an_option_without_effect_is_refused(tmp_path: Path):
+    cfg = Config(dict(train_dataloader=loader(kind='PhotoPatches', split='train')))
+    with pytest.raises(ValueError, match='no effect'):
+        set_data_root(cfg, str(tmp_path))

@@ -1,0 +1,89 @@
+"""How a process was started, and what the machine allows."""
+
+import pytest
+import torch
+from mmengine import Config
+
+from a2mim.engine.launch import processes
+from a2mim.engine.launch.processes import count_processes, fit_workers, join_processes
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch) -> None:
+    for variable in ('WORLD_SIZE', 'LOCAL_RANK', 'SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE'):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def has_gpus(monkeypatch, count: int) -> None:
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: count)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: count > 0)
+
+
+def test_a_plain_start_is_one_process():
+    assert count_processes('none') == 1
+
+
+def test_every_launcher_says_how_many_it_started(monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '8')
+    monkeypatch.setenv('SLURM_NTASKS', '16')
+    assert count_processes('pytorch') == 8
+    assert count_processes('slurm') == 16
+
+
+def test_torchrun_without_the_option_is_refused(monkeypatch):
+    monkeypatch.setenv('WORLD_SIZE', '8')
+    with pytest.raises(ValueError, match='--launcher pytorch'):
+        count_processes('none')
+
+
+def test_the_option_without_torchrun_is_refused():
+    with pytest.raises(ValueError, match=r'WORLD_SIZE.*tools/dist_train\.sh'):
+        count_processes('pytorch')
+
+
+def test_one_process_keeps_plain_batch_norm():
+    cfg = Config(dict(sync_bn='torch'))
+    join_processes(cfg, 'none')
+    assert cfg.sync_bn is None
+    assert cfg.launcher == 'none'
+
+
+def test_without_gpu_the_process_joins_the_others_by_gloo(monkeypatch):
+    joined = []
+    has_gpus(monkeypatch, 0)
+    monkeypatch.setattr(processes, 'start_gloo_process', joined.append)
+    cfg = Config(dict(sync_bn='torch'))
+    join_processes(cfg, 'pytorch')
+    assert joined == [cfg]
+
+
+def test_several_gpus_synchronise_batch_norm(monkeypatch):
+    has_gpus(monkeypatch, 2)
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    cfg = Config(dict(sync_bn='torch'))
+    join_processes(cfg, 'pytorch')
+    assert cfg.sync_bn == 'torch'
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    has_gpus(monkeypatch, 2)
+    monkeypatch.setenv('LOCAL_RANK', '2')
+    with pytest.raises(ValueError, match=r'process 3.*at most 2 processes'):
+        join_processes(Config(), 'pytorch')
+
+
+def test_slurm_without_gpu_is_refused(monkeypatch):
+    has_gpus(monkeypatch, 0)
+    with pytest.raises(ValueError, match=r'slurm needs GPUs.*dist_train\.sh'):
+        join_processes(Config(), 'slurm')
+
+
+@pytest.mark.parametrize('gpus, count, workers', [(0, 1, 4), (0, 2, 2), (0, 8, 1), (1, 1, 10)])
+def test_data_workers_leave_the_cores_of_a_cpu_to_training(monkeypatch, gpus, count, workers):
+    has_gpus(monkeypatch, gpus)
+    monkeypatch.setattr('os.sched_getaffinity', lambda process: range(4))
+    cfg = Config(dict(train_dataloader=dict(num_workers=10), val_dataloader=dict(num_workers=0)))
+    note = fit_workers(cfg, count)
+    assert cfg.train_dataloader.num_workers == workers
+    assert cfg.val_dataloader.num_workers == 0
+    assert (note is None) == (workers == 10)

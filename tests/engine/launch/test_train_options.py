@@ -1,0 +1,110 @@
+"""What each option of training changes in a config."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+from mmengine import Config
+
+from a2mim.engine.launch.options import (
+    add_common_options,
+    add_train_options,
+    apply_train_options,
+)
+from toy_run import toy_config
+
+
+def parse(*options: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_common_options(parser)
+    add_train_options(parser)
+    return parser.parse_args(['config.py', *options])
+
+
+def applied(*options: str, **changes: object) -> Config:
+    cfg = toy_config(Path('data'), **changes)
+    apply_train_options(cfg, parse(*options))
+    return cfg
+
+
+@pytest.mark.parametrize(
+    'options, resume',
+    [
+        ([], None),
+        (['--resume'], 'auto'),
+        (['--resume', 'auto'], 'auto'),
+        (['--auto_resume'], 'auto'),
+        (['--auto-resume'], 'auto'),
+        (['--resume', 'a.pth'], 'a.pth'),
+        (['--resume_from', 'a.pth'], 'a.pth'),
+    ],
+)
+def test_resuming_has_its_published_names_too(options, resume):
+    assert parse(*options).resume == resume
+
+
+@pytest.mark.parametrize(
+    'options',
+    [['--work-dir', 'd'], ['--work_dir', 'd'], ['--local_rank', '0'], ['--local-rank', '0']],
+)
+def test_dashes_and_underscores_are_the_same(options):
+    parse(*options)
+
+
+def test_amp_takes_the_wrapper_with_autocast():
+    assert applied('--amp').optim_wrapper.type == 'AmpOptimWrapper'
+
+
+def test_amp_refuses_a_wrapper_that_it_does_not_know():
+    with pytest.raises(ValueError, match="not 'OptimWrapperDict'"):
+        applied('--amp', optim_wrapper__type='OptimWrapperDict')
+
+
+def test_compile_keeps_the_options_of_the_config():
+    assert applied('--compile').compile is True
+    assert applied('--compile', compile__backend='eager').compile == dict(backend='eager')
+
+
+def test_seed_and_determinism():
+    cfg = applied('--seed', '7', '--deterministic')
+    assert cfg.randomness == dict(seed=7, deterministic=True)
+
+
+def test_a_config_without_a_seed_gets_one():
+    cfg = toy_config(Path('data'))
+    cfg.pop('randomness')
+    apply_train_options(cfg, parse())
+    assert cfg.randomness == dict(seed=0)
+
+
+def test_auto_scale_lr_needs_a_base_batch():
+    assert applied('--auto-scale-lr').auto_scale_lr.enable is True
+    with pytest.raises(ValueError, match='base_batch_size'):
+        applied('--auto-scale-lr', auto_scale_lr=None)
+
+
+def test_pretrained_initialises_the_trunk(tmp_path):
+    (tmp_path / 'trunk.pth').touch()
+    cfg = applied('--pretrained', str(tmp_path / 'trunk.pth'))
+    assert cfg.model.backbone.init_cfg == dict(
+        type='Pretrained', checkpoint=str(tmp_path / 'trunk.pth')
+    )
+
+
+def test_load_checkpoint_starts_from_a_whole_model(tmp_path):
+    (tmp_path / 'model.pth').touch()
+    cfg = applied('--load_checkpoint', str(tmp_path / 'model.pth'))
+    assert cfg.load_from == str(tmp_path / 'model.pth')
+
+
+@pytest.mark.parametrize('option', ['--pretrained', '--load-checkpoint'])
+def test_missing_weights_are_noticed_at_once(option):
+    with pytest.raises(FileNotFoundError, match=rf'{option} gone\.pth'):
+        applied(option, 'gone.pth')
+
+
+def test_two_kinds_of_weights_exclude_each_other(tmp_path):
+    (tmp_path / 'x.pth').touch()
+    file = str(tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match='exclude'):
+        applied('--pretrained', file, '--load_checkpoint', file)

@@ -1,0 +1,68 @@
+"""One line for a mistake in the input, a traceback for a fault in the program."""
+
+import pytest
+
+from a2mim.engine.launch import user_errors
+from a2mim.engine.launch.user_errors import FirstIteration, one_line_errors, sentence
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch) -> None:
+    monkeypatch.delenv('LOCAL_RANK', raising=False)
+    monkeypatch.delenv('A2MIM_TRACEBACK', raising=False)
+
+
+@pytest.mark.parametrize(
+    'error, line',
+    [
+        (ValueError('lr=-1 must be\n  positive'), 'lr=-1 must be positive'),
+        (KeyError("'Foo' is not registered"), "'Foo' is not registered"),
+        (FileNotFoundError('no folder'), 'no folder'),
+        (FileNotFoundError(2, 'No such file', 'a.pth'), "[Errno 2] No such file: 'a.pth'"),
+        (ValueError(), 'ValueError'),
+        (
+            ValueError(
+                'Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most '
+                'recent call last):\n  File "x.py", line 3\nValueError: image 3: broken'
+            ),
+            'ValueError: image 3: broken',
+        ),
+    ],
+)
+def test_an_error_becomes_a_sentence(error, line):
+    assert sentence(error) == line
+
+
+def test_a_user_error_is_one_line_and_exit_code_2(capsys):
+    with pytest.raises(SystemExit) as exit_, one_line_errors():
+        raise ValueError('lr=-1 must be positive')
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == 'error: lr=-1 must be positive\n'
+
+
+def test_a_fault_in_the_program_passes():
+    with pytest.raises(RuntimeError, match='fault'), one_line_errors():
+        raise RuntimeError('fault')
+
+
+def test_errors_pass_once_training_works():
+    training = FirstIteration()
+    training.after_train_iter(None, 0)
+    with pytest.raises(ValueError, match='late'), one_line_errors(training):
+        raise ValueError('late')
+
+
+def test_a_developer_sees_where_it_came_from(monkeypatch):
+    monkeypatch.setenv('A2MIM_TRACEBACK', '1')
+    with pytest.raises(ValueError, match='lr'), one_line_errors():
+        raise ValueError('lr')
+
+
+def test_other_processes_let_the_first_one_speak(monkeypatch, capsys):
+    waits = []
+    monkeypatch.setenv('LOCAL_RANK', '3')
+    monkeypatch.setattr(user_errors.time, 'sleep', waits.append)
+    with pytest.raises(SystemExit), one_line_errors():
+        raise ValueError('mine alone')
+    assert waits == [user_errors.PATIENCE]
+    assert capsys.readouterr().err == 'error (process 3): mine alone\n'

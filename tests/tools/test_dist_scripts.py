@@ -1,0 +1,160 @@
+"""The shell scripts: what they start, and two real processes on the CPU."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from toy_run import ROOT, read_scalars, toy_config, write_images
+
+PRETRAIN = 'configs/openmixup/pretrain/a2mim/imagenet/r50.py'
+FINETUNE = 'configs/openmixup/finetune/imagenet/r50_rsb_a3.py'
+
+
+def bash(cwd: Path, script: str, *args: str, **variables: str) -> subprocess.CompletedProcess:
+    # The rendezvous of a run that started this one must not leak into it.
+    clean = {key: value for key, value in os.environ.items() if 'RANK' not in key}
+    return subprocess.run(
+        ['bash', str(ROOT / 'tools' / script), *args],
+        cwd=cwd,
+        env={**clean, 'PYTHON': sys.executable, **variables},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> dict[str, str]:
+    """An interpreter that only shows its command line and threads."""
+    python = tmp_path / 'python'
+    python.write_text('#!/usr/bin/env bash\necho "$OMP_NUM_THREADS $MKL_NUM_THREADS $*"\n')
+    python.chmod(0o755)
+    return {'PYTHON': str(python)}
+
+
+def command(result: subprocess.CompletedProcess) -> list[str]:
+    """What is started in every process."""
+    assert result.returncode == 0, result.stderr
+    words = result.stdout.split()
+    return words[next(i for i, word in enumerate(words) if word.startswith('--nproc')) :]
+
+
+def test_training_starts_a_process_per_gpu_and_passes_options_on(tmp_path, started):
+    words = command(bash(tmp_path, 'dist_train.sh', PRETRAIN, '8', '--seed', '3', **started))
+    assert words[0] == '--nproc_per_node=8'
+    assert words[1].endswith('tools/train.py')
+    assert words[2:] == [PRETRAIN, '--launcher', 'pytorch', '--seed', '3']
+
+
+def test_evaluation_takes_the_checkpoint_third(tmp_path, started):
+    words = command(bash(tmp_path, 'dist_test.sh', FINETUNE, '2', 'a.pth', **started))
+    assert words[1].endswith('tools/test.py')
+    assert words[2:] == [FINETUNE, 'a.pth', '--launcher', 'pytorch']
+
+
+@pytest.mark.parametrize('gpus', ['4', '8'])
+def test_fine_tuning_gets_a_folder_per_checkpoint(tmp_path, started, gpus):
+    pretrain = 'work_dirs/pretrain/r50/latest.pth'
+    script = f'dist_train_ft_{gpus}gpu.sh'
+    words = command(bash(tmp_path, script, FINETUNE, pretrain, '--amp', **started))
+    assert words[0] == f'--nproc_per_node={gpus}'
+    assert words[5:] == [
+        '--pretrained',
+        pretrain,
+        '--work-dir',
+        'work_dirs/openmixup/finetune/imagenet/r50_rsb_a3/r50/latest.pth',
+        '--amp',
+    ]
+
+
+def test_machines_meet_where_the_variables_say(tmp_path, started):
+    where = dict(NNODES='2', NODE_RANK='1', MASTER_ADDR='10.0.0.1', PORT='1234')
+    result = bash(tmp_path, 'dist_train.sh', PRETRAIN, '8', **where, **started)
+    for word in ('--nnodes=2', '--node_rank=1', '--master_addr=10.0.0.1', '--master_port=1234'):
+        assert word in result.stdout.split()
+
+
+def test_processes_share_the_cores(tmp_path, started):
+    cores = len(os.sched_getaffinity(0))
+    empty = dict(OMP_NUM_THREADS='', MKL_NUM_THREADS='')
+    one = bash(tmp_path, 'dist_train.sh', PRETRAIN, '1', **empty, **started)
+    many = bash(tmp_path, 'dist_train.sh', PRETRAIN, str(4 * cores), **empty, **started)
+    own = bash(tmp_path, 'dist_train.sh', PRETRAIN, '1', **started, OMP_NUM_THREADS='3')
+    assert one.stdout.split()[:2] == [str(cores)] * 2
+    assert many.stdout.split()[:2] == ['1', '1']
+    assert own.stdout.split()[0] == '3'
+
+
+@pytest.mark.parametrize(
+    'script, args',
+    [
+        ('dist_train.sh', ['config.py']),
+        ('dist_test.sh', ['config.py', '2']),
+        ('dist_train_ft_4gpu.sh', ['config.py']),
+        ('dist_train_ft_8gpu.sh', []),
+        ('slurm_train.sh', ['partition', 'job', 'config.py']),
+    ],
+)
+def test_a_missing_argument_shows_the_usage_and_fails(tmp_path, script, args):
+    result = bash(tmp_path, script, *args)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f'usage: bash tools/{script}')
+
+
+def test_a_number_of_processes_is_a_number(tmp_path):
+    result = bash(tmp_path, 'dist_train.sh', 'config.py', '--amp')
+    assert result.returncode == 2
+    assert "'--amp'; give a whole number" in result.stderr
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return str(probe.getsockname()[1])
+
+
+def test_two_processes_on_the_cpu_train_as_one(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip('for machines without GPU')
+    write_images(tmp_path / 'data/train', 4)
+    write_images(tmp_path / 'data/val', 2)
+    (tmp_path / 'configs').mkdir()
+    toy_config(tmp_path / 'data', train_cfg__max_epochs=1).dump(tmp_path / 'configs/toy.py')
+    threads = dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+    one = subprocess.run(
+        [sys.executable, ROOT / 'tools/train.py', 'configs/toy.py', '--work-dir', 'one'],
+        cwd=tmp_path,
+        env={**os.environ, **threads},
+        timeout=180,
+        check=False,
+    )
+    two = bash(tmp_path, 'dist_train.sh', 'configs/toy.py', '2', PORT=free_port(), **threads)
+    assert (one.returncode, two.returncode) == (0, 0), two.stderr
+    assert 'global batch 4 = 2 × 2 × 1' in two.stderr + two.stdout
+    assert 'Warning' not in two.stderr + two.stdout
+    losses = [
+        [line['loss'] for line in read_scalars(tmp_path / name) if 'loss' in line]
+        for name in ('one', 'work_dirs/toy')
+    ]
+    assert len(losses[0]) == 3
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    weights = [
+        torch.load(tmp_path / name / 'latest.pth', weights_only=False)['state_dict']
+        for name in ('one', 'work_dirs/toy')
+    ]
+    for key, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][key], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_bad_input_to_two_processes_is_one_line(tmp_path):
+    result = bash(tmp_path, 'dist_train.sh', 'gone.py', '2', PORT=free_port())
+    assert result.returncode == 2
+    lines = result.stderr.strip().splitlines()
+    assert [line for line in lines if 'gone.py' in line] == lines[-1:]
+    assert 'Traceback' not in result.stderr

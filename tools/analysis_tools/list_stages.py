@@ -1,0 +1,102 @@
+"""Print the places in a timm model where a mask token can go: what ``mask_after`` accepts.
+
+A place is a module path; the stages of timm's ``feature_info`` have an index too. The token is as
+wide as ``channels``; ``blocks`` are the sides of mask blocks, in pixels, that fit there.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+import torch
+from mmengine import DictAction
+from torch import nn
+
+from a2mim.models.backbones.geometry import (
+    ImageShape,
+    image_shapes,
+    trace_first_fit,
+    trace_geometry,
+)
+from a2mim.models.backbones.layout import FeatureLayout, fitting_blocks
+from a2mim.models.backbones.timm_model import create_trunk, last_block
+
+ROW = '{:<28} {:>5} {:>8} {:>6} {:>9}  {}'
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('model', help='name in timm, for example convnext_tiny')
+    parser.add_argument('--img-size', type=int, nargs='+', metavar='PIXELS', help='side, or H W')
+    parser.add_argument('--all', action='store_true', help='every module that works, not stages')
+    parser.add_argument(
+        '--model-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='for timm, for example embed_dim=192 depth=4',
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print one row per place."""
+    args = parse_args(arguments)
+    try:
+        model, image_shape = build(args.model, args.img_size, args.model_options)
+        rows = list(places(model, image_shape, everything=args.all))
+    except (TypeError, ValueError) as error:
+        sys.exit(str(error))
+    _, height, width = image_shape
+    print(f'{args.model}, image of {height}×{width} pixels')
+    print(ROW.format('mask_after', 'index', 'channels', 'stride', 'features', 'blocks'))
+    for path, index, layout in rows:
+        grid = f'{layout.grid[0]}×{layout.grid[1]}'
+        blocks = ', '.join(map(str, fitting_blocks(layout.grid, (height, width))))
+        print(ROW.format(path, index, layout.channels, str(layout.stride), grid, blocks))
+
+
+def build(name: str, img_size: list[int] | None, options: dict) -> tuple[nn.Module, ImageShape]:
+    """The model, without numbers in its weights, and the shape (C, H, W) of its images."""
+    options = {'num_classes': 0, 'global_pool': '', **options}
+    sized = {**options, 'img_size': (img_size[0], img_size[-1])} if img_size else options
+    with torch.device('meta'):
+        try:
+            model = create_trunk(name, **sized)
+        except TypeError:  # a convolutional model takes any size, and no option for it
+            model = create_trunk(name, **options)
+    shapes = image_shapes(model, sized)
+    return model, (shapes[0][0], *trace_first_fit(model, shapes, {}).image_size)
+
+
+def places(
+    model: nn.Module, image_shape: ImageShape, *, everything: bool
+) -> Iterator[tuple[str, int | str, FeatureLayout]]:
+    """Path, index into ``feature_info`` and layout of every place, in the order of the model.
+
+    Unless ``everything`` is wanted, these are the stages, their downsampling and what the model
+    has beside them.
+    """
+    modules = dict(model.named_modules())
+    del modules['']
+    geometry = trace_geometry(model, image_shape, modules)
+    indices = {info['module']: i for i, info in enumerate(model.feature_info)}
+    stages = {last_block(modules[path]): path for path in indices if path in modules}
+    for path, module in modules.items():
+        beside = '.' not in path and not isinstance(module, nn.Identity)
+        is_stage = path in indices or path.removesuffix('.downsample') in indices
+        same_as_stage = stages.get(last_block(module), path) != path
+        if same_as_stage or not (everything or beside or is_stage):
+            continue
+        try:
+            yield path, indices.get(path, ''), geometry.at(path)
+        except ValueError:  # not one feature map in one pass
+            continue
+
+
+if __name__ == '__main__':
+    main()

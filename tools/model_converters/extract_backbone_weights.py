@@ -1,0 +1,84 @@
+"""Take the trunk out of a checkpoint: ours or the published system's, whole or trunk alone.
+
+The output holds tensors under timm's names and nothing else. That flat layout is the one that
+timm's ``checkpoint_path``, torchvision's ``load_state_dict``, ``init_cfg=dict(type='Pretrained')``
+and ``tools/train.py --pretrained`` all read; the published ``{'state_dict': …, 'author': …}`` is
+foreign to torchvision. The suffix of OUT chooses the format, ``.safetensors`` or ``.pth``.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+import timm
+import torch
+
+from a2mim.checkpoint import Trunk, compare, find_recipe, find_trunk, load_file, save_file
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', type=Path, metavar='IN')
+    parser.add_argument('output', type=Path, metavar='OUT', help='.safetensors, .pth or .pt')
+    parser.add_argument('--force', action='store_true', help='overwrite OUT if it is there')
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Extract, write, and say what was kept, what was dropped and how to load it."""
+    args = parse_args(arguments)
+    if args.output.exists() and not args.force:
+        sys.exit(f'{args.output} exists; choose another name or add --force')
+    try:
+        content = load_file(args.checkpoint)
+        trunk = find_trunk(content)
+        check_found(trunk)
+        save_file(trunk.state, args.output)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(str(error))
+    print(f'kept    {len(trunk.kept):5} tensors  {trunk.prefix}*')
+    for name, number in Counter(key.split('.')[0] for key in trunk.dropped).items():
+        print(f'dropped {number:5} tensors  {name}.*')
+    if trunk.family:
+        print(f'translated the published names of a {trunk.family} into those of timm')
+    print(f'wrote {args.output}')
+    print_use(args.output, find_recipe(content, trunk), trunk)
+
+
+def check_found(trunk: Trunk) -> None:
+    """Refuse a file in which nothing says where the trunk is.
+
+    Raises:
+        ValueError: If no known prefix stands before the keys, and they are no published ones.
+    """
+    if not trunk.state or not (trunk.prefix or trunk.family):
+        raise ValueError(
+            f'no trunk found: no key starts with "backbone." or alike, the first are '
+            f'{[*trunk.kept, *trunk.dropped][:4]}. A trunk alone needs no extraction'
+        )
+
+
+def print_use(output: Path, recipe: tuple[str, dict[str, object]] | None, trunk: Trunk) -> None:
+    """Print the two lines that use the weights, after a strict comparison with timm's model."""
+    if recipe is None or not timm.is_model(recipe[0]):
+        print(f"timm.create_model(NAME, num_classes=0, global_pool='', checkpoint_path='{output}')")
+        return
+    name, options = recipe
+    if not options.get('num_classes'):
+        unpooled = {} if 'fc_norm.weight' in trunk.state else {'global_pool': ''}
+        options = {'num_classes': 0, **unpooled, **options}
+    with torch.device('meta'):
+        report = compare(timm.create_model(name, **options), trunk.state)
+    strict = report.rate == 1 and not report.mismatched
+    print('checked: loads strictly' if strict else f'CHECK: {report}')
+    given = ', '.join(f'{key}={value!r}' for key, value in options.items() if value is not None)
+    print(f"model = timm.create_model('{name}', {given}, checkpoint_path='{output}')")
+    print(f'python tools/train.py CONFIG --pretrained {output}')
+
+
+if __name__ == '__main__':
+    main()

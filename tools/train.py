@@ -1,0 +1,42 @@
+"""Train what a config describes.
+
+    python tools/train.py CONFIG [options]            one process, on the GPU or the CPU
+    bash tools/dist_train.sh CONFIG GPUS [options]    several processes
+
+An error before the first iteration is done is one line; A2MIM_TRACEBACK=1 shows its origin.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from torch import distributed
+
+from a2mim.engine.compat.strict_loading import strict_loading
+from a2mim.engine.launch.build import build_train_runner
+from a2mim.engine.launch.options import add_common_options, add_train_options
+from a2mim.engine.launch.user_errors import FirstIteration, one_line_errors
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_common_options(parser)
+    add_train_options(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    args, training = parse_args(argv), FirstIteration()
+    with one_line_errors(training), strict_loading():
+        runner = build_train_runner(args)
+        runner.register_hook(training)
+        runner.train()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+if __name__ == '__main__':
+    main()

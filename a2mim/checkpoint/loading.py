@@ -87,7 +87,9 @@ def _explain(path: Path, error: Exception) -> str:
             f'{path} asks for {refused[1]} while it is read, which is no data: refused. If you '
             'trust its author, save its state_dict alone, from torch.load(…, weights_only=False)'
         )
-    reason = str(error).strip().split('\n')[0] or type(error).__name__
+    # torch's message begins with the advice to load the file unrestricted; the reason comes last.
+    detail = re.search(r'WeightsUnpickler error:\s*(.+)', str(error))
+    reason = detail[1] if detail else str(error).strip().split('\n')[0] or type(error).__name__
     return (
         f'{path} ({path.stat().st_size} bytes) is truncated, damaged or no checkpoint '
         f'({reason}); copy or download it again'

@@ -15,6 +15,11 @@ class SpeedLogProcessor(LogProcessor):
     the bottleneck and more workers would help.
     """
 
+    def _collect_scalars(self, *args: object, **kwargs: object) -> dict:
+        """Leave out mmengine's ``base_lr``, which is the rate of the first group once more."""
+        scalars = super()._collect_scalars(*args, **kwargs)
+        return {name: value for name, value in scalars.items() if not name.endswith('base_lr')}
+
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str) -> tuple[dict, str]:
         """Values for the back ends, and the line for a person."""
         values, line = super().get_log_after_iter(runner, batch_idx, mode)

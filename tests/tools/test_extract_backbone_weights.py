@@ -103,7 +103,7 @@ def test_it_never_overwrites_unasked(tool, tmp_path):
     source, out = tmp_path / 'latest.pth', tmp_path / 'trunk.pth'
     pretrain(source, model_name='resnet18', mask_after='layer3')
     out.write_text('precious')
-    with pytest.raises(SystemExit, match=r'trunk.pth exists.*--force'):
+    with pytest.raises(FileExistsError, match=r'trunk.pth exists.*--force'):
         run(tool, source, out)
     assert out.read_text() == 'precious'
     run(tool, source, out, '--force')
@@ -119,14 +119,14 @@ def test_it_never_overwrites_unasked(tool, tmp_path):
 )
 def test_a_file_without_a_trunk_is_refused_and_nothing_written(tool, tmp_path, content, words):
     torch.save(content, tmp_path / 'in.pth')
-    with pytest.raises(SystemExit, match=words):
+    with pytest.raises(ValueError, match=words):
         run(tool, tmp_path / 'in.pth', tmp_path / 'out.pth')
     assert not (tmp_path / 'out.pth').exists()
 
 
 def test_another_suffix_and_a_missing_file_are_refused(tool, tmp_path):
-    with pytest.raises(SystemExit, match='does not exist'):
+    with pytest.raises(FileNotFoundError, match='does not exist'):
         run(tool, tmp_path / 'none.pth', tmp_path / 'out.pth')
     pretrain(tmp_path / 'in.pth', model_name='resnet18', mask_after='layer3')
-    with pytest.raises(SystemExit, match=r'out.bin must end in \.pth'):
+    with pytest.raises(ValueError, match=r'out.bin must end in \.pth'):
         run(tool, tmp_path / 'in.pth', tmp_path / 'out.bin')

@@ -165,7 +165,7 @@ def test_the_checkpoint_of_another_architecture_is_refused(config, capsys, optio
 
 
 def test_a_missing_config_is_one_line(capsys):
-    assert 'gone.py' in refused(capsys, 'gone.py')
+    assert 'config gone.py: there is no such file' in refused(capsys, 'gone.py')
 
 
 def test_a_checkpoint_is_evaluated_into_a_table_and_a_file(config, images, capsys):

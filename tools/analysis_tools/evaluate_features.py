@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 from torch.utils.data import DataLoader
 
+from a2mim.engine.launch.user_errors import one_line_errors
 from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
 from a2mim.registry import DATASETS, FUNCTIONS, MODELS
 
@@ -67,4 +68,5 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parse_args())
+    with one_line_errors():
+        main(parse_args())

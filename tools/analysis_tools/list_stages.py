@@ -5,13 +5,13 @@ wide as ``channels``; ``blocks`` are the sides of mask blocks, in pixels, that f
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
 
 import torch
 from mmengine import DictAction
 from torch import nn
 
+from a2mim.engine.launch.user_errors import one_line_errors
 from a2mim.models.backbones.geometry import (
     ImageShape,
     image_shapes,
@@ -46,11 +46,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Print one row per place."""
     args = parse_args(arguments)
-    try:
-        model, image_shape = build(args.model, args.img_size, args.model_options)
-        rows = list(places(model, image_shape, everything=args.all))
-    except (TypeError, ValueError) as error:
-        sys.exit(str(error))
+    model, image_shape = build(args.model, args.img_size, args.model_options)
+    rows = list(places(model, image_shape, everything=args.all))
     _, height, width = image_shape
     print(f'{args.model}, image of {height}×{width} pixels')
     print(ROW.format('mask_after', 'index', 'channels', 'stride', 'features', 'blocks'))
@@ -99,4 +96,5 @@ def places(
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

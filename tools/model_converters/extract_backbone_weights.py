@@ -7,7 +7,6 @@ foreign to torchvision. The suffix of OUT chooses the format, ``.safetensors`` o
 """
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import timm
 import torch
 
 from a2mim.checkpoint import Trunk, compare, find_recipe, find_trunk, load_file, save_file
+from a2mim.engine.launch.user_errors import one_line_errors
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -32,14 +32,11 @@ def main(arguments: list[str] | None = None) -> None:
     """Extract, write, and say what was kept, what was dropped and how to load it."""
     args = parse_args(arguments)
     if args.output.exists() and not args.force:
-        sys.exit(f'{args.output} exists; choose another name or add --force')
-    try:
-        content = load_file(args.checkpoint)
-        trunk = find_trunk(content)
-        check_found(trunk)
-        save_file(trunk.state, args.output)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(str(error))
+        raise FileExistsError(f'{args.output} exists; choose another name or add --force')
+    content = load_file(args.checkpoint)
+    trunk = find_trunk(content)
+    check_found(trunk)
+    save_file(trunk.state, args.output)
     print(f'kept    {len(trunk.kept):5} tensors  {trunk.prefix}*')
     for name, number in Counter(key.split('.')[0] for key in trunk.dropped).items():
         print(f'dropped {number:5} tensors  {name}.*')
@@ -81,4 +78,5 @@ def print_use(output: Path, recipe: tuple[str, dict[str, object]] | None, trunk:
 
 
 if __name__ == '__main__':
-    main()
+    with one_line_errors():
+        main()

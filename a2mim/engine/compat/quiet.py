@@ -26,6 +26,8 @@ LONG_MESSAGES = (
     'Hooks will be executed',
     'Distributed training is not used',
     'Exp name:',
+    # mmengine has printed the same path a line before.
+    'Load checkpoint from',
 )
 
 

@@ -60,7 +60,10 @@ def keep_global_batch(base: int, plan: BatchPlan) -> BatchPlan:
 
 
 def scale_lr(base: int, plan: BatchPlan) -> BatchPlan:
-    """Keep batch and accumulation, and scale the learning rate linearly with the global batch."""
+    """Keep batch and accumulation, and scale the learning rate linearly with the global batch.
+
+    The minimum of a cosine, an absolute rate, is scaled too: below it the rate would never fall.
+    """
     return BatchPlan(plan.processes, plan.batch_size, plan.accumulation, plan.global_batch / base)
 
 
@@ -90,12 +93,23 @@ def apply_batch_rule(cfg: Config, processes: int) -> str | None:
     if plan.lr_factor == 1:
         return f'global batch {plan}; learning rate as configured, {wrapper.optimizer.lr:g}'
     before, wrapper.optimizer.lr = wrapper.optimizer.lr, wrapper.optimizer.lr * plan.lr_factor
+    minima = scale_minima(cfg.get('param_scheduler'), plan.lr_factor)
     # The written config states what ran, and runs as it is: it needs no second scaling.
     cfg.auto_scale_lr = dict(base_batch_size=plan.global_batch, enable=False)
     return (
         f'global batch {plan}; learning rate scaled by {plan.lr_factor:g} from {before:g}, '
         f'which holds for {base}, to {wrapper.optimizer.lr:g}'
+        + ''.join(f', and its minimum to {minimum:g}' for minimum in minima)
     )
+
+
+def scale_minima(schedulers: dict | list | None, factor: float) -> list[float]:
+    """Multiply every ``eta_min`` by ``factor`` in place; return the new ones."""
+    entries = schedulers if isinstance(schedulers, list) else [schedulers or {}]
+    scaled = [entry for entry in entries if entry.get('eta_min')]
+    for entry in scaled:
+        entry['eta_min'] *= factor
+    return [entry['eta_min'] for entry in scaled]
 
 
 def check_epoch_length(runner: Runner) -> None:

@@ -9,6 +9,7 @@ from mmengine.runner import Runner
 from a2mim.engine.compat.quiet import silence_harmless_warnings
 from a2mim.engine.launch.batch import apply_batch_rule, check_epoch_length
 from a2mim.engine.launch.data_root import set_data_root
+from a2mim.engine.launch.mask_grid import check_mask_grid
 from a2mim.engine.launch.names import check_names, check_option_names
 from a2mim.engine.launch.options import apply_train_options, existing_file
 from a2mim.engine.launch.processes import count_processes, fit_workers, join_processes
@@ -20,7 +21,7 @@ from a2mim.engine.runner import ToolRunner
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the options that every tool has."""
     silence_harmless_warnings()
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(existing_file(args.config, 'config'))
     cfg.setdefault('default_scope', 'a2mim')
     check_option_names(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
@@ -47,6 +48,7 @@ def build_train_runner(args: argparse.Namespace) -> Runner:
     for note in filter(None, notes):
         runner.logger.info(note)
     check_epoch_length(runner)
+    check_mask_grid(runner)
     return runner
 
 

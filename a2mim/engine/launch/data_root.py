@@ -24,7 +24,10 @@ def set_data_root(cfg: Config, root: str) -> None:
     """
     if not Path(root).is_dir():
         raise FileNotFoundError(f'--data-root {root} is not a folder')
-    sources = {name: [*find_sources(cfg.get(name))] for name in LOADERS}
+    sources = {
+        name: [d['source'] for d in find_datasets(cfg.get(name)) if 'root' in d['source']]
+        for name in LOADERS
+    }
     if not any(sources.values()):
         raise ValueError(
             f'--data-root {root} has no effect: no data set of this config reads a folder'
@@ -41,14 +44,13 @@ def set_data_root(cfg: Config, root: str) -> None:
                 )
 
 
-def find_sources(node: object) -> Iterator[dict]:
-    """Every dict below ``node`` that is called ``source`` and has a ``root``."""
+def find_datasets(node: object) -> Iterator[dict]:
+    """Every dict below ``node`` with a ``source``: the data sets of this package."""
     if isinstance(node, list | tuple):
         for item in node:
-            yield from find_sources(item)
+            yield from find_datasets(item)
     elif isinstance(node, dict):
-        for name, item in node.items():
-            if name == 'source' and isinstance(item, dict) and 'root' in item:
-                yield item
-            else:
-                yield from find_sources(item)
+        if isinstance(node.get('source'), dict):
+            yield node
+        for item in node.values():
+            yield from find_datasets(item)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine import Config, DictAction
 
+from a2mim.engine.launch.data_root import find_datasets
 from a2mim.engine.launch.processes import LAUNCHERS
 
 
@@ -79,9 +80,7 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
         use_mixed_precision(cfg)
     if args.compile:
         cfg.compile = cfg.get('compile') or True
-    cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}
-    if args.seed is not None:
-        cfg.randomness.seed = args.seed
+    set_seed(cfg, args.seed)
     if args.deterministic:
         cfg.randomness.deterministic = True
         # Without it cuBLAS refuses; read when CUDA starts.
@@ -100,6 +99,21 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.pretrained:
         file = existing_file(args.pretrained, '--pretrained')
         cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=file)
+
+
+def set_seed(cfg: Config, seed: int | None) -> None:
+    """One seed for weights, order, crops and masks: ``seed``, or that of the config, or 0.
+
+    The runner hands its seed to the sampler, but not to the data set, which draws crops and masks.
+    """
+    cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}
+    if seed is not None:
+        cfg.randomness.seed = seed
+    for dataset in find_datasets(cfg.get('train_dataloader')):
+        if seed is not None:
+            dataset['seed'] = seed
+        elif cfg.randomness.seed is not None:
+            dataset.setdefault('seed', cfg.randomness.seed)
 
 
 def use_mixed_precision(cfg: Config) -> None:

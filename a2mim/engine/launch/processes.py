@@ -43,8 +43,13 @@ def count_processes(launcher: str) -> int:
 def fit_workers(cfg: Config, processes: int) -> str | None:
     """On a CPU, leave at least one core per process to training; return a line for the log.
 
-    Published recipes ask for ten or more data workers beside every GPU.
+    Published recipes ask for ten or more data workers beside every GPU. Where the config has
+    ``num_workers=0``, options of workers go, which torch would refuse.
     """
+    for loader in (cfg[name] for name in LOADERS if cfg.get(name)):
+        if loader.get('num_workers') == 0:
+            loader.pop('persistent_workers', None)
+            loader.pop('prefetch_factor', None)
     if torch.cuda.is_available():
         return None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()

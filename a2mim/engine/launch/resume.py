@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmengine import Config
 
+from a2mim.engine.launch.literal_config import literal_config
 from a2mim.engine.launch.names import RUNNER_KEYS
 
 # What may differ between the parts of one run: where things are, what is shown and kept, how the
@@ -47,12 +48,15 @@ def check_same_experiment(cfg: Config, checkpoint: str) -> None:
     Raises:
         ValueError: If an entry differs that changes the training.
     """
-    written = sorted(Path(checkpoint).parent.glob('*.py'), key=lambda path: path.stat().st_mtime)
+    files = sorted(Path(checkpoint).parent.glob('*.py'), key=lambda path: path.stat().st_mtime)
+    contents = {path: literal_config(path.read_text()) for path in files}
+    # A config that inherits was written by a person.
+    written = [path for path, found in contents.items() if found and '_base_' not in found]
     if not written:
         return
-    before = flatten(Config.fromfile(written[-1]).to_dict())
+    before = flatten(contents[written[-1]])
     # Through the same text form, so that both have the same types.
-    now = flatten(Config.fromstring(cfg.pretty_text, '.py').to_dict())
+    now = flatten(literal_config(cfg.pretty_text))
     differing = [
         f'{key}: {before.get(key, "not set")!r} then, {now.get(key, "not set")!r} now'
         for key in sorted(before.keys() | now.keys())

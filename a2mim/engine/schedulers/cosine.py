@@ -35,8 +35,11 @@ class WarmupCosineLR(WarmupLR):
         self.eta_min = eta_min
         begin, end = kwargs.get('begin', 0), kwargs.get('end', math.inf)
         if warmup >= end - begin:
+            per_epoch = kwargs.get('epoch_length', 1)
+            unit = 'epochs' if per_epoch > 1 else 'steps'
             raise ValueError(
-                f'warmup={warmup} must be shorter than the schedule of {end - begin} steps; '
+                f'warmup={warmup // per_epoch} must be shorter than the schedule of '
+                f'{(end - begin) // per_epoch} {unit}; '
                 'for a short trial add --cfg-options param_scheduler.warmup=0'
             )
         super().__init__(optimizer, warmup=warmup, **kwargs)

@@ -71,6 +71,24 @@ def test_scaling_changes_the_learning_rate_and_nothing_else():
     assert 'from 0.008, which holds for 2048, to 0.001125' in note
 
 
+@pytest.mark.parametrize('as_list', [False, True])
+def test_a_scaled_learning_rate_keeps_its_ratio_to_the_minimum(as_list):
+    cfg = config(8, scale=True)
+    scheduler = dict(type='WarmupCosineLR', warmup=10, eta_min=1e-5)
+    cfg.param_scheduler = [dict(type='ConstantLR'), scheduler] if as_list else scheduler
+    note = apply_batch_rule(cfg, 1)
+    scaled = cfg.param_scheduler[1] if as_list else cfg.param_scheduler
+    assert scaled.eta_min == pytest.approx(1e-5 * 8 / 2048)
+    assert note.endswith('to 3.125e-05, and its minimum to 3.90625e-08')
+
+
+def test_a_kept_batch_keeps_the_minimum():
+    cfg = config(256)
+    cfg.param_scheduler = dict(type='WarmupCosineLR', warmup=10, eta_min=1e-5)
+    apply_batch_rule(cfg, 8)
+    assert cfg.param_scheduler.eta_min == 1e-5
+
+
 def test_a_scaled_config_is_not_scaled_again():
     cfg = config(64, scale=True)
     apply_batch_rule(cfg, 1)

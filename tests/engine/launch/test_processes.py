@@ -87,3 +87,10 @@ def test_data_workers_leave_the_cores_of_a_cpu_to_training(monkeypatch, gpus, co
     assert cfg.train_dataloader.num_workers == workers
     assert cfg.val_dataloader.num_workers == 0
     assert (note is None) == (workers == 10)
+
+
+def test_without_workers_their_options_go():
+    options = dict(persistent_workers=True, prefetch_factor=4, pin_memory=True)
+    cfg = Config(dict(train_dataloader=dict(num_workers=0, **options)))
+    fit_workers(cfg, 1)
+    assert cfg.train_dataloader == dict(num_workers=0, pin_memory=True)

@@ -75,6 +75,15 @@ def test_what_does_not_change_the_training_may_differ(checkpoint, options):
     check_same_experiment(changed(checkpoint, **options), checkpoint)
 
 
+def test_a_script_beside_the_checkpoint_is_neither_run_nor_taken_for_its_config(checkpoint):
+    folder = Path(checkpoint).parent
+    (folder / 'script.py').write_text(f"import os, sys\nos.mkdir('{folder}/trace')\n")
+    check_same_experiment(changed(checkpoint), checkpoint)
+    with pytest.raises(ValueError, match=r'resume with .*toy\.py'):
+        check_same_experiment(changed(checkpoint, randomness__seed=7), checkpoint)
+    assert not (folder / 'trace').exists()
+
+
 def test_a_checkpoint_without_a_config_beside_it_is_taken(tmp_path: Path):
     check_same_experiment(toy_config(tmp_path), str(tmp_path / 'epoch_1.pth'))
 

@@ -77,6 +77,14 @@ def test_a_config_without_a_seed_gets_one():
     assert cfg.randomness == dict(seed=0)
 
 
+def test_the_seed_is_that_of_the_data_too():
+    given = applied('--seed', '7', train_dataloader__dataset__seed=3)
+    assert given.train_dataloader.dataset.seed == 7
+    configured = applied(randomness__seed=5)
+    assert configured.train_dataloader.dataset.seed == 5
+    assert applied(train_dataloader__dataset__seed=3).train_dataloader.dataset.seed == 3
+
+
 def test_auto_scale_lr_needs_a_base_batch():
     assert applied('--auto-scale-lr').auto_scale_lr.enable is True
     with pytest.raises(ValueError, match='base_batch_size'):

@@ -40,9 +40,9 @@ def run(*arguments: str | Path) -> None:
     words = [str(argument) for argument in arguments]
     print(f'\n$ python {shlex.join(words)}', flush=True)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
-    done = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env={**os.environ, 'PYTHONPATH': path}, check=False
-    )
+    # Threads that spin while they wait slow a machine down that also does other things.
+    environment = {'OMP_WAIT_POLICY': 'passive', **os.environ, 'PYTHONPATH': path}
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, check=False)
     if done.returncode:
         raise SystemExit(done.returncode)
 

@@ -15,7 +15,7 @@ from a2mim.engine.launch.work_dir import default_work_dir, refuse_used_work_dir
             'work_dirs/openmixup/pretrain/a2mim/imagenet/r50',
         ),
         ('/home/me/configs/repo/configs/a/b.py', '/home/me/configs/repo/work_dirs/a/b'),
-        ('/tmp/mine.py', 'work_dirs/mine'),
+        ('/elsewhere/mine.py', 'work_dirs/mine'),
         ('mine.v2.py', 'work_dirs/mine.v2'),
     ],
 )

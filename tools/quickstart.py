@@ -4,7 +4,7 @@
 
 Every step is a command of this repository, printed before it runs. Pre-training never sees a label.
 The four classifiers after it see five labelled patches of each photograph; the figures in the
-table are top-1 accuracies on test regions that no training or tuning has touched.
+table are top-1 accuracies on test regions that no training has touched.
 """
 
 import argparse

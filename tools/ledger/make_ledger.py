@@ -1,0 +1,82 @@
+"""Write the ledger of recipes: tables in Markdown files, ``model-index.yml`` and its metafiles.
+
+    python tools/ledger/make_ledger.py            write what has changed
+    python tools/ledger/make_ledger.py --check    exit with 1 if something would change
+
+A table stands between ``<!-- ledger: NAME -->`` and ``<!-- end -->`` in a README; what is around
+it is written by hand. The facts come from the docstrings and values of the configs, from the table
+of released files, and from ``configs/measured.yml``.
+"""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from metafiles import metafiles
+from recipes import Recipe, read_recipes
+from tables import deviations_table, measured_table, published_numbers, recipe_table
+
+from a2mim import zoo
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r'(<!-- ledger: (?P<name>\S+) -->\n).*?(<!-- end -->)', re.DOTALL)
+PAGES = ('README.md', 'configs/README.md', 'configs/openmixup/README.md')
+FOLDERS = {
+    'a2mim': 'configs/openmixup/pretrain/a2mim/',
+    'simmim': 'configs/openmixup/pretrain/simmim/',
+    'finetune': 'configs/openmixup/finetune/',
+    'own': 'configs/',
+}
+
+
+def build_tables(recipes: Sequence[Recipe]) -> dict[str, str]:
+    """Every table by its name."""
+    weights: dict[str, list[str]] = {}
+    for entry in zoo.entries():
+        if entry.config:
+            weights.setdefault(f'configs/{entry.config}.py', []).append(entry.file)
+    measured = yaml.safe_load((ROOT / 'configs/measured.yml').read_text(encoding='utf-8'))
+    groups: dict[str, list[Recipe]] = {name: [] for name in FOLDERS}
+    for recipe in recipes:
+        groups[next(n for n, f in FOLDERS.items() if recipe.path.startswith(f))].append(recipe)
+    numbers = published_numbers(recipes)
+    tables = {name: recipe_table(rows, numbers, weights) for name, rows in groups.items()}
+    return {**tables, 'measured': measured_table(measured), 'deviations': deviations_table(recipes)}
+
+
+def build_files(root: Path = ROOT) -> dict[Path, str]:
+    """Content of every file of the ledger."""
+    recipes = read_recipes(root)
+    tables = build_tables(recipes)
+    files = {}
+    for page in PAGES:
+        text = (root / page).read_text(encoding='utf-8')
+        files[root / page] = BLOCK.sub(lambda m: f'{m[1]}{tables[m["name"]]}\n{m[3]}', text)
+    urls = {f'configs/{e.config}.py': e.url for e in zoo.entries() if e.config and e.url}
+    return files | {root / path: text for path, text in metafiles(recipes, urls).items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write, or only compare."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--check', action='store_true', help='write nothing')
+    args = parser.parse_args(arguments)
+    changed = [
+        path
+        for path, text in build_files().items()
+        if not path.is_file() or path.read_text(encoding='utf-8') != text
+    ]
+    for path, text in build_files().items():
+        if path in changed and not args.check:
+            path.write_text(text, encoding='utf-8')
+    for path in changed:
+        print(f'{"outdated" if args.check else "wrote"} {path.relative_to(ROOT)}')
+    raise SystemExit(1 if args.check and changed else 0)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,74 @@
+"""``model-index.yml`` and the ``metafile.yml`` files: the ledger in the format of OpenMMLab."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+import yaml
+from recipes import Recipe
+
+PAPERS = {
+    'A2MIM': ('Architecture-Agnostic Masked Image Modeling', 'https://arxiv.org/abs/2205.13943'),
+    'SimMIM': (
+        'SimMIM: a Simple Framework for Masked Image Modeling',
+        'https://arxiv.org/abs/2111.09886',
+    ),
+}
+NOTE = '# Written by tools/ledger/make_ledger.py; change the configs instead.\n'
+
+
+def metafiles(recipes: Sequence[Recipe], urls: Mapping[str, str]) -> dict[str, str]:
+    """Content of every metafile and of the index, by path relative to the repository."""
+    folders: dict[str, list[Recipe]] = {}
+    for recipe in recipes:
+        folders.setdefault(str(PurePosixPath(recipe.path).parent), []).append(recipe)
+    files = {
+        f'{folder}/metafile.yml': _dump(_metafile(inside, urls))
+        for folder, inside in folders.items()
+    }
+    return {**files, 'model-index.yml': _dump({'Import': sorted(files)})}
+
+
+def _metafile(recipes: Sequence[Recipe], urls: Mapping[str, str]) -> dict:
+    names = sorted({_collection(recipe) for recipe in recipes})
+    collections = [
+        {'Name': name, 'Paper': dict(zip(('Title', 'URL'), PAPERS[name], strict=True))}
+        for name in names
+    ]
+    return {'Collections': collections, 'Models': [_model(recipe, urls) for recipe in recipes]}
+
+
+def _model(recipe: Recipe, urls: Mapping[str, str]) -> dict:
+    model = {
+        'Name': recipe.name,
+        'In Collection': _collection(recipe),
+        'Config': recipe.path,
+        'Metadata': {
+            'Architecture': recipe.model,
+            'Training Data': recipe.dataset,
+            'Epochs': recipe.epochs,
+            'Batch Size': recipe.batch,
+        },
+        # A pre-trained model has no accuracy of its own, only after a fine-tuning recipe.
+        'Results': [
+            {
+                'Task': 'Image Classification',
+                'Dataset': recipe.dataset,
+                'Metrics': {'Top 1 Accuracy': float(e.value)},
+                ('Downstream' if recipe.pretrains else 'Start'): e.recipe,
+                'Source': e.source,
+            }
+            for e in recipe.expectations
+        ]
+        or None,
+    }
+    if recipe.path in urls:
+        model['Weights'] = urls[recipe.path]
+    return model
+
+
+def _collection(recipe: Recipe) -> str:
+    return 'SimMIM' if '/simmim/' in recipe.path else 'A2MIM'
+
+
+def _dump(content: dict) -> str:
+    return NOTE + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)

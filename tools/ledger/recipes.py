@@ -1,0 +1,149 @@
+"""What a config says of itself: its docstring in parts, and the facts that follow from its values.
+
+A docstring is one sentence, free text and then paragraphs that begin with ``Expect``,
+``Deviation:``, ``Published as:`` and ``Run:``.
+"""
+
+import ast
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine import Config
+
+STARTERS = re.compile(r'^(?=(?:Expect|Deviation:|Published as:|Run:) )', re.MULTILINE)
+EXPECTATION = re.compile(
+    r'Expect (?P<value>[\d.]+) (?P<metric>[\w-]+) (?:after|from) (?P<recipe>.+?) '
+    r'\((?P<source>[^()]+)\)\.'
+)
+# Training images, to count optimiser steps. reference: the data sets' own descriptions.
+NUM_IMAGES = {
+    'ImageNet-1K': 1_281_167,
+    'ImageNet-100': 126_689,
+    'CIFAR-10': 50_000,
+    'CIFAR-100': 50_000,
+    'STL-10': 5_000,
+}
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A published number: its value, what it counts, the other recipe that it needs, its source."""
+
+    value: str
+    metric: str
+    recipe: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A config as a row of a table.
+
+    Attributes:
+        path: Of the file, relative to the repository, with slashes.
+        title: The first sentence of its docstring, without the full stop.
+        expectations: Published numbers, in the order of the docstring.
+        deviations: How it differs from the published file.
+        model: timm's name.
+        dataset: Name of the training data.
+        epochs: Length of the training.
+        image_size: Side, or height and width, of a training image in pixels, as text.
+        batch: Images per optimiser step.
+        steps: Optimiser steps of the whole run; None where the number of images is not known.
+    """
+
+    path: str
+    title: str
+    expectations: tuple[Expectation, ...]
+    deviations: tuple[str, ...]
+    model: str
+    dataset: str
+    epochs: int
+    image_size: str
+    batch: int
+    steps: int | None
+
+    @property
+    def name(self) -> str:
+        """The file name without its suffix."""
+        return Path(self.path).stem
+
+    @property
+    def pretrains(self) -> bool:
+        """Whether it is a pre-training recipe."""
+        return 'pre-training' in self.title.lower()
+
+
+def read_recipe(file: Path, root: Path) -> Recipe:
+    """Read one config below the repository ``root``.
+
+    Raises:
+        ValueError: If its docstring does not have the parts of a recipe.
+    """
+    path = file.relative_to(root).as_posix()
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding='utf-8'))) or ''
+    head, *paragraphs = STARTERS.split(docstring)
+    parts = [_one_line(paragraph) for paragraph in paragraphs]
+    if not head.strip() or not any(part.startswith('Run: ') for part in parts):
+        raise ValueError(f'{path} needs a docstring: a sentence first and "Run: COMMAND" last')
+    expectations = [_expectation(part, path) for part in parts if part.startswith('Expect ')]
+    config = Config.fromfile(file)
+    dataset = _dataset(config.train_dataloader.dataset.source)
+    epochs, batch = config.train_cfg.max_epochs, config.auto_scale_lr.base_batch_size
+    images = NUM_IMAGES.get(dataset)
+    return Recipe(
+        path=path,
+        title=_one_line(head.strip().split('\n\n')[0]).split('. ')[0].rstrip('.'),
+        expectations=tuple(expectations),
+        deviations=tuple(p[len('Deviation: ') :] for p in parts if p.startswith('Deviation: ')),
+        model=config.model.backbone.model_name,
+        dataset=dataset,
+        epochs=epochs,
+        image_size=_image_size(config.train_dataloader.dataset),
+        batch=batch,
+        steps=images and epochs * math.ceil(images / batch),
+    )
+
+
+def read_recipes(root: Path) -> list[Recipe]:
+    """Every experiment below ``configs/``, in the order of the paths."""
+    files = sorted((root / 'configs').rglob('*.py'))
+    return [read_recipe(file, root) for file in files if '_base_' not in file.parts]
+
+
+def _one_line(text: str) -> str:
+    return ' '.join(text.split())
+
+
+def _expectation(text: str, path: str) -> Expectation:
+    match = EXPECTATION.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f'{path}: {text!r} must read "Expect NUMBER METRIC after RECIPE (SOURCE)."'
+        )
+    return Expectation(**match.groupdict())
+
+
+def _dataset(source: dict) -> str:
+    """What the source of a recipe reads, by type and folder."""
+    if source['type'] == 'CIFAR':
+        return source.get('name', 'cifar10').upper().replace('CIFAR', 'CIFAR-')
+    if source['type'] == 'PhotoPatches':
+        return 'embedded photographs'
+    place = f'{source.get("list_file", "")} {source.get("root", "")}'.lower()
+    names = {
+        'imagenet100': 'ImageNet-100',
+        'imagenet': 'ImageNet-1K',
+        'cifar10': 'CIFAR-10',
+        'stl10': 'STL-10',
+    }
+    return next((name for word, name in names.items() if word in place), 'own images')
+
+
+def _image_size(dataset: dict) -> str:
+    """Pixels of a training image: of the mask, or of the last transform with a size."""
+    sizes = [step['size'] for step in dataset['pipeline'] if 'size' in step]
+    size = dataset['mask']['image_size'] if 'mask' in dataset else (sizes or ['full'])[-1]
+    return '×'.join(map(str, size)) if isinstance(size, list | tuple) else str(size)

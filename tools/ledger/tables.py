@@ -1,0 +1,115 @@
+"""The tables of the ledger, as Markdown.
+
+Published numbers come from the docstrings of the configs, weights from the table of released files
+and our own numbers from ``configs/measured.yml``: each fact stands in one place.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
+
+from recipes import Recipe
+
+Row = Sequence[object]
+
+
+def markdown(header: Row, rows: Iterable[Row]) -> str:
+    """A Markdown table; numbers are not aligned, since every renderer does that."""
+    lines = [header, ['---'] * len(header), *rows]
+    return '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
+
+
+def recipe_table(
+    recipes: Sequence[Recipe],
+    published: Mapping[str, Sequence[str]],
+    weights: Mapping[str, Sequence[str]],
+) -> str:
+    """One row per recipe.
+
+    Args:
+        recipes: The rows.
+        published: Published numbers by the path of a recipe, from ``published_numbers``.
+        weights: Names of released files by the path of a recipe.
+    """
+    rows = [
+        [
+            link(recipe.path),
+            f'`{recipe.model}`',
+            f'{recipe.dataset}, {recipe.image_size} px',
+            cost(recipe),
+            '<br>'.join(published.get(recipe.path, ())) or '–',
+            '<br>'.join(f'`{name}`' for name in weights.get(recipe.path, ())) or '–',
+        ]
+        for recipe in recipes
+    ]
+    header = ('recipe', 'timm model', 'data', 'cost', 'published top-1', 'released weights')
+    return markdown(header, rows)
+
+
+def published_numbers(recipes: Sequence[Recipe]) -> dict[str, list[str]]:
+    """Published numbers by the path of a recipe.
+
+    Pre-training has its number only together with a fine-tuning recipe of the same data: the
+    number stands in both rows, each with a link to the other.
+
+    Raises:
+        ValueError: If a pre-training recipe names a fine-tuning recipe that is not there.
+    """
+    numbers: dict[str, list[str]] = {}
+    for recipe in recipes:
+        for e in recipe.expectations:
+            own = numbers.setdefault(recipe.path, [])
+            if not recipe.pretrains:
+                own.append(f'{e.value} from {e.recipe} ({e.source})')
+                continue
+            found = [r for r in recipes if r.name == e.recipe and r.dataset == recipe.dataset]
+            if len(found) != 1:
+                raise ValueError(
+                    f'{recipe.path} expects {e.value} after {e.recipe}, but there are '
+                    f'{len(found)} recipes of that name on {recipe.dataset}; correct the docstring'
+                )
+            own.append(f'{e.value} after {link(found[0].path)} ({e.source})')
+            other = numbers.setdefault(found[0].path, [])
+            other.append(f'{e.value} from {link(recipe.path)} ({e.source})')
+    return numbers
+
+
+def measured_table(measurements: Sequence[Mapping]) -> str:
+    """What we measured ourselves: mean and deviation over seeds, and where."""
+    rows = [
+        [
+            link(entry['config']),
+            link(entry['start']) if str(entry['start']).startswith('configs/') else entry['start'],
+            entry['metric'],
+            mean_and_spread(entry['values']),
+            ', '.join(map(str, entry['seeds'])),
+            entry['minutes'],
+            entry['where'],
+        ]
+        for entry in measurements
+    ]
+    header = ('recipe or tool', 'weights from', 'metric', 'value', 'seeds', 'minutes', 'where')
+    return markdown(header, rows)
+
+
+def deviations_table(recipes: Sequence[Recipe]) -> str:
+    """Where a recipe differs from the published file, and why."""
+    rows = [[link(recipe.path), text] for recipe in recipes for text in recipe.deviations]
+    return markdown(('recipe', 'what differs, and why'), rows)
+
+
+def cost(recipe: Recipe) -> str:
+    """Length of a run in epochs and optimiser steps."""
+    steps = '' if recipe.steps is None else f', {recipe.steps:,} steps'
+    return f'{recipe.epochs} epochs of batch {recipe.batch}{steps}'
+
+
+def link(path: str) -> str:
+    """A link that works from ``configs/`` and below: absolute within the repository."""
+    return f'[{PurePosixPath(path).stem}](/{path})'
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Mean and, of several values, their standard deviation."""
+    mean = f'{statistics.mean(values):.2f}'
+    return mean if len(values) == 1 else f'{mean} ± {statistics.stdev(values):.2f}'

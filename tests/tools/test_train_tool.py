@@ -137,6 +137,7 @@ def test_a_batch_that_the_images_cannot_fill_is_refused(config, capsys):
         (['--cfg-options', 'model.backbone.model_name=rexnet50'], 'rexnet50'),
         (['--cfg-options', 'model.backbone.drop_pth=0.1'], 'drop_pth'),
         (['--cfg-options', 'train_dataloader.dataset.source.root=empty'], 'empty'),
+        (['--cfg-options', 'model.backbone.num_classes=4'], 'num_classes=3'),
     ],
 )
 def test_bad_input_is_one_line_before_any_work(config, capsys, monkeypatch, options, message):

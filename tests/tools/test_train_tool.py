@@ -146,6 +146,13 @@ def test_bad_input_is_one_line_before_any_work(config, capsys, monkeypatch, opti
     assert not [*Path().glob('work_dirs/**/*.pth')]
 
 
+def test_other_classes_in_validation_are_refused(config, images, capsys):
+    shutil.copytree(images, 'other')
+    Path('other/val/red').rename('other/val/ruby')
+    line = refused(capsys, config, '--data-root', 'other')
+    assert 'the validation images have the classes blue, green, ruby' in line
+
+
 @pytest.mark.parametrize('option', ['--pretrained', '--load_checkpoint', '--resume'])
 def test_a_payload_in_a_checkpoint_is_refused_wherever_it_is_given(config, capsys, option):
     class Payload:

@@ -12,6 +12,7 @@ from toy_run import ROOT
     [
         ('model_converters/extract_backbone_weights.py', ['gone', 'out.pth']),
         ('analysis_tools/list_stages.py', ['gone']),
+        ('prepare_data/compute_stats.py', ['gone']),
         ('analysis_tools/evaluate_features.py', ['gone', 'out.pth']),
     ],
 )

@@ -137,12 +137,20 @@ def test_a_batch_that_the_images_cannot_fill_is_refused(config, capsys):
         (['--cfg-options', 'model.backbone.model_name=rexnet50'], 'rexnet50'),
         (['--cfg-options', 'model.backbone.drop_pth=0.1'], 'drop_pth'),
         (['--cfg-options', 'train_dataloader.dataset.source.root=empty'], 'empty'),
+        (['--cfg-options', 'model.backbone.num_classes=4'], 'num_classes=3'),
     ],
 )
 def test_bad_input_is_one_line_before_any_work(config, capsys, monkeypatch, options, message):
     monkeypatch.delenv('WORLD_SIZE', raising=False)
     assert message in refused(capsys, config, *options)
     assert not [*Path().glob('work_dirs/**/*.pth')]
+
+
+def test_other_classes_in_validation_are_refused(config, images, capsys):
+    shutil.copytree(images, 'other')
+    Path('other/val/red').rename('other/val/ruby')
+    line = refused(capsys, config, '--data-root', 'other')
+    assert 'the validation images have the classes blue, green, ruby' in line
 
 
 @pytest.mark.parametrize('option', ['--pretrained', '--load_checkpoint', '--resume'])

@@ -12,6 +12,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 from torch.utils.data import DataLoader
 
+from a2mim.engine.launch.data_root import set_data_root
 from a2mim.engine.launch.user_errors import one_line_errors
 from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
 from a2mim.registry import DATASETS, FUNCTIONS, MODELS
@@ -26,6 +27,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--linear', action='store_true', help='linear probe only')
     parser.add_argument('--neighbours', type=int, default=20, help='votes of --knn')
     parser.add_argument('--device', default='cpu', help='where features are computed')
+    parser.add_argument('--data-root', metavar='DIR', help='read the images from DIR')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     return parser.parse_args(args)
 
@@ -56,6 +58,8 @@ def main(args: argparse.Namespace) -> None:
     cfg.merge_from_dict(args.cfg_options)
     if cfg.get('val_dataloader') is None:
         raise ValueError(f'{args.config} has no val_dataloader: give a fine-tuning config')
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
     init_default_scope(cfg.default_scope)
     model = load_model(cfg, args.checkpoint).to(args.device)
     train, test = (extract_features(model, batches(cfg, split)) for split in ('train', 'val'))

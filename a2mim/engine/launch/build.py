@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 
 from a2mim.engine.compat.quiet import silence_harmless_warnings
 from a2mim.engine.launch.batch import apply_batch_rule, check_epoch_length
+from a2mim.engine.launch.class_count import check_class_count
 from a2mim.engine.launch.data_root import set_data_root
 from a2mim.engine.launch.mask_grid import check_mask_grid
 from a2mim.engine.launch.names import check_names, check_option_names
@@ -49,6 +50,7 @@ def build_train_runner(args: argparse.Namespace) -> Runner:
         runner.logger.info(note)
     check_epoch_length(runner)
     check_mask_grid(runner)
+    check_class_count(runner)
     return runner
 
 

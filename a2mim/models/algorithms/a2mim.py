@@ -20,7 +20,8 @@ class A2MIM(BaseModel):
 
     Args:
         backbone: Config of a ``TimmBackbone`` with ``mask_after`` set.
-        neck: Config of the decoder; ``in_channels`` and ``stride`` follow from the backbone.
+        neck: Config of the decoder; ``in_channels`` and ``stride`` follow from the backbone,
+            ``out_channels`` from the number of means in ``data_preprocessor``.
         head: Config of the ``MIMHead`` that compares in space and in frequency.
         data_preprocessor: Config of the ``ImagePreprocessor``.
         fill: ``'mean'`` fills hidden blocks with the image's mean colour; None feeds the image as
@@ -56,7 +57,11 @@ class A2MIM(BaseModel):
                 'the backbone has no mask token: set mask_after to the module behind which hidden '
                 'positions are marked (tools/analysis_tools/list_stages.py lists them)'
             )
-        decoder = dict(in_channels=self.backbone.out_channels, stride=self.backbone.stride)
+        decoder = dict(
+            in_channels=self.backbone.out_channels,
+            stride=self.backbone.stride,
+            out_channels=len(self.data_preprocessor.mean),
+        )
         self.neck = MODELS.build({**decoder, **neck})
         self.head = MODELS.build(head)
 

@@ -85,7 +85,7 @@ def test_any_number_of_channels(channels):
         type='TimmBackbone', model_name='resnet10t', mask_after='layer3', in_chans=channels
     )
     preprocessor = dict(type='ImagePreprocessor', mean=[128.0] * channels, std=[64.0] * channels)
-    model = A2MIM(backbone, dict(NECK, out_channels=channels), HEAD, preprocessor)
+    model = A2MIM(backbone, NECK, HEAD, preprocessor)  # the decoder's follow from the means
     losses = model(torch.randn(2, channels, 64, 96), torch.ones(2, 2, 3), mode='loss')
     assert all(loss.isfinite() for loss in losses.values())
 

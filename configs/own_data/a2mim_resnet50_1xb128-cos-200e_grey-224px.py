@@ -1,0 +1,21 @@
+"""A2MIM pre-training of ResNet-50 on grey images, or colour images read as grey, at 224 pixels.
+
+One channel from file to reconstruction. Mean and std are those of ImageNet's colours, the mean
+weighted as grey is; measure your own by ``tools/prepare_data/compute_stats.py DIR --channels 1``.
+Run: python tools/train.py \
+         configs/own_data/a2mim_resnet50_1xb128-cos-200e_grey-224px.py \
+         --data-root DIR
+"""
+
+_base_ = [
+    '../openmixup/pretrain/_base_/default_runtime.py',
+    '_base_/folder_mim.py',
+    '_base_/resnet50_mim.py',
+    '_base_/mim_cos_200e.py',
+]
+
+train_dataloader = dict(dataset=dict(source=dict(channels=1)))
+model = dict(
+    data_preprocessor=dict(mean=[117.0], std=[57.6]),
+    backbone=dict(in_chans=1),
+)

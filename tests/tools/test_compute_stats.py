@@ -1,0 +1,130 @@
+"""Statistics of pixels: equal to those of all pixels side by side."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from toy_run import load_tool
+
+stats = load_tool('prepare_data/compute_stats')
+SIZES = ((5, 7), (16, 9), (30, 40), (3, 4))
+
+
+def images(channels: int) -> list[np.ndarray]:
+    """Arrays (H, W, C) of several sizes, each channel with its own range."""
+    rng = np.random.default_rng(channels)
+    tops = np.linspace(256, 60, channels).astype(int)
+    return [rng.integers(0, tops, (*size, channels), dtype=np.uint8) for size in SIZES]
+
+
+def write(folder: Path, arrays: list[np.ndarray], suffix: str) -> None:
+    folder.mkdir()
+    for index, array in enumerate(arrays):
+        path = folder / f'{index}{suffix}'
+        if suffix == '.npy':
+            np.save(path, array)
+        elif suffix == '.tif':
+            tifffile.imwrite(path, array, photometric='minisblack', planarconfig='contig')
+        else:
+            Image.fromarray(array.squeeze(2) if array.shape[2] == 1 else array).save(path)
+
+
+def printed(text: str) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of the line for a command."""
+    line = text.splitlines()[-1]
+    assert line.startswith('--cfg-options ')
+    found = re.fullmatch(r".* '\S*[.]mean=\[(\S+)\]' '\S*[.]std=\[(\S+)\]'", line)
+    mean, std = ([float(value) for value in group.split(',')] for group in found.groups())
+    return mean, std
+
+
+@pytest.mark.parametrize(
+    'channels, suffix', [(3, '.png'), (1, '.png'), (5, '.tif'), (5, '.npy'), (3, '.npy')]
+)
+def test_they_are_those_of_all_pixels_together(tmp_path, capsys, channels, suffix):
+    arrays = images(channels)
+    write(tmp_path / 'data', arrays, suffix)
+    stats.main([str(tmp_path / 'data'), '--channels', str(channels), '--workers', '0'])
+    pixels = np.concatenate([array.reshape(-1, channels) for array in arrays])
+    mean, std = printed(capsys.readouterr().out)
+    np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=0, atol=0.00501)
+    np.testing.assert_allclose(std, pixels.std(axis=0), rtol=0, atol=0.00501)
+
+
+def test_they_are_exact_before_they_are_rounded(tmp_path):
+    arrays = images(3)
+    write(tmp_path / 'data', arrays, '.png')
+    counts, _ = stats.count_levels(stats.ImageFolder(str(tmp_path / 'data')), None, 0)
+    mean, std = stats.mean_and_std(counts)
+    pixels = np.concatenate([array.reshape(-1, 3) for array in arrays]).astype(np.float64)
+    np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-13)
+    np.testing.assert_allclose(std, pixels.std(axis=0), rtol=1e-13)
+
+
+def test_workers_count_the_same(tmp_path):
+    write(tmp_path / 'data', images(3), '.png')
+    source = stats.ImageFolder(str(tmp_path / 'data'))
+    for alone, shared in zip(
+        stats.count_levels(source, None, 0), stats.count_levels(source, None, 2), strict=True
+    ):
+        np.testing.assert_array_equal(alone, shared)
+
+
+def test_number_and_sizes_are_told(tmp_path, capsys):
+    write(tmp_path / 'data', images(3), '.png')
+    stats.main([str(tmp_path / 'data'), '--workers', '0'])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == 'images    4 of 4'
+    assert [line.split()[:2] for line in lines[1:4]] == [
+        ['smallest', '3×4'],
+        ['median', '16×9'],
+        ['largest', '30×40'],
+    ]
+
+
+def test_a_sample_is_spread_over_the_folder(tmp_path, capsys):
+    arrays = images(3)
+    write(tmp_path / 'data', arrays, '.png')
+    stats.main([str(tmp_path / 'data'), '--workers', '0', '--max-images', '2'])
+    text = capsys.readouterr().out
+    assert 'images    2 of 4' in text
+    pixels = np.concatenate([array.reshape(-1, 3) for array in (arrays[0], arrays[-1])])
+    np.testing.assert_allclose(printed(text)[0], pixels.mean(axis=0), atol=0.00501)
+
+
+def test_a_list_names_the_images(tmp_path, capsys):
+    arrays = images(3)
+    write(tmp_path / 'data', arrays, '.png')
+    listed = tmp_path / 'list.txt'
+    listed.write_text('1.png 0\n2.png 1\n')
+    stats.main([str(tmp_path / 'data'), '--workers', '0', '--list-file', str(listed)])
+    pixels = np.concatenate([array.reshape(-1, 3) for array in arrays[1:3]])
+    np.testing.assert_allclose(printed(capsys.readouterr().out)[1], pixels.std(0), atol=0.00501)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, capsys, workers):
+    write(tmp_path / 'data', images(3), '.png')
+    (tmp_path / 'data' / '2.png').write_bytes(b'no image')
+    with pytest.raises(SystemExit), stats.one_line_errors():
+        stats.main([str(tmp_path / 'data'), '--workers', str(workers)])
+    line = next(x for x in capsys.readouterr().err.splitlines() if x.startswith('error: '))
+    assert '2.png' in line
+
+
+def test_a_channel_without_contrast_is_refused(tmp_path):
+    array = np.full((4, 4, 2), 7, np.uint8)
+    array[0, :, 0] = 9
+    write(tmp_path / 'data', [array], '.npy')
+    with pytest.raises(ValueError, match='channel 1 is 7 in every pixel'):
+        stats.main([str(tmp_path / 'data'), '--channels', '2', '--workers', '0'])
+
+
+def test_no_image_at_all_is_refused(tmp_path):
+    write(tmp_path / 'data', images(3), '.png')
+    with pytest.raises(ValueError, match='--max-images 0'):
+        stats.main([str(tmp_path / 'data'), '--workers', '0', '--max-images', '0'])

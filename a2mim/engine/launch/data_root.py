@@ -1,6 +1,6 @@
 """``--data-root``: read the images of a config from another folder.
 
-Sources are found by name: every ``source`` with a ``root`` inside a data loader of the config.
+Sources are found by name: every ``source`` with a ``root`` inside a data loader or a hook.
 """
 
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine import Config
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+HOOKS = ('default_hooks', 'custom_hooks')
 
 
 def set_data_root(cfg: Config, root: str) -> None:
@@ -24,24 +25,53 @@ def set_data_root(cfg: Config, root: str) -> None:
     """
     if not Path(root).is_dir():
         raise FileNotFoundError(f'--data-root {root} is not a folder')
-    sources = {
-        name: [d['source'] for d in find_datasets(cfg.get(name)) if 'root' in d['source']]
-        for name in LOADERS
-    }
-    if not any(sources.values()):
+    places = [*LOADERS, *HOOKS]
+    if not any(source for name in places for source in folder_sources(cfg.get(name))):
         raise ValueError(
             f'--data-root {root} has no effect: no data set of this config reads a folder'
         )
-    for source in (source for found in sources.values() for source in found):
+    for source in (source for name in places for source in folder_sources(cfg.get(name))):
         part = Path(root) / Path(source['root']).name
         source['root'] = str(part if part.is_dir() else root)
+    parts = f'put them in {root}/train and {root}/val'
     for name in LOADERS[1:]:
-        for source in sources[name]:
-            if source in sources['train_dataloader']:
-                raise ValueError(
-                    f'--data-root {root} gives training and {name.split("_")[0]} the same '
-                    f'images, {source["root"]}; put them in {root}/train and {root}/val'
-                )
+        refuse_same_images(root, cfg.get('train_dataloader'), cfg.get(name), name[:-11], parts)
+    for hook in hooks_of(cfg):
+        remedy = f'{parts}, or leave {hook.get("type")} out (--cfg-options custom_hooks=[])'
+        refuse_same_images(root, hook.get('train'), hook.get('test'), 'test of a hook', remedy)
+
+
+def refuse_same_images(root: str, train: object, test: object, name: str, remedy: str) -> None:
+    """Keep images to learn from out of evaluation, all or a few of each class.
+
+    Raises:
+        ValueError: If a source below ``test`` is one below ``train``.
+    """
+    learnt = [all_images(source) for source in folder_sources(train)]
+    for source in folder_sources(test):
+        if all_images(source) in learnt:
+            raise ValueError(
+                f'--data-root {root} gives training and {name} the same images, '
+                f'{source["root"]}; {remedy}'
+            )
+
+
+def all_images(source: dict) -> dict:
+    """``source`` without the choice of a few images per class."""
+    return {key: value for key, value in source.items() if key != 'labels_per_class'}
+
+
+def hooks_of(cfg: Config) -> Iterator[dict]:
+    """Every hook of a config, whichever way it is given."""
+    yield from filter(None, (cfg.get('default_hooks') or {}).values())
+    yield from cfg.get('custom_hooks') or []
+
+
+def folder_sources(node: object) -> Iterator[dict]:
+    """Every image source below ``node`` that reads a folder."""
+    for dataset in find_datasets(node):
+        if 'root' in dataset['source']:
+            yield dataset['source']
 
 
 def find_datasets(node: object) -> Iterator[dict]:

@@ -43,6 +43,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def add_per_class(runner: Runner) -> PerClassAccuracy | None:
     """Count by class too, where the config measures the accuracy of a classifier."""
     evaluator = runner.test_loop.evaluator
+    for metric in evaluator.metrics:
+        if isinstance(metric, PerClassAccuracy):
+            return metric
     if not any(isinstance(metric, Accuracy) for metric in evaluator.metrics):
         return None
     metric = PerClassAccuracy()

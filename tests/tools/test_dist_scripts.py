@@ -1,5 +1,6 @@
 """The shell scripts: what they start, and two real processes on the CPU."""
 
+import json
 import os
 import socket
 import subprocess
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
+from a2mim.registry import MODELS
 from toy_run import ROOT, read_scalars, toy_config, write_images
 
 PRETRAIN = 'configs/openmixup/pretrain/a2mim/imagenet/r50.py'
@@ -150,6 +153,56 @@ def test_two_processes_on_the_cpu_train_as_one(tmp_path):
     ]
     for key, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][key], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_one_of_two_processes_probes_features_and_the_other_waits(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip('for machines without GPU')
+    write_images(tmp_path / 'train', 4)
+    write_images(tmp_path / 'val', 2)
+    splits = {
+        split: dict(
+            type='ImageDataset',
+            source=dict(type='ImageFolder', root=str(tmp_path / part), with_labels=True),
+            pipeline=[],
+        )
+        for split, part in (('train', 'train'), ('test', 'val'))
+    }
+    hook = dict(type='FeatureProbeHook', interval=1, neighbours=3, linear=True, **splits)
+    for name, hooks in (('plain', []), ('probed', [hook])):
+        cfg = toy_config(tmp_path, train_cfg__max_epochs=2, custom_hooks=hooks)
+        cfg.dump(tmp_path / f'{name}.py')
+        threads = dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+        done = bash(tmp_path, 'dist_train.sh', f'{name}.py', '2', PORT=free_port(), **threads)
+        assert done.returncode == 0, done.stderr
+        assert 'Warning' not in done.stderr + done.stdout
+    plain, probed = (read_scalars(tmp_path / 'work_dirs' / name) for name in ('plain', 'probed'))
+    measured = [line for line in probed if 'probe/knn_top1' in line]
+    assert [line['step'] for line in measured] == [0, 1, 2]
+    assert all('probe/linear_top1' in line for line in measured)
+    losses = [[line['loss'] for line in lines if 'loss' in line] for lines in (plain, probed)]
+    assert len(losses[0]) == 6
+    assert losses[1] == pytest.approx(losses[0], abs=1e-6)
+
+
+def test_two_processes_count_every_class_once(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip('for machines without GPU')
+    write_images(tmp_path / 'val', 3)  # nine images: the last step is filled up
+    cfg = toy_config(tmp_path)
+    cfg.dump(tmp_path / 'toy.py')
+    with DefaultScope.overwrite_default_scope('a2mim'):
+        model = MODELS.build(cfg.model)
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'toy.pth')
+    threads = dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PORT=free_port())
+    options = ['--per-class', '--out', 'out.json']
+    done = bash(tmp_path, 'dist_test.sh', 'toy.py', '2', 'toy.pth', *options, **threads)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / 'out.json').read_text())
+    assert {entry['name']: entry['images'] for entry in found['per_class']} == dict.fromkeys(
+        ('red', 'green', 'blue'), 3
+    )
+    assert done.stdout.count('most taken for') == 1
 
 
 def test_bad_input_to_two_processes_is_one_line(tmp_path):

@@ -20,8 +20,8 @@ def set_data_root(cfg: Config, root: str) -> None:
 
     Raises:
         FileNotFoundError: If ``root`` is no folder.
-        ValueError: If no source reads a folder, or training and evaluation would read the same
-            images.
+        ValueError: If no source reads a folder, or training and evaluation, in the loaders or in a
+            hook that measures, would read the same images.
     """
     if not Path(root).is_dir():
         raise FileNotFoundError(f'--data-root {root} is not a folder')
@@ -33,32 +33,36 @@ def set_data_root(cfg: Config, root: str) -> None:
     for source in (source for name in places for source in folder_sources(cfg.get(name))):
         part = Path(root) / Path(source['root']).name
         source['root'] = str(part if part.is_dir() else root)
-    parts = f'put them in {root}/train and {root}/val'
+    remedy = f'put them in {root}/train and {root}/val'
     for name in LOADERS[1:]:
-        refuse_same_images(root, cfg.get('train_dataloader'), cfg.get(name), name[:-11], parts)
+        split = name.split('_')[0]
+        refuse_same_images(cfg.get('train_dataloader'), cfg.get(name), split, remedy)
     for hook in hooks_of(cfg):
-        remedy = f'{parts}, or leave {hook.get("type")} out (--cfg-options custom_hooks=[])'
-        refuse_same_images(root, hook.get('train'), hook.get('test'), 'test of a hook', remedy)
+        name, without = f'test of {hook.get("type")}', '--cfg-options custom_hooks=[]'
+        hook_remedy = f'{remedy}, or train without that hook ({without})'
+        refuse_same_images(hook.get('train'), hook.get('test'), name, hook_remedy)
 
 
-def refuse_same_images(root: str, train: object, test: object, name: str, remedy: str) -> None:
-    """Keep images to learn from out of evaluation, all or a few of each class.
+def refuse_same_images(train: object, test: object, name: str, remedy: str) -> None:
+    """Keep images to learn from, all or a few of each class, out of evaluation.
 
     Raises:
-        ValueError: If a source below ``test`` is one below ``train``.
+        ValueError: If a source below ``test`` reads the folder of one below ``train``, or a folder
+            that holds it.
     """
-    learnt = [all_images(source) for source in folder_sources(train)]
-    for source in folder_sources(test):
-        if all_images(source) in learnt:
-            raise ValueError(
-                f'--data-root {root} gives training and {name} the same images, '
-                f'{source["root"]}; {remedy}'
-            )
+    for learnt in folder_sources(train):
+        for tested in folder_sources(test):
+            inside = Path(learnt['root']).is_relative_to(tested['root'])
+            if inside and options_of(learnt) == options_of(tested):
+                raise ValueError(
+                    f'--data-root gives training and {name} the same images, {learnt["root"]}; '
+                    f'{remedy}'
+                )
 
 
-def all_images(source: dict) -> dict:
-    """``source`` without the choice of a few images per class."""
-    return {key: value for key, value in source.items() if key != 'labels_per_class'}
+def options_of(source: dict) -> dict:
+    """What else than the folder decides which images a source reads; a few are a part of all."""
+    return {key: item for key, item in source.items() if key not in ('root', 'labels_per_class')}
 
 
 def hooks_of(cfg: Config) -> Iterator[dict]:

@@ -49,7 +49,13 @@ PARAM_SCHEDULERS = mmengine.Registry(
     scope='a2mim',
     locations=['a2mim.engine'],
 )
-HOOKS = mmengine.Registry('hook', parent=mmengine.HOOKS, scope='a2mim', locations=['a2mim.engine'])
+HOOKS = mmengine.Registry(
+    'hook',
+    parent=mmengine.HOOKS,
+    scope='a2mim',
+    # A hook that evaluates lies with what it evaluates by: the engine imports no evaluation.
+    locations=['a2mim.engine', 'a2mim.evaluation'],
+)
 LOOPS = mmengine.Registry('loop', parent=mmengine.LOOPS, scope='a2mim', locations=['a2mim.engine'])
 LOG_PROCESSORS = mmengine.Registry(
     'log processor', parent=mmengine.LOG_PROCESSORS, scope='a2mim', locations=['a2mim.engine']

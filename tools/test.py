@@ -7,17 +7,23 @@ The test data is used, or the validation data where the config has no other.
 """
 
 import argparse
+import dataclasses
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.dist import is_main_process
+from mmengine.runner import Runner
+from rich.console import Console
+from rich.table import Table
 from torch import distributed
 
 from a2mim.engine.compat.strict_loading import strict_loading
 from a2mim.engine.launch.build import build_test_runner
-from a2mim.engine.launch.options import add_common_options
+from a2mim.engine.launch.options import add_common_options, add_out_option, check_out
 from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.evaluation import Accuracy, ClassReport, PerClassAccuracy
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -27,26 +33,69 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_common_options(parser)
     parser.add_argument('checkpoint', help='checkpoint of the whole model')
-    parser.add_argument('--out', metavar='FILE.json', help='write the metrics to a file')
+    parser.add_argument(
+        '--per-class', action='store_true', help='show every class, the worst first'
+    )
+    add_out_option(parser, 'metrics by name, and under "per_class" every class, the worst first')
     return parser.parse_args(argv)
 
 
-def as_table(metrics: Mapping[str, float]) -> str:
+def add_per_class(runner: Runner) -> PerClassAccuracy | None:
+    """Count by class too, where the config measures the accuracy of a classifier."""
+    evaluator = runner.test_loop.evaluator
+    for metric in evaluator.metrics:
+        if isinstance(metric, PerClassAccuracy):
+            return metric
+    if not any(isinstance(metric, Accuracy) for metric in evaluator.metrics):
+        return None
+    metric = PerClassAccuracy()
+    metric.dataset_meta = evaluator.dataset_meta
+    evaluator.metrics.append(metric)
+    return metric
+
+
+def as_lines(metrics: Mapping[str, float]) -> str:
     """Metrics, one a line, with aligned values."""
     width = max(map(len, metrics), default=0)
     return '\n'.join(f'{name:<{width}}  {value:8.3f}' for name, value in metrics.items())
+
+
+def as_table(classes: Sequence[ClassReport]) -> Table:
+    """Classes, one a row."""
+    table = Table(title='Top-1 accuracy in % by class, the worst first')
+    table.add_column('class', overflow='fold')
+    table.add_column('images', justify='right')
+    table.add_column('top-1', justify='right')
+    table.add_column('most taken for', overflow='fold')
+    table.add_column('times', justify='right')
+    for report in classes:
+        numbers = str(report.images), f'{report.top1:.1f}'
+        confusion = report.confused_with or '', str(report.confusions or '')
+        table.add_row(report.name, *numbers, *confusion)
+    return table
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Run the command line; return the metrics."""
     args = parse_args(argv)
     with one_line_errors(), strict_loading():
+        check_out(args.out)
         runner = build_test_runner(args)
+        per_class = add_per_class(runner)
+        if args.per_class and per_class is None:
+            raise ValueError(f'--per-class needs the metric Accuracy, which {args.config} has not')
         metrics = runner.test()
     if is_main_process():
-        print(as_table(metrics))
+        print(as_lines(metrics))
+        if args.per_class:
+            # In a file or a pipe as wide as it needs to be.
+            console = Console(width=None if sys.stdout.isatty() else 1000, markup=False)
+            console.print(as_table(per_class.classes))
         if args.out:
-            Path(args.out).write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+            classes = per_class.classes if per_class else []
+            entries = {'per_class': [dataclasses.asdict(report) for report in classes]}
+            text = json.dumps({**metrics, **entries}, indent=2, ensure_ascii=False)
+            Path(args.out).write_text(text + '\n', encoding='utf-8')
     if distributed.is_initialized():
         distributed.destroy_process_group()
     return metrics

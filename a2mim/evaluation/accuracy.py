@@ -35,10 +35,7 @@ class Accuracy(BaseMetric):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Note at which rank the label of every image came, 0 for the best score."""
-        if any(sample['label'] is None for sample in data_samples):
-            raise ValueError('accuracy needs labels: give the data source with_labels=True')
-        scores = torch.stack([sample['scores'] for sample in data_samples])  # (B, K)
-        labels = torch.stack([torch.as_tensor(sample['label']) for sample in data_samples])
+        scores, labels = scores_and_labels(data_samples)
         num_classes = scores.shape[1]
         self.results += [(rank, num_classes) for rank in label_ranks(scores, labels).tolist()]
 
@@ -48,6 +45,18 @@ class Accuracy(BaseMetric):
         num_classes = results[0][1]
         reported = [k for k in self.topk if k == 1 or k < num_classes]
         return {f'top{k}': 100.0 * (ranks < k).double().mean().item() for k in reported}
+
+
+def scores_and_labels(samples: Sequence[dict]) -> tuple[Tensor, Tensor]:
+    """Scores (B, K) and labels (B,) of a batch of predictions.
+
+    Raises:
+        ValueError: If an image has no label.
+    """
+    if any(sample['label'] is None for sample in samples):
+        raise ValueError('accuracy needs labels: give the data source with_labels=True')
+    scores = torch.stack([sample['scores'] for sample in samples])
+    return scores, torch.stack([torch.as_tensor(sample['label']) for sample in samples])
 
 
 def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:

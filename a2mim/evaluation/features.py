@@ -55,14 +55,15 @@ def knn_accuracy(
         temperature: The lower, the more the nearest one counts.
 
     Raises:
-        ValueError: If there are fewer training images than ``neighbours``.
+        ValueError: If ``neighbours`` is less than 1, or more than there are training images.
 
     Reference:
         Wu et al., instance discrimination, CVPR 2018 (https://arxiv.org/abs/1805.01978), sec. 3.4.
     """
-    if len(train[0]) < neighbours:
+    if not 1 <= neighbours <= len(train[0]):
         raise ValueError(
-            f'neighbours={neighbours} is more than the {len(train[0])} training images'
+            f'neighbours={neighbours} must be at least 1 and not more than the {len(train[0])} '
+            'training images'
         )
     classifier = KNeighborsClassifier(
         neighbours,

@@ -53,3 +53,31 @@ param_scheduler = dict(
 train_cfg = dict(by_epoch=True, max_epochs=5)
 auto_scale_lr = dict(base_batch_size=128, enable=False)
 default_hooks = dict(checkpoint=dict(interval=1), reconstruction=dict(interval=5))
+# Whether features get better, by 100 labels per class. Images of ``val`` are only classified.
+custom_hooks = [
+    dict(
+        type='FeatureProbeHook',
+        interval=1,
+        linear=True,
+        train=dict(
+            type='ImageDataset',
+            source=dict(
+                type='ImageFolder',
+                root='data/cifar10/train',
+                with_labels=True,
+                labels_per_class=100,
+            ),
+            pipeline=[],
+        ),
+        test=dict(
+            type='ImageDataset',
+            source=dict(
+                type='ImageFolder',
+                root='data/cifar10/val',
+                with_labels=True,
+                labels_per_class=100,
+            ),
+            pipeline=[],
+        ),
+    )
+]

@@ -56,3 +56,22 @@ param_scheduler = dict(
 train_cfg = dict(by_epoch=True, max_epochs=15)
 auto_scale_lr = dict(base_batch_size=64, enable=False)
 default_hooks = dict(reconstruction=dict(type='ReconstructionHook', interval=5))
+# Whether features get better, by the 70 labelled patches that fine-tuning learns from.
+custom_hooks = [
+    dict(
+        type='FeatureProbeHook',
+        interval=5,
+        neighbours=5,
+        linear=True,
+        train=dict(
+            type='ImageDataset',
+            source=dict(type='PhotoPatches', split='train', labels_per_class=5),
+            pipeline=[dict(type='Resize', size=64, interpolation='bilinear')],
+        ),
+        test=dict(
+            type='ImageDataset',
+            source=dict(type='PhotoPatches', split='val', stride=16),
+            pipeline=[dict(type='Resize', size=64, interpolation='bilinear')],
+        ),
+    )
+]

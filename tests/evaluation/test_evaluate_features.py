@@ -1,4 +1,5 @@
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -80,6 +81,53 @@ def test_one_of_them_can_be_asked_for(tool, paths, capsys, option, other):
     assert other not in capsys.readouterr().out
 
 
+def test_the_numbers_are_written_to_a_file(tool, paths, tmp_path):
+    tool.main(tool.parse_args([*paths, '--out', str(tmp_path / 'out.json')]))
+    found = json.loads((tmp_path / 'out.json').read_text())
+    assert 0 <= found.pop('knn_top1') <= 100
+    assert found == dict(
+        config=paths[0],
+        checkpoint=paths[1],
+        fitted=24,
+        tested=24,
+        width=512,
+        neighbours=20,
+        linear_top1=100,
+    )
+
+
+def test_only_what_was_asked_for_is_written(tool, paths, tmp_path):
+    tool.main(tool.parse_args([*paths, '--linear', '--out', str(tmp_path / 'out.json')]))
+    assert 'knn_top1' not in json.loads((tmp_path / 'out.json').read_text())
+
+
+def test_images_come_from_the_data_root(tool, paths, tmp_path, capsys):
+    config = tmp_path / 'elsewhere.py'
+    config.write_text(CONFIG.format(root='/nowhere'))
+    root = str(Path(paths[0]).parent)
+    tool.main(tool.parse_args([str(config), paths[1], '--linear', '--data-root', root]))
+    assert 'features: 24 to fit, 24 to test' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'arguments, error, message',
+    [
+        (['--data-root', '/nowhere'], FileNotFoundError, '--data-root /nowhere is not a folder'),
+        (['--out', '/nowhere/out.json'], FileNotFoundError, 'there is no folder /nowhere'),
+        (['--neighbours', '25'], ValueError, 'neighbours=25 .* 24'),
+        (['--cfg-options', 'val_datalader.batch_size=1'], KeyError, 'did you mean val_dataloader'),
+    ],
+)
+def test_bad_input_is_refused(tool, paths, arguments, error, message):
+    with pytest.raises(error, match=message):
+        tool.main(tool.parse_args([*paths, *arguments]))
+
+
+def test_a_missing_checkpoint_is_refused(tool, paths):
+    with pytest.raises(FileNotFoundError, match=r'checkpoint gone\.pth'):
+        tool.main(tool.parse_args([paths[0], 'gone.pth']))
+
+
 def test_the_trunk_is_that_of_the_checkpoint(tool, paths):
     cfg = tool.Config.fromfile(paths[0])
     tool.init_default_scope('a2mim')
@@ -91,3 +139,17 @@ def test_a_config_without_labels_is_refused(tool, tmp_path):
     (tmp_path / 'pretrain.py').write_text("default_scope = 'a2mim'")
     with pytest.raises(ValueError, match='give a fine-tuning config'):
         tool.main(tool.parse_args([str(tmp_path / 'pretrain.py'), 'trunk.pth']))
+
+
+def test_without_a_checkpoint_the_features_are_those_of_seeded_random_weights(
+    tool, paths, tmp_path
+):
+    found = []
+    for name, seed in (('a', 0), ('b', 0), ('c', 1)):
+        out = tmp_path / f'{name}.json'
+        tool.main(
+            tool.parse_args([paths[0], '--seed', str(seed), '--neighbours', '3', '--out', str(out)])
+        )
+        found.append(json.loads(out.read_text()))
+    assert found[0] == found[1]
+    assert found[0]['checkpoint'] is None

@@ -79,6 +79,11 @@ def test_fewer_images_than_neighbours_are_refused():
         knn_accuracy(blobs(12, 1.0, 0), blobs(12, 1.0, 1))
 
 
+def test_a_vote_of_nobody_is_refused():
+    with pytest.raises(ValueError, match='neighbours=0 must be at least 1'):
+        knn_accuracy(blobs(12, 1.0, 0), blobs(12, 1.0, 1), neighbours=0)
+
+
 def test_a_linear_probe_tells_separable_classes_apart():
     assert linear_probe_accuracy(blobs(60, 0.1, 0), blobs(60, 0.1, 1)) == 100
 

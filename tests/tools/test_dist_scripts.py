@@ -1,5 +1,6 @@
 """The shell scripts: what they start, and two real processes on the CPU."""
 
+import json
 import os
 import socket
 import subprocess
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
-from toy_run import ROOT, read_scalars, toy_config, write_images
+from a2mim.registry import MODELS
+from toy_run import ROOT, load_tool, read_scalars, toy_config, write_images
 
 PRETRAIN = 'configs/openmixup/pretrain/a2mim/imagenet/r50.py'
 FINETUNE = 'configs/openmixup/finetune/imagenet/r50_rsb_a3.py'
@@ -150,6 +153,60 @@ def test_two_processes_on_the_cpu_train_as_one(tmp_path):
     ]
     for key, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][key], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_one_of_two_processes_probes_features_and_the_other_waits(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip('for machines without GPU')
+    write_images(tmp_path / 'train', 4)
+    write_images(tmp_path / 'val', 2)
+    splits = {
+        split: dict(
+            type='ImageDataset',
+            source=dict(type='ImageFolder', root=str(tmp_path / part), with_labels=True),
+            pipeline=[],
+        )
+        for split, part in (('train', 'train'), ('test', 'val'))
+    }
+    hook = dict(type='FeatureProbeHook', interval=1, neighbours=3, linear=True, **splits)
+    cfg = toy_config(tmp_path, train_cfg__max_epochs=1)
+    for name in ('val_dataloader', 'val_evaluator', 'val_cfg'):
+        cfg.pop(name)
+    cfg.dump(tmp_path / 'plain.py')
+    load_tool('train').main([str(tmp_path / 'plain.py'), '--work-dir', str(tmp_path / 'plain')])
+    cfg.custom_hooks = [hook]
+    cfg.dump(tmp_path / 'probed.py')
+    threads = dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+    done = bash(tmp_path, 'dist_train.sh', 'probed.py', '2', PORT=free_port(), **threads)
+    assert done.returncode == 0, done.stderr
+    assert 'Warning' not in done.stderr + done.stdout
+    lines = read_scalars(tmp_path / 'work_dirs/probed')
+    measured = [line for line in lines if 'probe/knn_top1' in line]
+    assert [line['step'] for line in measured] == [0, 1]
+    assert all('probe/linear_top1' in line for line in measured)
+    alone = [line['loss'] for line in read_scalars(tmp_path / 'plain') if 'loss' in line]
+    assert len(alone) == 3
+    assert [line['loss'] for line in lines if 'loss' in line] == pytest.approx(alone, abs=1e-4)
+
+
+def test_two_processes_count_every_class_once(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip('for machines without GPU')
+    write_images(tmp_path / 'val', 3)  # nine images: the last step is filled up
+    cfg = toy_config(tmp_path)
+    cfg.dump(tmp_path / 'toy.py')
+    with DefaultScope.overwrite_default_scope('a2mim'):
+        model = MODELS.build(cfg.model)
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'toy.pth')
+    threads = dict(OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT), PORT=free_port())
+    options = ['--per-class', '--out', 'out.json']
+    done = bash(tmp_path, 'dist_test.sh', 'toy.py', '2', 'toy.pth', *options, **threads)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / 'out.json').read_text())
+    assert {entry['name']: entry['images'] for entry in found['per_class']} == dict.fromkeys(
+        ('red', 'green', 'blue'), 3
+    )
+    assert done.stdout.count('most taken for') == 1
 
 
 def test_bad_input_to_two_processes_is_one_line(tmp_path):

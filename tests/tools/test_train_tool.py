@@ -176,15 +176,57 @@ def test_a_missing_config_is_one_line(capsys):
     assert 'config gone.py: there is no such file' in refused(capsys, 'gone.py')
 
 
-def test_a_checkpoint_is_evaluated_into_a_table_and_a_file(config, images, capsys):
+@pytest.fixture
+def checkpoint(config) -> str:
     train([config, '--work-dir', 'run'])
-    metrics = evaluate([config, 'run/latest.pth', '--data-root', str(images), '--out', 'out.json'])
-    assert set(metrics) == {'accuracy/top1', 'accuracy/top2'}
-    assert json.loads(Path('out.json').read_text()) == metrics
-    table = capsys.readouterr().out.splitlines()[-2:]
-    assert table[0].split() == ['accuracy/top1', f'{metrics["accuracy/top1"]:.3f}']
+    return 'run/latest.pth'
+
+
+def test_a_checkpoint_is_evaluated_into_lines_and_a_file(config, checkpoint, images, capsys):
+    metrics = evaluate([config, checkpoint, '--data-root', str(images), '--out', 'out.json'])
+    assert [*metrics] == ['accuracy/top1', 'accuracy/top2', 'accuracy/mean_of_classes']
+    found = json.loads(Path('out.json').read_text())
+    classes = found.pop('per_class')
+    assert found == metrics
+    assert {entry['name']: entry['images'] for entry in classes} == dict(red=2, green=2, blue=2)
+    mean = sum(entry['top1'] for entry in classes) / 3
+    assert mean == pytest.approx(metrics['accuracy/top1'])
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    assert lines[0].split() == ['accuracy/top1', f'{metrics["accuracy/top1"]:.3f}']
     # The record of what was trained is still the record of what was trained.
     assert 'load_from' not in Path('run', Path(config).name).read_text()
+
+
+def test_classes_are_shown_worst_first_and_in_full(config, checkpoint, images, capsys, tmp_path):
+    name = 'red_' + 'of_a_name_that_needs_a_hundred_columns_and_some_more_' * 2
+    shutil.copytree(images / 'val', tmp_path / 'val')
+    (tmp_path / 'val/red').rename(tmp_path / 'val' / name)
+    root = f'val_dataloader.dataset.source.root={tmp_path / "val"}'
+    evaluate([config, checkpoint, '--per-class', '--out', 'out.json', '--cfg-options', root])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split('│')[1:-1] for line in lines if line.startswith('│')]
+    shown = [(cells[0].strip(), int(cells[1]), float(cells[2])) for cells in rows]
+    assert name in {row[0] for row in shown}
+    assert shown == sorted(shown, key=lambda row: row[2])
+    assert shown == [
+        (entry['name'], entry['images'], round(entry['top1'], 1))
+        for entry in json.loads(Path('out.json').read_text())['per_class']
+    ]
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_evaluation(config, capsys):
+    options = ['--out', 'nowhere/out.json']
+    assert 'there is no folder nowhere' in refused(
+        capsys, config, 'gone.pth', *options, tool=evaluate
+    )
+    assert '--out . is a folder' in refused(capsys, config, 'gone.pth', '--out', '.', tool=evaluate)
+
+
+def test_classes_of_something_else_than_a_classifier_are_refused(config, checkpoint, capsys):
+    other = "val_evaluator = dict(type='DumpResults', out_file_path='dump.pkl')\n"
+    Path('other.py').write_text(Path(config).read_text() + other)
+    line = refused(capsys, 'other.py', checkpoint, '--per-class', tool=evaluate)
+    assert '--per-class needs the metric Accuracy' in line
 
 
 def test_a_checkpoint_of_another_model_is_not_evaluated(config, capsys):

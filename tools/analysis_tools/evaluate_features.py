@@ -1,18 +1,25 @@
 """What frozen features are worth: nearest neighbours and a linear probe, in per cent.
 
+    python tools/analysis_tools/evaluate_features.py CONFIG [CHECKPOINT] [options]
+
 CONFIG is any fine-tuning or linear-probe config: its training and validation images are taken,
-both as the validation pipeline shows them, and its trunk with the weights of CHECKPOINT.
+both as the validation pipeline shows them, and its trunk with the weights of CHECKPOINT. Without
+one the weights are random: what the numbers of a checkpoint have to be compared with.
 """
 
 import argparse
+import json
 from collections.abc import Iterable
+from pathlib import Path
 
+import torch
 from mmengine import Config, DictAction
 from mmengine.registry import init_default_scope
 from torch import nn
 from torch.utils.data import DataLoader
 
-from a2mim.engine.launch.data_root import set_data_root
+from a2mim.engine.launch.build import load_config
+from a2mim.engine.launch.options import add_out_option, check_out, existing_file
 from a2mim.engine.launch.user_errors import one_line_errors
 from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
 from a2mim.registry import DATASETS, FUNCTIONS, MODELS
@@ -20,21 +27,29 @@ from a2mim.registry import DATASETS, FUNCTIONS, MODELS
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='fine-tuning or linear-probe config')
-    parser.add_argument('checkpoint', help='pre-training checkpoint or extracted trunk')
+    parser.add_argument('checkpoint', nargs='?', help='pre-training checkpoint or extracted trunk')
+    parser.add_argument('--seed', type=int, default=0, help='of random weights')
     parser.add_argument('--knn', action='store_true', help='nearest neighbours only')
     parser.add_argument('--linear', action='store_true', help='linear probe only')
     parser.add_argument('--neighbours', type=int, default=20, help='votes of --knn')
     parser.add_argument('--device', default='cpu', help='where features are computed')
-    parser.add_argument('--data-root', metavar='DIR', help='read the images from DIR')
+    parser.add_argument(
+        '--data-root', '--data_root', metavar='DIR', help='read the images from DIR'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    add_out_option(parser, 'accuracies, and what they were measured on')
     return parser.parse_args(args)
 
 
-def load_model(cfg: Config, checkpoint: str) -> nn.Module:
-    """The classifier of ``cfg`` around the trunk of ``checkpoint``."""
-    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=checkpoint)
+def load_model(cfg: Config, checkpoint: str | None) -> nn.Module:
+    """The classifier of ``cfg`` around the trunk of ``checkpoint``, or around a random one."""
+    if checkpoint is not None:
+        file = existing_file(checkpoint, 'checkpoint')
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=file)
     model = MODELS.build(cfg.model)
     model.init_weights()
     return model
@@ -54,21 +69,26 @@ def batches(cfg: Config, split: str) -> Iterable[dict]:
 
 def main(args: argparse.Namespace) -> None:
     """Print the accuracies that were asked for, both by default."""
-    cfg = Config.fromfile(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+    check_out(args.out)
+    cfg = load_config(args)
     if cfg.get('val_dataloader') is None:
         raise ValueError(f'{args.config} has no val_dataloader: give a fine-tuning config')
-    if args.data_root:
-        set_data_root(cfg, args.data_root)
     init_default_scope(cfg.default_scope)
+    torch.manual_seed(args.seed)
     model = load_model(cfg, args.checkpoint).to(args.device)
     train, test = (extract_features(model, batches(cfg, split)) for split in ('train', 'val'))
     print(f'features: {len(train[0])} to fit, {len(test[0])} to test, {train[0].shape[1]} wide')
+    found = dict(config=args.config, checkpoint=args.checkpoint)
+    found |= dict(fitted=len(train[0]), tested=len(test[0]), width=train[0].shape[1])
     if args.knn or not args.linear:
         accuracy = knn_accuracy(train, test, neighbours=args.neighbours)
+        found |= dict(neighbours=args.neighbours, knn_top1=accuracy)
         print(f'{args.neighbours} nearest neighbours: {accuracy:.2f} % top-1')
     if args.linear or not args.knn:
-        print(f'linear probe: {linear_probe_accuracy(train, test):.2f} % top-1')
+        found['linear_top1'] = linear_probe_accuracy(train, test)
+        print(f'linear probe: {found["linear_top1"]:.2f} % top-1')
+    if args.out:
+        Path(args.out).write_text(json.dumps(found, indent=2) + '\n', encoding='utf-8')
 
 
 if __name__ == '__main__':

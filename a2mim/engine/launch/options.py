@@ -130,3 +130,18 @@ def existing_file(path: str, option: str) -> str:
         raise FileNotFoundError(f'{option} {path}: there is no such file')
     with open(path, 'rb'):
         return path
+
+
+def add_out_option(parser: argparse.ArgumentParser, content: str) -> None:
+    """Option of a tool that measures: a file for what it found."""
+    parser.add_argument('--out', metavar='FILE.json', help=f'write to a file: {content}')
+
+
+def check_out(path: str | None) -> None:
+    """Refuse a file that cannot be written before there is anything to write."""
+    if path is None:
+        return
+    if not Path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(f'--out {path}: there is no folder {Path(path).parent}')
+    if Path(path).is_dir():
+        raise IsADirectoryError(f'--out {path} is a folder; give the name of a file in it')

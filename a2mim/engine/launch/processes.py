@@ -46,7 +46,8 @@ def fit_workers(cfg: Config, processes: int) -> str | None:
     Published recipes ask for ten or more data workers beside every GPU. Where the config has
     ``num_workers=0``, options of workers go, which torch would refuse.
     """
-    for loader in (cfg[name] for name in LOADERS if cfg.get(name)):
+    loaders = [cfg[name] for name in LOADERS if cfg.get(name)]
+    for loader in loaders:
         if loader.get('num_workers') == 0:
             loader.pop('persistent_workers', None)
             loader.pop('prefetch_factor', None)
@@ -54,10 +55,10 @@ def fit_workers(cfg: Config, processes: int) -> str | None:
         return None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     most = max(1, cores // processes)
-    loaders = [cfg[name] for name in LOADERS if cfg.get(name, {}).get('num_workers', 0) > most]
-    for loader in loaders:
+    crowded = [loader for loader in loaders if loader.get('num_workers', 0) > most]
+    for loader in crowded:
         loader.num_workers = most
-    return f'{most} data workers per process, since there are {cores} cores' if loaders else None
+    return f'{most} data workers per process, since there are {cores} cores' if crowded else None
 
 
 def join_processes(cfg: Config, launcher: str) -> None:

@@ -52,6 +52,56 @@ def test_sources_that_part_by_another_argument_may_share_a_folder(tmp_path):
     assert roots(cfg) == [str(tmp_path)] * 2
 
 
+def test_validation_on_a_folder_that_holds_the_training_images_is_refused(tmp_path):
+    (tmp_path / 'train').mkdir()
+    cfg = Config(dict(train_dataloader=loader(root='a/train'), val_dataloader=loader(root='a/val')))
+    with pytest.raises(ValueError, match='the same images'):
+        set_data_root(cfg, str(tmp_path))
+
+
+def test_validation_on_images_of_which_a_few_are_learnt_is_refused(tmp_path):
+    few = loader(root='a/train', labels_per_class=5)
+    cfg = Config(dict(train_dataloader=few, val_dataloader=loader(root='a/val')))
+    with pytest.raises(ValueError, match='the same images'):
+        set_data_root(cfg, str(tmp_path))
+
+
+def probing(**source: object) -> Config:
+    """Pre-training with a hook that measures."""
+    splits = {
+        split: loader(root=f'a/{part}', with_labels=True, **source)['dataset']
+        for split, part in (('train', 'train'), ('test', 'val'))
+    }
+    hook = dict(type='FeatureProbeHook', interval=1, **splits)
+    return Config(dict(train_dataloader=loader(root='a/train'), custom_hooks=[hook]))
+
+
+def test_a_hook_reads_the_parts_for_training_and_validation(tmp_path):
+    for part in ('train', 'val'):
+        (tmp_path / part).mkdir()
+    cfg = probing()
+    set_data_root(cfg, str(tmp_path))
+    (hook,) = cfg.custom_hooks
+    assert hook.train.source.root == cfg.train_dataloader.dataset.source.root
+    assert [hook[split].source.root for split in ('train', 'test')] == [
+        str(tmp_path / 'train'),
+        str(tmp_path / 'val'),
+    ]
+
+
+def test_a_hook_that_would_test_on_what_it_fits_is_refused(tmp_path):
+    message = r'test of FeatureProbeHook the same images.*/val, or .*custom_hooks=\[\]'
+    with pytest.raises(ValueError, match=message):
+        set_data_root(probing(labels_per_class=5), str(tmp_path))
+
+
+def test_other_hooks_are_left_alone(tmp_path):
+    cfg = Config(dict(train_dataloader=loader(root='a/train')))
+    cfg.default_hooks = dict(checkpoint=None, logger=dict(type='LoggerHook'))
+    set_data_root(cfg, str(tmp_path))
+    assert cfg.default_hooks == dict(checkpoint=None, logger=dict(type='LoggerHook'))
+
+
 def test_nested_data_sets_are_found(tmp_path):
     inner = loader(root='x')['dataset']
     cfg = Config(dict(train_dataloader=dict(dataset=dict(type='Concat', datasets=[inner]))))

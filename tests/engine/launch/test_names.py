@@ -42,6 +42,16 @@ def test_a_sound_config_passes():
         ('randomness.sed', 1, 'did you mean seed'),
         ('auto_scale_lr.base_batch', 1, 'did you mean base_batch_size'),
         ('env_cfg', dict(cudnn_bench=True), 'did you mean cudnn_benchmark'),
+        (
+            'custom_hooks',
+            [dict(type='FeatureProbeHook', neighbors=20)],
+            'custom_hooks.0.neighbors .*did you mean neighbours',
+        ),
+        (
+            'custom_hooks',
+            [dict(type='FeatureProbeHook', test=dict(source=dict(type='ImageFolder', rot='x')))],
+            'custom_hooks.0.test.source.rot .*did you mean root',
+        ),
     ],
 )
 def test_a_misspelt_name_is_refused_with_what_was_meant(name, value, message):

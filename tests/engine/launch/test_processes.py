@@ -94,3 +94,9 @@ def test_without_workers_their_options_go():
     cfg = Config(dict(train_dataloader=dict(num_workers=0, **options)))
     fit_workers(cfg, 1)
     assert cfg.train_dataloader == dict(num_workers=0, pin_memory=True)
+
+
+def test_a_loader_that_is_switched_off_has_no_workers():
+    cfg = Config(dict(train_dataloader=dict(num_workers=64), val_dataloader=None))
+    fit_workers(cfg, processes=1)
+    assert cfg.train_dataloader.num_workers < 64

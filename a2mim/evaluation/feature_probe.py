@@ -1,0 +1,136 @@
+"""What features are worth while they are learnt: kNN and a linear probe during pre-training.
+
+The hook lives here since it needs kNN and probe, and the engine imports no evaluation.
+"""
+
+import time
+from datetime import timedelta
+from functools import partial
+
+import numpy as np
+import torch
+from mmengine.dist import barrier, get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import distributed
+from torch.utils.data import DataLoader
+
+from a2mim.evaluation.features import extract_features, knn_accuracy, linear_probe_accuracy
+from a2mim.registry import DATASETS, HOOKS
+
+
+@HOOKS.register_module()
+class FeatureProbeHook(Hook):
+    """Classify some labelled images by frozen features, before, during and after pre-training.
+
+    A loss of masked image modelling says how well pixels are guessed, not what was learnt. This
+    hook measures accuracies before the first epoch, where they show what the untrained network is
+    worth, after every n-th epoch and after the last: ``probe/knn_top1`` and ``probe/linear_top1``
+    in the log and in the visualizer's back ends, with the number of epochs as the step.
+
+    Training does not notice: images come in evaluation mode, uncompiled, and no random number is
+    drawn from a global generator. Of several processes the first one measures the network as it
+    would save it, with its own batch statistics, and the others wait.
+
+    Args:
+        interval: Epochs from one measurement to the next.
+        train: Config of a data set with labels, whose images vote and fit. A few hundred do, for
+            example an ``ImageDataset`` whose source has ``labels_per_class``.
+        test: Config of the data set whose images are classified.
+        neighbours: Number of votes per image.
+        linear: Fit a linear probe too, which takes longer than the vote.
+        batch_size: Images per forward pass.
+
+    Raises:
+        ValueError: If a number is less than 1. Before training also if images have no labels, or
+            there are fewer of them than ``neighbours``.
+    """
+
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        interval: int,
+        train: dict,
+        test: dict,
+        neighbours: int = 20,
+        linear: bool = False,
+        batch_size: int = 256,
+    ) -> None:
+        if min(interval, neighbours, batch_size) < 1:
+            raise ValueError(
+                f'interval={interval}, neighbours={neighbours} and batch_size={batch_size} of '
+                'FeatureProbeHook must be at least 1'
+            )
+        self.interval = interval
+        self.configs = dict(train=train, test=test)
+        self.neighbours = neighbours
+        self.measures = {'probe/knn_top1': partial(knn_accuracy, neighbours=neighbours)}
+        if linear:
+            self.measures['probe/linear_top1'] = linear_probe_accuracy
+        self.batch_size = batch_size
+        self._loaders: dict[str, DataLoader] = {}
+        self._waiting: distributed.ProcessGroup | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepare the images in every process, and measure the network that starts."""
+        for split, config in self.configs.items():
+            self._loaders[split] = self._loader(runner, split, config)
+        if len(self._loaders['train'].dataset) < self.neighbours:
+            raise ValueError(
+                f'FeatureProbeHook: neighbours={self.neighbours} is more than the '
+                f'{len(self._loaders["train"].dataset)} images of train; give more images, or '
+                'fewer neighbours'
+            )
+        if get_world_size() > 1:
+            # Through gloo, since waiting processes would keep their GPUs busy with NCCL, and
+            # without its limit of 10 minutes.
+            self._waiting = distributed.new_group(backend='gloo', timeout=timedelta(days=1))
+        if runner.epoch == 0:
+            self._measure(runner, 0)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Measure, if it is time to."""
+        epoch = runner.epoch + 1
+        if epoch == runner.max_epochs or epoch % self.interval == 0:
+            self._measure(runner, epoch)
+
+    def _loader(self, runner: Runner, split: str, config: dict) -> DataLoader:
+        """Batches of one split, read by as many workers as the training images."""
+        dataset = DATASETS.build(config)
+        if dataset[0].get('label') is None:
+            raise ValueError(
+                f'FeatureProbeHook: the images of {split} have no labels; give an ImageDataset '
+                'whose source has with_labels=True'
+            )
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            num_workers=runner.train_dataloader.num_workers,
+            collate_fn=runner.train_dataloader.collate_fn,
+            # Every pass through a loader draws a seed, which must not come from the global one.
+            generator=torch.Generator(),
+        )
+
+    def _measure(self, runner: Runner, epoch: int) -> None:
+        """Let the main process measure and report; nobody goes on before it is done."""
+        if is_main_process():
+            started = time.perf_counter()
+            accuracies = self._accuracies(runner)
+            seconds = time.perf_counter() - started
+            values = '  '.join(f'{name}: {value:.2f}' for name, value in accuracies.items())
+            runner.logger.info(f'Epoch(probe) [{epoch}]  {values}  time: {seconds:.1f} s')
+            runner.visualizer.add_scalars(accuracies, step=epoch)
+        if self._waiting is not None:
+            barrier(self._waiting)
+
+    def _accuracies(self, runner: Runner) -> dict[str, float]:
+        """Accuracies in per cent by name; not a number where training has diverged."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        # A compiled model would be compiled once more for evaluation.
+        with torch.compiler.set_stance('force_eager'):
+            train, test = (extract_features(model, loader) for loader in self._loaders.values())
+        if not (np.isfinite(train[0]).all() and np.isfinite(test[0]).all()):
+            return dict.fromkeys(self.measures, np.nan)
+        return {name: measure(train, test) for name, measure in self.measures.items()}

@@ -1,6 +1,7 @@
-"""Fine-tuning of ResNet-50 on ImageNet-1K by RSB A3, 100 epochs at 160 pixels.
+"""Fine-tuning of ResNet-50 on ImageNet-1K by RSB A3, 100 epochs at 160 pixels, tested at 224.
 
-Expect 78.8 top-1 from A2MIM pre-training of 100 epochs, 78.9 from 300 (published read-me).
+Deviation: RandAugment fills corners with the mean colour in RGB order, as images are. The published
+file gives it in BGR order, and its operations weight the colours of grey by BGR.
 Run: bash tools/dist_train_ft_4gpu.sh \
          configs/openmixup/finetune/imagenet/r50_rsb_a3_ft_sz160_4xb512_cos_fp16_ep100.py CKPT
 """

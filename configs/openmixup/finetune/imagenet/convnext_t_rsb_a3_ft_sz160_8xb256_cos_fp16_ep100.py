@@ -5,7 +5,8 @@ Unlike for ResNets, the cosine takes a step per iteration and layers are dropped
 Deviation: RandAugment fills corners with the mean colour in RGB order, as images are. The published
 file gives it in BGR order, and its operations weight the colours of grey by BGR.
 Run: bash tools/dist_train_ft_8gpu.sh \
-         configs/openmixup/finetune/imagenet/convnext_t_rsb_a3_ft_sz160_8xb256_cos_fp16_ep100.py CKPT
+         configs/openmixup/finetune/imagenet/convnext_t_rsb_a3_ft_sz160_8xb256_cos_fp16_ep100.py \
+         CKPT
 """
 
 _base_ = [

@@ -5,8 +5,8 @@ The weights that are tested and saved are an average.
 Deviation: the published file sets mix_repeat=2 inside the backbone, where nothing reads it. It is
 left out.
 Run: bash tools/dist_train_ft_4gpu.sh \
-         configs/openmixup/finetune/imagenet/vit_base_p16_swin_ft_simmim_sz224_4xb128_accu2_cos_ep100.py \
-         CKPT
+  configs/openmixup/finetune/imagenet/vit_base_p16_swin_ft_simmim_sz224_4xb128_accu2_cos_ep100.py \
+  CKPT
 """
 
 _base_ = [

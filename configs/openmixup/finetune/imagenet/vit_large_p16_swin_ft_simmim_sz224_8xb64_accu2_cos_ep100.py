@@ -3,8 +3,8 @@
 The weights that are tested and saved are an average.
 
 Run: bash tools/dist_train_ft_8gpu.sh \
-         configs/openmixup/finetune/imagenet/vit_large_p16_swin_ft_simmim_sz224_8xb64_accu2_cos_ep100.py \
-         CKPT
+  configs/openmixup/finetune/imagenet/vit_large_p16_swin_ft_simmim_sz224_8xb64_accu2_cos_ep100.py \
+  CKPT
 """
 
 _base_ = [

@@ -3,8 +3,8 @@
 The published read-me compares A2MIM after 200 epochs of it with SimMIM after 100.
 
 Run: bash tools/dist_train_ft_8gpu.sh \
-         configs/openmixup/finetune/imagenet/vit_small_p16_swin_ft_simmim_sz224_8xb128_cos_ep100.py \
-         CKPT
+  configs/openmixup/finetune/imagenet/vit_small_p16_swin_ft_simmim_sz224_8xb128_cos_ep100.py \
+  CKPT
 """
 
 _base_ = [

@@ -1,7 +1,7 @@
 """The published fine-tuning recipes on ImageNet-1K, as one table.
 
-Sources of the numbers: tests/data/README.md, "Recipes". Rates and weight decays of single parameters
-are in ``tests/configs/test_finetune_optimisers.py``.
+Sources of the numbers: tests/data/README.md, "Recipes". Rates and weight decays of single
+parameters are in ``tests/configs/test_finetune_optimisers.py``.
 """
 
 from pathlib import Path

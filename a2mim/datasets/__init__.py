@@ -4,11 +4,13 @@ from a2mim.datasets.collate import channels_last_collate
 from a2mim.datasets.image_dataset import ImageDataset
 from a2mim.datasets.masked_image import MaskedImageDataset
 from a2mim.datasets.reading import IMAGE_SUFFIXES, read_image
+from a2mim.datasets.repeated_sampler import RepeatedEpochSampler
 from a2mim.datasets.samplers import EpochSampler, InfiniteEpochSampler, SampleKey
 from a2mim.datasets.sources import CIFAR, ImageFolder, ImageList, PhotoPatches
 from a2mim.datasets.transforms import (
     BlockMask,
     CenterCrop,
+    RandomErasing,
     RandomFlip,
     RandomResizedCrop,
     Resize,
@@ -28,8 +30,10 @@ __all__ = [
     'InfiniteEpochSampler',
     'MaskedImageDataset',
     'PhotoPatches',
+    'RandomErasing',
     'RandomFlip',
     'RandomResizedCrop',
+    'RepeatedEpochSampler',
     'Resize',
     'SampleKey',
     'TimmAugment',

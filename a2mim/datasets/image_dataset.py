@@ -8,29 +8,35 @@ from torch.utils.data import Dataset
 
 from a2mim.datasets.samplers import SampleKey
 from a2mim.datasets.transforms.pipeline import Pipeline
-from a2mim.registry import DATASETS
+from a2mim.registry import DATASETS, TRANSFORMS
 
 
 @DATASETS.register_module()
 class ImageDataset(Dataset):
-    """An image and the number of its class.
+    """An image, the number of its class and, if wanted, a box to erase from the image.
 
     Args:
         source: Config of an image source with labels.
         pipeline: Configs of transforms ``(image, rng) -> image``, applied in order.
+        erase: Config of a box, such as ``dict(type='RandomErasing', image_size=224, p=0.25)``.
         seed: Together with the sample's key it determines every random draw.
 
     Shape:
         image: (C, H, W), uint8.
         label: int64 once collated.
+        erase: (4,), int64: top, left, height, width; only if ``erase`` is set.
 
     Raises:
-        ValueError: If the source has no labels, or an image cannot be read.
+        ValueError: If the source has no labels, the pipeline gives another size than ``erase``
+            expects, or an image cannot be read.
     """
 
-    def __init__(self, source: dict, pipeline: list[dict], seed: int = 0) -> None:
+    def __init__(
+        self, source: dict, pipeline: list[dict], erase: dict | None = None, seed: int = 0
+    ) -> None:
         self.source = DATASETS.build(source)
         self.transform = Pipeline(pipeline)
+        self.erase = TRANSFORMS.build(erase) if erase else None
         self.seed = seed
         if self.source.label(0) is None:
             raise ValueError(
@@ -44,5 +50,13 @@ class ImageDataset(Dataset):
 
     def __getitem__(self, key: int | SampleKey) -> dict[str, torch.Tensor | int]:
         key = SampleKey.of(key)
-        image = self.transform(self.source.load(key.index), key.generator(self.seed))
-        return {'image': image, 'label': self.source.label(key.index)}
+        rng = key.generator(self.seed)
+        # Drawn first, so that a box does not depend on the augmentations.
+        box = {} if self.erase is None else {'erase': self.erase(rng)}
+        image = self.transform(self.source.load(key.index), rng)
+        if self.erase is not None and tuple(image.shape[-2:]) != self.erase.image_size:
+            raise ValueError(
+                f'the pipeline gives images of {tuple(image.shape[-2:])} pixels but erase has '
+                f'image_size={self.erase.image_size}; set it to the size of the crop'
+            )
+        return {'image': image, 'label': self.source.label(key.index), **box}

@@ -46,13 +46,17 @@ class EpochSampler(DefaultSampler):
         round_up: Whether every rank gets the same number of samples.
     """
 
-    def __iter__(self) -> Iterator[SampleKey]:
+    def order(self) -> np.ndarray:
+        """The indices of the current epoch, in its order."""
         size = len(self.dataset)
-        order = np.arange(size)
         if self.shuffle:
-            order = np.random.default_rng((self.seed, self.epoch)).permutation(size)
+            return np.random.default_rng((self.seed, self.epoch)).permutation(size)
+        return np.arange(size)
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        order = self.order()
         for position in range(self.rank, self.total_size, self.world_size):
-            repeat, place = divmod(position, size)
+            repeat, place = divmod(position, len(order))
             yield SampleKey(int(order[place]), self.epoch, repeat)
 
 

@@ -1,4 +1,4 @@
-"""What happens to a batch once it is on the device: scale, normalise, mix.
+"""What happens to a batch once it is on the device: scale, normalise, erase, mix.
 
 Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks, K classes.
 The workers hand out uint8, an eighth of the bytes of the float pair that the published system
@@ -17,7 +17,11 @@ from a2mim.registry import MODELS
 
 @MODELS.register_module()
 class ImagePreprocessor(BaseDataPreprocessor):
-    """Move a batch to the device, normalise its images and, in training, mix them.
+    """Move a batch to the device, normalise its images and, in training, erase and mix.
+
+    Mixing is timm's, one kind and one strength for a batch as in the published system, but for the
+    partner of an image: the last is mixed with the first and so on, where the published system
+    draws a permutation. Batches come in random order, so that the partner is random either way.
 
     Args:
         mean: Mean of each channel, in grey levels (0 to 255).
@@ -27,6 +31,8 @@ class ImagePreprocessor(BaseDataPreprocessor):
 
     Shape:
         image: (B, C, H, W), uint8 or float in grey levels; returned as float32, normalised.
+        erase: (B, 4), top, left, height and width of boxes in pixels; taken out of the batch and
+            filled with noise in training.
         mask: (B, h, w), 1 where hidden; returned as float32.
         label: (B,) class indices; with ``mixup``, (B, K) class probabilities in training.
 
@@ -58,6 +64,9 @@ class ImagePreprocessor(BaseDataPreprocessor):
         data['image'] = self.normalise(data['image'])
         if 'mask' in data:
             data['mask'] = data['mask'].float()
+        boxes = data.pop('erase', None)
+        if training and boxes is not None:
+            data['image'] = fill_boxes(data['image'], boxes)
         if training and self.mixup is not None:
             data['image'], data['label'] = self._mix(data['image'], data['label'])
         return data
@@ -85,3 +94,18 @@ class ImagePreprocessor(BaseDataPreprocessor):
         image, label = torch.cat([image, image[:1]]), torch.cat([label, label[:1]])
         image, label = self.mixup(image, label)
         return image[:-1], label[:-1]
+
+
+def fill_boxes(image: Tensor, boxes: Tensor) -> Tensor:
+    """Standard normal noise, pixel by pixel, inside one box per image.
+
+    Shape:
+        image: (B, C, H, W), normalised.
+        boxes: (B, 4), int64: top, left, height, width; no height or no width for no box.
+        returns: (B, C, H, W).
+    """
+    top, left, height, width = boxes.view(-1, 4, 1, 1, 1).unbind(1)  # each (B, 1, 1, 1)
+    row = torch.arange(image.shape[2], device=image.device).view(1, 1, -1, 1)
+    column = torch.arange(image.shape[3], device=image.device)
+    inside = (row >= top) & (row < top + height) & (column >= left) & (column < left + width)
+    return torch.where(inside, torch.randn_like(image), image)

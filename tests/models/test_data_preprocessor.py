@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from a2mim.models.data_preprocessor import ImagePreprocessor
+from host_sync import no_host_sync
 
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
@@ -66,3 +67,64 @@ def test_validation_is_not_mixed():
     label = torch.arange(4)
     batch = dict(image=torch.zeros(4, 3, 8, 8, dtype=torch.uint8), label=label)
     assert torch.equal(preprocessor(batch, training=False)['label'], label)
+
+
+def erasable(size: int = 16) -> dict:
+    return dict(
+        image=torch.full((3, 3, size, size), 200, dtype=torch.uint8),
+        label=torch.arange(3),
+        erase=torch.tensor([[2, 3, 5, 4], [0, 0, 0, 0], [0, 0, 16, 15]]),
+    )
+
+
+def test_boxes_are_filled_with_noise_after_normalising_and_nothing_else_is():
+    preprocessor = ImagePreprocessor(MEAN, STD)
+    batch = erasable()
+    plain = preprocessor(dict(image=batch['image']))['image']
+    changed = preprocessor(batch, training=True)['image'] != plain
+    expected = torch.zeros(3, 3, 16, 16, dtype=torch.bool)
+    expected[0, :, 2:7, 3:7] = True
+    expected[2, :, :, :15] = True
+    assert torch.equal(changed, expected)
+
+
+def test_the_noise_is_standard_normal_and_differs_from_pixel_to_pixel():
+    batch = dict(
+        image=torch.zeros(2, 3, 100, 100, dtype=torch.uint8),
+        label=torch.arange(2),
+        erase=torch.tensor([[0, 0, 100, 100]] * 2),
+    )
+    noise = ImagePreprocessor(MEAN, STD)(batch, training=True)['image']
+    assert noise.mean().item() == pytest.approx(0, abs=0.02)
+    assert noise.std().item() == pytest.approx(1, abs=0.02)
+    assert noise.unique().numel() > 0.9 * noise.numel()
+
+
+def test_the_box_leaves_the_batch_whether_or_not_it_is_used():
+    preprocessor = ImagePreprocessor(MEAN, STD)
+    assert preprocessor(erasable(), training=True).keys() == {'image', 'label'}
+    evaluated = preprocessor(erasable())
+    assert evaluated.keys() == {'image', 'label'}
+    assert torch.equal(evaluated['image'], preprocessor(dict(image=erasable()['image']))['image'])
+
+
+def test_images_are_erased_before_they_are_mixed(monkeypatch):
+    preprocessor = ImagePreprocessor(MEAN, STD, mixup=dict(mixup_alpha=1.0, num_classes=3))
+    monkeypatch.setattr(preprocessor.mixup, '_params_per_batch', lambda: (0.5, False))
+    monkeypatch.setattr(torch, 'randn_like', lambda image: torch.full_like(image, 100.0))
+    batch = dict(
+        image=torch.zeros(2, 3, 4, 4, dtype=torch.uint8),
+        label=torch.arange(2),
+        erase=torch.tensor([[0, 0, 2, 2], [0, 0, 0, 0]]),
+    )
+    levels = preprocessor.normalise(batch['image'])[0, 0, 0, 0]
+    mixed = preprocessor(batch, training=True)['image']
+    assert mixed[1, 0, 0, 0].item() == pytest.approx(50 + levels.item() / 2)
+
+
+def test_erasing_never_waits_for_the_device_and_keeps_the_layout():
+    preprocessor = ImagePreprocessor(MEAN, STD)
+    preprocessor.memory_format = torch.channels_last
+    with no_host_sync():
+        image = preprocessor(erasable(), training=True)['image']
+    assert image.is_contiguous(memory_format=torch.channels_last)

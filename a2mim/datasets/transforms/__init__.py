@@ -1,8 +1,9 @@
-"""Transforms ``(image, rng) -> image`` on uint8 tensors (C, H, W), and the mask of a sample."""
+"""Transforms ``(image, rng) -> image`` on uint8 tensors (C, H, W); masks and boxes."""
 
 from a2mim.datasets.transforms.block_mask import BlockMask
 from a2mim.datasets.transforms.center_crop import CenterCrop
 from a2mim.datasets.transforms.pipeline import Pipeline
+from a2mim.datasets.transforms.random_erasing import RandomErasing
 from a2mim.datasets.transforms.random_flip import RandomFlip
 from a2mim.datasets.transforms.random_resized_crop import RandomResizedCrop
 from a2mim.datasets.transforms.resize import Resize
@@ -13,6 +14,7 @@ __all__ = [
     'BlockMask',
     'CenterCrop',
     'Pipeline',
+    'RandomErasing',
     'RandomFlip',
     'RandomResizedCrop',
     'Resize',

@@ -3,5 +3,6 @@
 from a2mim.engine.hooks.checkpoint import CheckpointHook
 from a2mim.engine.hooks.loss_curve import LossCurveHook
 from a2mim.engine.hooks.reconstruction import ReconstructionHook
+from a2mim.engine.hooks.warmup_ema import WarmupEMAHook
 
-__all__ = ['CheckpointHook', 'LossCurveHook', 'ReconstructionHook']
+__all__ = ['CheckpointHook', 'LossCurveHook', 'ReconstructionHook', 'WarmupEMAHook']

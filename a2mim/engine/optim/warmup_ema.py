@@ -1,7 +1,8 @@
 """An average of the weights that follows quickly at first and slowly later."""
 
+import torch
 from mmengine.model import ExponentialMovingAverage
-from torch import Tensor, nn
+from torch import nn
 
 from a2mim.registry import MODELS
 
@@ -10,13 +11,19 @@ from a2mim.registry import MODELS
 class WarmupEMA(ExponentialMovingAverage):
     """Exponential moving average of the parameters with the published warm-up.
 
-    The share kept of the old average, mu, rises linearly from 0.9 of its final value to it.
-    Buffers such as batch statistics are copied, not averaged, as in the published system.
+    The share kept of the old average, mu, rises linearly from 0.9 of its final value to it:
+    ``mu(i) = mu * (1 - (1 - i / W) * (1 - 0.9))`` for iterations i up to W. Buffers such as batch
+    statistics are copied, not averaged, as in the published system.
+
+    Call ``update_parameters`` after every iteration. Under gradient accumulation ``interval``
+    iterations make an optimiser step, and the average moves with each step. mmengine's classes
+    move it one iteration later, so that the last step of an epoch would not be evaluated. The first
+    call copies, as theirs does; what the weights were before is forgotten within the warm-up.
 
     Args:
         model: The module whose parameters are averaged.
         momentum: Share of the new weights once warmed up, mmengine's convention: 1 - mu.
-        warmup_iters: Iterations of the warm-up.
+        warmup_iters: W, iterations of the warm-up.
         kwargs: Further arguments of mmengine's ``ExponentialMovingAverage``.
 
     Raises:
@@ -41,6 +48,16 @@ class WarmupEMA(ExponentialMovingAverage):
         missing = max(0.0, 1 - step / self.warmup_iters)
         return 1 - (1 - self.momentum) * (1 - missing * (1 - self.START))
 
-    def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps: Tensor) -> None:
-        """Move the average towards the weights, in place."""
-        averaged_param.lerp_(source_param, self.momentum_at(int(steps)))
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Count an iteration, and move the average if it ended an optimiser step."""
+        step = int(self.steps)  # lives on the CPU: no device is waited for
+        average, source = [*self.module.parameters()], [*model.parameters()]
+        if step == 0:
+            # The copy was made before pre-trained weights were loaded.
+            torch._foreach_copy_(average, source)
+        elif (step + 1) % self.interval == 0:
+            torch._foreach_lerp_(average, source, self.momentum_at(step))
+        for copied, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
+            copied.copy_(buffer)
+        self.steps += 1

@@ -1,0 +1,40 @@
+"""ImageNet-1K as in RSB A2: trained at 224 pixels with repeated augmentation, tested at 224.
+
+Class folders below ``train`` and ``val``; ``--data-root DIR`` points to the folder of both.
+"""
+
+train_dataloader = dict(
+    batch_size=256,  # per GPU
+    num_workers=10,
+    persistent_workers=True,
+    pin_memory=True,
+    sampler=dict(type='RepeatedEpochSampler', num_repeats=3, shuffle=True),
+    collate_fn=dict(type='a2mim.channels_last_collate'),
+    dataset=dict(
+        type='ImageDataset',
+        source=dict(type='ImageFolder', root='data/ImageNet/train', with_labels=True),
+        pipeline=[
+            dict(type='RandomResizedCrop', size=224, interpolation='bicubic'),
+            dict(type='RandomFlip'),
+            dict(type='TimmAugment', policy='rand-m7-mstd0.5-inc1'),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=128,
+    num_workers=4,
+    persistent_workers=True,
+    pin_memory=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='a2mim.channels_last_collate'),
+    dataset=dict(
+        type='ImageDataset',
+        source=dict(type='ImageFolder', root='data/ImageNet/val', with_labels=True),
+        pipeline=[
+            dict(type='Resize', size=236, interpolation='bicubic'),
+            dict(type='CenterCrop', size=224),
+        ],
+    ),
+)
+val_evaluator = dict(type='Accuracy', topk=(1, 5))
+val_cfg = dict()

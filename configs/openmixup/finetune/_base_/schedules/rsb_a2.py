@@ -1,0 +1,30 @@
+"""RSB A2: LAMB at 5e-3 for 2048 images, 300 epochs.
+
+The cosine takes one step per epoch, the warm-up one per iteration. LAMB clips the gradient to a
+norm of 1 by itself, and takes plain Adam steps where weights do not decay.
+"""
+
+optim_wrapper = dict(
+    type='AmpOptimWrapper',  # published in float16; bfloat16 is taken where the GPU has it
+    constructor='ParamRuleConstructor',
+    optimizer=dict(
+        type='Lamb', lr=5e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.02, max_grad_norm=1.0
+    ),
+    paramwise_cfg=dict(
+        rules={
+            '(bn|gn)[0-9]*[.](weight|bias)': dict(weight_decay=0.0),
+            'bias': dict(weight_decay=0.0),
+        }
+    ),
+)
+param_scheduler = dict(
+    type='OverlapCosineLR',
+    stairs=True,
+    warmup=5,
+    warmup_ratio=1e-5,
+    eta_min=1e-6,
+    by_epoch=True,
+    convert_to_iter_based=True,
+)
+train_cfg = dict(by_epoch=True, max_epochs=300, val_interval=1)
+auto_scale_lr = dict(base_batch_size=2048, enable=False)

@@ -1,0 +1,20 @@
+"""Fine-tuning of ResNet-152 on ImageNet-1K by RSB A2, 300 epochs at 224 pixels.
+
+OpenMixup has drop path 0.15, the copy of this file beside the code of the paper 0.05.
+Targets are not cut at 0.2, which the RSB paper does and the published file does not.
+
+Expect 81.8 top-1 from scratch (published read-me, "supervised").
+Deviation: RandAugment fills corners with the mean colour in RGB order, as images are. The published
+file gives it in BGR order, and its operations weight the colours of grey by BGR.
+Run: bash tools/dist_train_ft_8gpu.sh \
+         configs/openmixup/finetune/imagenet/r152_rsb_a2_ft_sz224_8xb256_cos_fp16_ep300.py CKPT
+"""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/imagenet_rsb_a2.py',
+    '../_base_/models/r152_rsb.py',
+    '../_base_/schedules/rsb_a2.py',
+]
+
+model = dict(backbone=dict(drop_path_rate=0.15))

@@ -8,8 +8,9 @@ import math
 import pytest
 import torch
 from mmengine import Config
-from recipes import CONFIGS, built, group_sizes, rates
 from torch import nn
+
+from recipes import CONFIGS, built, group_sizes, rates
 
 FINETUNE = Config.fromfile(
     CONFIGS / 'finetune/imagenet/r50_rsb_a3_ft_sz160_4xb512_cos_fp16_ep100.py'

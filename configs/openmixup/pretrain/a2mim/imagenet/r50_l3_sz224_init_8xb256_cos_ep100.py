@@ -1,6 +1,6 @@
 """A2MIM pre-training of ResNet-50 on ImageNet-1K, 100 epochs.
 
-Expect 78.8 top-1 after RSB A3 fine-tuning (published read-me).
+Expect 78.8 top-1 after r50_rsb_a3_ft_sz160_4xb512_cos_fp16_ep100 (published read-me).
 Run: bash tools/dist_train.sh \
          configs/openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep100.py 8
 """

@@ -1,6 +1,7 @@
 """A2MIM pre-training of ResNet-50 on ImageNet-1K, 300 epochs.
 
-Expect 80.4 top-1 after RSB A2 fine-tuning and 78.9 after RSB A3 (published read-me).
+Expect 80.4 top-1 after r50_rsb_a2_ft_sz224_8xb256_cos_fp16_ep300 (published read-me).
+Expect 78.9 top-1 after r50_rsb_a3_ft_sz160_4xb512_cos_fp16_ep100 (published read-me).
 Run: bash tools/dist_train.sh \
          configs/openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300.py 8
 """
@@ -12,8 +13,8 @@ _base_ = [
     '../../_base_/schedules/adamw_cos.py',
 ]
 
-# Gamma decays at the full rate: of the published ResNets, only the one of 100 epochs has a rule
-# for it.
+# Gamma decays at the full rate: of the published ResNets, only that of 100 epochs and that of
+# ImageNet-100 have a rule for it.
 optim_wrapper = dict(
     paramwise_cfg=dict(rules={'mask_token[.]token': dict(weight_decay=0.0, lr_mult=0.1)})
 )

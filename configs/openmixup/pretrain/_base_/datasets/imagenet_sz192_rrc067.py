@@ -1,0 +1,23 @@
+"""ImageNet-1K without labels at 192 pixels, crops of at least 67 % of the area.
+
+22 of the 36 blocks of 32 pixels are hidden. Any folder of images will do: it is searched at every
+depth, and ``--data-root DIR`` points to it.
+"""
+
+train_dataloader = dict(
+    batch_size=128,  # per GPU
+    num_workers=10,
+    persistent_workers=True,
+    pin_memory=True,
+    sampler=dict(type='EpochSampler', shuffle=True),
+    collate_fn=dict(type='a2mim.channels_last_collate'),
+    dataset=dict(
+        type='MaskedImageDataset',
+        source=dict(type='ImageFolder', root='data/ImageNet/train'),
+        pipeline=[
+            dict(type='RandomResizedCrop', size=192, scale=(0.67, 1.0)),
+            dict(type='RandomFlip'),
+        ],
+        mask=dict(type='BlockMask', image_size=192, block_size=32, ratio=0.6),
+    ),
+)

@@ -1,0 +1,29 @@
+"""SimMIM with the ViT-S of the paper: patch embeddings are replaced, the image stays as it is.
+
+As for A2MIM: timm's ``Beit`` with absolute and relative positions, 768 wide and 8 deep.
+"""
+
+model = dict(
+    type='SimMIM',
+    data_preprocessor=dict(
+        type='ImagePreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+    ),
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='beit_base_patch16_224',
+        embed_dim=768,
+        depth=8,
+        num_heads=8,
+        mlp_ratio=3,
+        use_abs_pos_emb=True,
+        use_rel_pos_bias=True,
+        init_values=0.1,
+        drop_path_rate=0.1,
+        mask_after='patch_embed',
+        mask_token=dict(mode='replace'),
+        # timm would shrink the deeper layers; the published ViTs start all alike.
+        init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
+    ),
+    neck=dict(type='PixelShuffleDecoder'),
+    head=dict(type='MIMHead', spatial=dict(type='L1Loss')),
+)

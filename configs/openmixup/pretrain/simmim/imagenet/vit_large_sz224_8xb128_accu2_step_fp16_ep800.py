@@ -1,0 +1,18 @@
+"""SimMIM pre-training of ViT-L on ImageNet-1K, 800 epochs, in mixed precision.
+
+Expect 85.6 top-1 after vit_large_p16_swin_ft_simmim_sz224_8xb64_accu2_cos_ep100 (published
+read-me).
+Run: bash tools/dist_train.sh \
+  configs/openmixup/pretrain/simmim/imagenet/vit_large_sz224_8xb128_accu2_step_fp16_ep800.py 8
+"""
+
+_base_ = [
+    '../../_base_/default_runtime.py',
+    '../../_base_/datasets/imagenet_sz224_rrc067.py',
+    '../../_base_/models/simmim/vit_large.py',
+    '../../_base_/schedules/adamw_step_vit.py',
+]
+
+train_dataloader = dict(batch_size=128)
+# Published in float16; bfloat16 is taken where the GPU has it.
+optim_wrapper = dict(type='AmpOptimWrapper', accumulative_counts=2)

@@ -1,0 +1,6 @@
+"""A trained model at work on single images: features and reconstructions, without a Runner."""
+
+from a2mim.inference.features import features
+from a2mim.inference.reconstruct import reconstruct
+
+__all__ = ['features', 'reconstruct']

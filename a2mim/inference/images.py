@@ -65,7 +65,8 @@ def _pixels(image: Image, channels: int) -> Tensor:
         if image.ndim not in (2, 3):
             raise ValueError(f'an array of shape {image.shape} is no image (H, W) or (H, W, C)')
         rows = image[..., None] if image.ndim == 2 else image
-        image = torch.from_numpy(np.ascontiguousarray(rows)).permute(2, 0, 1)
+        # A copy: arrays of Pillow images are read-only, which torch warns of.
+        image = torch.from_numpy(np.array(rows)).permute(2, 0, 1)
     if image.ndim not in (3, 4):
         raise ValueError(f'a tensor of shape {tuple(image.shape)} is no (C, H, W) or (B, C, H, W)')
     return _with_channels(image[None] if image.ndim == 3 else image, channels)

@@ -53,6 +53,7 @@ def embedded_config(path: Path, content: Mapping) -> dict | None:
     config = literal_config(text) if isinstance(text, str) else None
     if config is None or not isinstance(config.get('model'), dict):
         return None
+    config['model'] = _without_initialisers(config['model'])
     _check_types(config['model'], path)
     return config
 
@@ -80,15 +81,19 @@ def model_config(config: Mapping, num_classes: int | None = None) -> dict:
 
 
 def input_spec(config: Mapping) -> InputSpec:
-    """Image and mask of the recipe: those of pre-training, or the size that it is tested at."""
-    for split in ('train', 'val'):
-        dataset = (config.get(f'{split}_dataloader') or {}).get('dataset', {})
+    """Image and mask of pre-training; of a classifier, the size that it is tested at."""
+    # CIFAR's images are tested as they are: only the crops of the training tell their size.
+    datasets = [
+        (config.get(f'{split}_dataloader') or {}).get('dataset', {}) for split in ('val', 'train')
+    ]
+    for dataset in datasets:
         if mask := dataset.get('mask'):
-            size = mask['image_size']
-            return InputSpec(_pair(size), mask['block_size'], mask['ratio'])
-    steps = ((config.get('val_dataloader') or {}).get('dataset', {})).get('pipeline', [])
-    sizes = [step['size'] for step in steps if 'size' in step]
-    return InputSpec(_pair(sizes[-1])) if sizes else InputSpec()
+            return InputSpec(_pair(mask['image_size']), mask['block_size'], mask['ratio'])
+    for dataset in datasets:
+        sizes = [step['size'] for step in dataset.get('pipeline', []) if 'size' in step]
+        if sizes:
+            return InputSpec(_pair(sizes[-1]))
+    return InputSpec()
 
 
 def _pair(size: int | list | tuple) -> tuple[int, int]:

@@ -31,5 +31,9 @@ def local_file(entry: Entry) -> Path:
                 f'{manual_steps(None, path, entry.sha256)}; or pass pretrained=False'
             )
         fetch(entry.url, path, entry.size, entry.sha256)
-    verify(path, entry.size, entry.sha256)
+    try:
+        verify(path, entry.size, entry.sha256)
+    except ValueError as error:
+        steps = manual_steps(entry.url, path, entry.sha256)
+        raise ValueError(f'{error}. Delete it to have it fetched again. {steps}') from error
     return path

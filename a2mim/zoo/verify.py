@@ -27,8 +27,8 @@ def verify(path: Path, size: int | None = None, sha256: str | None = None) -> No
             found = check_file(path, size, noted)
         except ValueError as error:
             raise ValueError(
-                f'{error}, the hash noted in {record} when it was first used. If the change was '
-                f'meant, delete that note; if not, delete {path.name} and fetch it again'
+                f'{error}, the hash noted in {record} when it was first used (if the change was '
+                'meant, delete that note)'
             ) from error
     if sha256 is None and not record.exists():
         record.write_text(f'{found}  {path.name}\n', encoding='utf-8')

@@ -23,6 +23,8 @@ from a2mim.zoo.table import entries
 IMAGENET = dict(
     type='ImagePreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
 )
+# Of pre-training, which fine-tuned ViTs of the published system may carry along unused.
+LEFTOVERS = ('backbone.mask_token.', 'backbone.model.norm.')
 
 
 def load_model_file(path: Path, recipe: dict | None, num_classes: int | None) -> nn.Module:
@@ -43,7 +45,7 @@ def load_model_file(path: Path, recipe: dict | None, num_classes: int | None) ->
         )
     model = build_model(recipe, num_classes)
     if not any(key.startswith('backbone.model.') for key in state):
-        state = _translated(state, path)
+        state = _translated(state, path, model)
     _check_classes(model, state, path)
     load_all(model, state, path)
     return model
@@ -94,11 +96,16 @@ def _check_classes(model: nn.Module, state: Mapping[str, Tensor], path: Path) ->
             )
 
 
-def _translated(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _translated(state: dict[str, Tensor], path: Path, model: nn.Module) -> dict[str, Tensor]:
+    """A published state in the names of ``model``, a classifier's without leftovers."""
     try:
-        return to_a2mim(state)
+        state = to_a2mim(state)
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
+    if not hasattr(model, 'classifier_loss'):
+        return state
+    own = model.state_dict()
+    return {key: state[key] for key in state if key in own or not key.startswith(LEFTOVERS)}
 
 
 def _tensors(content: Mapping) -> dict[str, Tensor]:

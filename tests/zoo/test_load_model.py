@@ -75,7 +75,7 @@ def test_a_released_file_that_changed_later_is_refused(released, home):
     a2mim.load_model('small')
     with (home / 'small_full.pth').open('ab') as file:
         file.write(b'more')
-    with pytest.raises(ValueError, match=r'small_full.pth has SHA-256 \w+, expected'):
+    with pytest.raises(ValueError, match=r'small_full.pth has SHA-256 \w+, expected.*Get it by'):
         a2mim.load_model('small')
 
 
@@ -205,6 +205,30 @@ def test_a_file_of_another_family_is_refused(released, tmp_path):
     torch.save({'backbone.body.0.weight': torch.ones(1)}, tmp_path / 'other.pth')
     with pytest.raises(ValueError, match=r'other.pth: '):
         a2mim.load_model(tmp_path / 'other.pth', config=RESNET18)
+
+
+def published_classifier(tmp_path):
+    """A fine-tuned ResNet-18 in the names of the published system, and its recipe."""
+    config = classifier()
+    config.model.backbone.model_name = 'resnet18'
+    config.dump(tmp_path / 'recipe.py')
+    model = build(config)
+    return model, openmixup_names(model), tmp_path / 'recipe.py'
+
+
+def test_a_published_classifier_is_loaded_without_what_pretraining_left_in_it(tmp_path):
+    expected, state, recipe = published_classifier(tmp_path)
+    state['backbone.mask_token'] = torch.ones(1, 256, 1, 1)
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    assert_same(a2mim.load_model(tmp_path / 'a.pth', config=recipe), expected)
+
+
+def test_a_published_classifier_with_anything_else_is_refused(tmp_path):
+    _, state, recipe = published_classifier(tmp_path)
+    state['backbone.layer5.0.conv1.weight'] = torch.ones(1)
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'1 not used \(backbone.model.layer5'):
+        a2mim.load_model(tmp_path / 'a.pth', config=recipe)
 
 
 def test_a_pretraining_file_is_no_classifier(tmp_path):

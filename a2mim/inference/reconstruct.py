@@ -51,9 +51,12 @@ def reconstruct(
     grid = block_grid(spec.image_size, spec.block_size if block_size is None else block_size)
     share = spec.ratio if ratio is None else ratio
     blocks = random_block_mask(grid, share, np.random.default_rng(seed))
-    mask = torch.from_numpy(blocks)[None].to(batch)
+    return _pictures(model, batch, torch.from_numpy(blocks)[None].to(batch))
+
+
+def _pictures(model: nn.Module, batch: Tensor, mask: Tensor) -> dict[str, np.ndarray]:
     outputs = model.predict(batch, mask)
-    hidden = upsample_mask(mask, spec.image_size)[0].cpu().numpy()
+    hidden = upsample_mask(mask, tuple(batch.shape[-2:]))[0].cpu().numpy()
     levels = model.data_preprocessor.denormalise
     names = ('image', 'visible', 'reconstruction')
     pictures = {name: _picture(levels(outputs[name])) for name in names}

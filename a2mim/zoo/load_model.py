@@ -33,9 +33,8 @@ def load_model(
         num_classes: Of a classifier; with weights, it must be that of the file.
 
     Returns:
-        ``A2MIM`` or ``SimMIM`` for pre-training, ``ImageClassifier`` for a classifier, and
-        ``TimmBackbone`` for a file that holds a trunk alone. Its ``input_spec`` says what images
-        it was trained on.
+        ``A2MIM`` or ``SimMIM``, ``ImageClassifier``, or of a file with a trunk alone
+        ``TimmBackbone``. Its ``input_spec`` says what images it was trained on.
 
     Raises:
         KeyError: If nothing has this name.
@@ -44,17 +43,21 @@ def load_model(
         ValueError: If it is no checkpoint, asks to run code, or does not fit its config.
     """
     path = Path(name_or_path)
-    if path.suffix == '.py':
-        if pretrained:
-            raise ValueError(f'{path} is a config and has no weights: pass pretrained=False')
-        return build_model(read_config(_existing(path)), num_classes)
-    if path.suffix in SUFFIXES or path.exists():
+    if path.suffix in SUFFIXES or (path.is_file() and path.suffix != '.py'):
         if not pretrained:
             raise ValueError(f'{path} is a file of weights: pass a config for a model without')
         return load_model_file(path, _given(config), num_classes)
-    entry = find_entry(str(name_or_path))
     if config is not None:
-        raise ValueError(f'{entry.name} has its own recipe, {entry.config}: leave out config=')
+        raise ValueError(f'config={str(config)!r}: {path} is no file of weights')
+    if path.suffix != '.py':
+        return _released(str(name_or_path), pretrained, num_classes)
+    if pretrained:
+        raise ValueError(f'{path} is a config and has no weights: pass pretrained=False')
+    return build_model(read_config(_existing(path)), num_classes)
+
+
+def _released(name: str, pretrained: bool, num_classes: int | None) -> nn.Module:
+    entry = find_entry(name)
     recipe = read_config(config_path(entry.config))
     if not pretrained:
         return build_model(recipe, num_classes)

@@ -187,6 +187,12 @@ def test_an_unknown_name_is_no_file_either(home):
         a2mim.load_model('none.py', pretrained=False)
 
 
+def test_a_folder_of_the_same_name_does_not_hide_a_released_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a2mim_resnet50_300e').mkdir()
+    assert type(a2mim.load_model('a2mim_resnet50_300e', pretrained=False)) is A2MIM
+
+
 def test_weights_whose_address_is_not_known_come_with_the_manual_steps(home, monkeypatch):
     entry = replace(entries()[0], name='lost', url=None, note='gone', config=RESNET18)
     monkeypatch.setattr(table, 'entries', lambda: (entry,))
@@ -258,7 +264,8 @@ def test_a_model_without_classes_refuses_their_number(tmp_path):
     'name, options, words',
     [
         ('a.pth', dict(pretrained=False), r'a.pth is a file of weights'),
-        ('a2mim_resnet50_300e', dict(config=RESNET18), r'has its own recipe'),
+        ('a2mim_resnet50_300e', dict(config=RESNET18), r'resnet50_300e is no file of weights'),
+        ('a.py', dict(config=RESNET18), r'a.py is no file of weights'),
         ('a.pth', dict(config='a/b'), r'no recipe a/b.py'),
     ],
 )

@@ -16,7 +16,10 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10',
-    packages=find_packages(include=['a2mim', 'a2mim.*']),
+    # The recipes travel inside the package, where a2mim.zoo.configs finds them.
+    packages=[*find_packages(include=['a2mim', 'a2mim.*']), 'a2mim.configs'],
+    package_dir={'a2mim.configs': 'configs'},
+    package_data={'a2mim.configs': ['**/*.py'], 'a2mim.zoo': ['released.json']},
     install_requires=(ROOT / 'requirements.txt').read_text().split(),
     extras_require={'test': ['pytest>=8', 'pytest-xdist>=3.5', 'ruff>=0.9']},
 )

@@ -1,5 +1,25 @@
 """a2mim: architecture-agnostic masked image modelling for any timm backbone."""
 
+import importlib
+
 from a2mim.version import __version__
 
-__all__ = ['__version__']
+# Imported at first use, so that ``import a2mim`` costs nothing.
+_LAZY = {
+    'features': 'a2mim.inference',
+    'list_models': 'a2mim.zoo',
+    'load_model': 'a2mim.zoo.load_model',
+    'reconstruct': 'a2mim.inference',
+}
+
+__all__ = ['__version__', 'features', 'list_models', 'load_model', 'reconstruct']
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

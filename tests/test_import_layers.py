@@ -23,6 +23,8 @@ ALLOWED = {
     'models': {'models'},
     'engine': {'registry', 'masking', 'checkpoint', 'version'},
     'evaluation': {'registry', 'masking'},
+    'zoo': {'registry', 'checkpoint'},
+    'inference': {'masking', 'datasets'},
     '': {'version'},
 }
 

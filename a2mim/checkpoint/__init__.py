@@ -1,6 +1,7 @@
 """Weights in files: safe reading, atomic writing, names of the published system, match reports."""
 
 from a2mim.checkpoint.key_maps import to_a2mim, to_timm
+from a2mim.checkpoint.literal_config import literal_config
 from a2mim.checkpoint.loading import load_file, safe_torch_load
 from a2mim.checkpoint.matching import LoadReport, compare, load_weights
 from a2mim.checkpoint.recipe import find_recipe
@@ -13,6 +14,7 @@ __all__ = [
     'compare',
     'find_recipe',
     'find_trunk',
+    'literal_config',
     'load_file',
     'load_weights',
     'safe_torch_load',

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mmengine import Config
 
-from a2mim.engine.launch.literal_config import literal_config
+from a2mim.checkpoint import literal_config
 from a2mim.engine.launch.names import RUNNER_KEYS
 
 # What may differ between the parts of one run: where things are, what is shown and kept, how the

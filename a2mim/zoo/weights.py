@@ -1,0 +1,126 @@
+"""Files of weights into models: a whole model where the file holds one, else its trunk."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import timm
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from a2mim.checkpoint import find_recipe, find_trunk, load_file, to_a2mim
+from a2mim.zoo.build import build_model, build_trunk, classifier_keys, load_all
+from a2mim.zoo.configs import config_path
+from a2mim.zoo.model_config import (
+    InputSpec,
+    embedded_config,
+    input_spec,
+    model_config,
+    read_config,
+)
+from a2mim.zoo.table import entries
+
+# Normalisation of the recipes of the paper, in grey levels.
+IMAGENET = dict(
+    type='ImagePreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+)
+# Of pre-training, which fine-tuned ViTs of the published system may carry along unused.
+LEFTOVERS = ('backbone.mask_token.', 'backbone.model.norm.')
+
+
+def load_model_file(path: Path, recipe: dict | None, num_classes: int | None) -> nn.Module:
+    """The model of ``recipe``, or of what the file says of itself, with the weights in it.
+
+    Raises:
+        ValueError: If the file is no checkpoint, does not say what it holds, or does not fit.
+    """
+    content = load_file(path)
+    recipe = recipe or embedded_config(path, content) or _recipe_by_name(path)
+    state = _tensors(content)
+    if not any(key.startswith('backbone.') for key in state):
+        return _load_trunk(path, content, recipe, num_classes)
+    if recipe is None:
+        raise ValueError(
+            f'{path} holds a whole model and does not say which; pass config=, the path of its '
+            "recipe, such as 'openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300'"
+        )
+    model = build_model(recipe, num_classes)
+    if not any(key.startswith('backbone.model.') for key in state):
+        state = _translated(state, path, model)
+    _check_classes(model, state, path)
+    load_all(model, state, path)
+    return model
+
+
+def _load_trunk(
+    path: Path, content: Mapping, recipe: dict | None, num_classes: int | None
+) -> nn.Module:
+    """A trunk alone: the file has no mask token and no decoder, and none are made up."""
+    if num_classes is not None:
+        raise ValueError(
+            f'num_classes={num_classes}: {path} holds a trunk without a classifier of ours; train '
+            f'one with tools/train.py CONFIG --pretrained {path}'
+        )
+    trunk = find_trunk(content)
+    if recipe is not None:
+        options = model_config(recipe)
+        model = build_trunk(options['backbone'], options['data_preprocessor'], input_spec(recipe))
+    elif (found := find_recipe(content, trunk)) and timm.is_model(found[0]):
+        print_log(
+            f'{path} does not say how its images were normalised: mean and standard deviation of '
+            'ImageNet are taken; pass config= for others',
+            logger='current',
+        )
+        options = dict(type='TimmBackbone', model_name=found[0], **found[1])
+        model = build_trunk(options, IMAGENET, InputSpec())
+    else:
+        raise ValueError(
+            f'{path} holds a trunk and does not say which; pass config=, the path of the recipe '
+            f'that it was trained with. Its keys are such as {trunk.kept[:3]}'
+        )
+    classifier = classifier_keys(model.model)
+    state = {key: value for key, value in trunk.state.items() if not key.startswith(classifier)}
+    load_all(model.model, state, path)
+    return model
+
+
+def _check_classes(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Say of a classifier of other classes that it is one, not that a shape differs."""
+    for name in classifier_keys(model.backbone.model):
+        key = f'backbone.model.{name}bias'
+        own = model.state_dict().get(key)
+        if own is not None and key in state and len(state[key]) != len(own):
+            raise ValueError(
+                f'{path} tells {len(state[key])} classes apart, not {len(own)}: pass num_classes='
+                f'{len(state[key])} to take it as it is; for a classifier of {len(own)} classes, '
+                f'train one with tools/train.py CONFIG --pretrained {path}'
+            )
+
+
+def _translated(state: dict[str, Tensor], path: Path, model: nn.Module) -> dict[str, Tensor]:
+    """A published state in the names of ``model``, a classifier's without leftovers."""
+    try:
+        state = to_a2mim(state)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
+    if not hasattr(model, 'classifier_loss'):
+        return state
+    own = model.state_dict()
+    return {key: state[key] for key in state if key in own or not key.startswith(LEFTOVERS)}
+
+
+def _tensors(content: Mapping) -> dict[str, Tensor]:
+    """The weights of a checkpoint, without what parallel wrappers put before their names."""
+    for name in ('state_dict', 'model'):
+        if isinstance(content.get(name), Mapping):
+            content = content[name]
+    return {
+        key.removeprefix('module.').removeprefix('_orig_mod.'): value
+        for key, value in content.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _recipe_by_name(path: Path) -> dict | None:
+    """The recipe of a released file, which its name tells."""
+    found = [entry for entry in entries() if entry.file == path.name]
+    return read_config(config_path(found[0].config)) if found else None

@@ -1,0 +1,62 @@
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from a2mim.zoo import config_path
+
+ROOT = Path(__file__).parents[2]
+RECIPE = 'openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300'
+
+
+def test_a_checkout_has_its_recipes_beside_the_package():
+    assert config_path(RECIPE) == ROOT / 'configs' / f'{RECIPE}.py'
+
+
+def test_an_unknown_recipe_is_named():
+    with pytest.raises(FileNotFoundError, match=r'no recipe a/b\.py in .*path below configs/'):
+        config_path('a/b')
+
+
+@pytest.fixture(scope='module')
+def installed(tmp_path_factory):
+    """The package as a wheel installs it, built from a copy: building leaves files behind."""
+    source, place = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('site')
+    for name in ('setup.py', 'pyproject.toml', 'requirements.txt', 'README.md', 'LICENSE'):
+        shutil.copy(ROOT / name, source)
+    for name in ('a2mim', 'configs'):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
+    options = ['--no-deps', '--no-build-isolation', '--no-index', '--quiet']
+    command = [sys.executable, '-m', 'pip', 'wheel', *options, '-w', str(place), str(source)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    with zipfile.ZipFile(next(place.glob('a2mim-*.whl'))) as wheel:
+        wheel.extractall(place)
+    return place
+
+
+def test_a_wheel_holds_every_recipe_and_the_table(installed):
+    def below(folder):
+        return {path.relative_to(folder) for path in folder.rglob('*.py')}
+
+    assert below(installed / 'a2mim' / 'configs') == below(ROOT / 'configs')
+    assert (installed / 'a2mim' / 'zoo' / 'released.json').is_file()
+
+
+def test_an_installed_package_builds_from_its_own_recipes(installed):
+    code = (
+        'import a2mim, a2mim.zoo\n'
+        f'print(a2mim.zoo.config_path({RECIPE!r}))\n'
+        "print(type(a2mim.load_model('a2mim_resnet50_300e', pretrained=False)).__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=installed,
+        env=dict(PYTHONPATH=str(installed), PATH='', OMP_NUM_THREADS='1'),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [str(installed / 'a2mim' / 'configs' / f'{RECIPE}.py'), 'A2MIM']

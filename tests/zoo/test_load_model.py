@@ -1,0 +1,274 @@
+"""Every kind of name and file becomes the model that it was, and what is none is named."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+import torch
+from mmengine import Config
+from safetensors.torch import save_file as save_safetensors
+
+import a2mim
+from a2mim.engine.runner import ToolRunner
+from a2mim.models.algorithms import A2MIM, ImageClassifier, SimMIM
+from a2mim.models.backbones import TimmBackbone
+from a2mim.zoo import config_path, entries, table, weights
+from a2mim.zoo.model_config import InputSpec
+from file_server import serve
+from small_models import (
+    build,
+    classifier,
+    openmixup_names,
+    pretraining,
+    save_checkpoint,
+    save_published,
+)
+from toy_run import toy_config, write_images
+
+RESNET18 = 'quickstart/a2mim_resnet18_1xb64-cos-15e_photos-64px'
+
+
+def assert_same(model, expected):
+    own, other = model.state_dict(), expected.state_dict()
+    assert own.keys() == other.keys()
+    assert all(torch.equal(own[key], other[key]) for key in own)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv('A2MIM_HOME', str(tmp_path / 'home'))
+    return tmp_path / 'home'
+
+
+@pytest.fixture
+def released(monkeypatch, tmp_path, home):
+    """A ResNet-18 that is released on this machine: its entry, its server and itself."""
+    model = build(Config.fromfile(config_path(RESNET18)))
+    torch.save(dict(state_dict=openmixup_names(model), author='openmixup'), tmp_path / 'r18.pth')
+    content = (tmp_path / 'r18.pth').read_bytes()
+    with serve(content) as server:
+        entry = replace(
+            entries()[0],
+            name='small',
+            file='small_full.pth',
+            url=server.url,
+            config=RESNET18,
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+        for module in (table, weights):
+            monkeypatch.setattr(module, 'entries', lambda: (entry,))
+        yield entry, server, model
+
+
+def test_a_released_name_is_fetched_once_and_loaded(released, home):
+    _, server, expected = released
+    for _ in range(2):
+        model = a2mim.load_model('small')
+        assert_same(model, expected)
+    assert type(model) is A2MIM
+    assert not model.training
+    assert (home / 'small_full.pth').is_file()
+    assert len(server.requests) == 1
+
+
+def test_a_released_file_that_changed_later_is_refused(released, home):
+    a2mim.load_model('small')
+    with (home / 'small_full.pth').open('ab') as file:
+        file.write(b'more')
+    with pytest.raises(ValueError, match=r'small_full.pth has SHA-256 \w+, expected.*Get it by'):
+        a2mim.load_model('small')
+
+
+def test_a_released_file_is_known_by_its_name(released, tmp_path):
+    path = tmp_path / 'small_full.pth'
+    (tmp_path / 'r18.pth').rename(path)
+    assert_same(a2mim.load_model(path), released[2])
+
+
+def test_a_renamed_file_of_the_published_system_needs_its_recipe(released, tmp_path):
+    with pytest.raises(ValueError, match=r'r18.pth holds a whole model.*pass config='):
+        a2mim.load_model(tmp_path / 'r18.pth')
+    assert_same(a2mim.load_model(tmp_path / 'r18.pth', config=RESNET18), released[2])
+
+
+def test_the_default_folder_is_that_of_torch_hub(monkeypatch, tmp_path, released):
+    monkeypatch.delenv('A2MIM_HOME')
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
+    a2mim.load_model('small')
+    assert (tmp_path / 'hub' / 'checkpoints' / 'a2mim' / 'small_full.pth').is_file()
+
+
+def test_a_name_without_weights_is_its_recipe():
+    model = a2mim.load_model('a2mim_resnet50_300e', pretrained=False)
+    assert type(model) is A2MIM
+    assert model.input_spec == InputSpec((224, 224), 32, 0.6)
+
+
+@pytest.mark.parametrize('method, kind', [('A2MIM', A2MIM), ('SimMIM', SimMIM)])
+@pytest.mark.parametrize('save', [save_checkpoint, save_published])
+def test_a_file_of_ours_says_what_it_is(tmp_path, save, method, kind):
+    path = tmp_path / ('a.pth' if save is save_checkpoint else 'a.safetensors')
+    expected = save(pretraining(method=method), path)
+    model = a2mim.load_model(path)
+    assert type(model) is kind
+    assert_same(model, expected)
+    assert model.input_spec == InputSpec((64, 64), 16, 0.5)
+
+
+def test_what_a_training_run_wrote_is_loaded(tmp_path):
+    for split in ('train', 'val'):
+        write_images(tmp_path / split, per_class=4)
+    config = toy_config(tmp_path, work_dir=str(tmp_path / 'run'), train_cfg__max_epochs=1)
+    runner = ToolRunner.from_cfg(config)
+    runner.train()
+    model = a2mim.load_model(str(tmp_path / 'run' / 'epoch_1.pth'))
+    assert type(model) is ImageClassifier
+    assert_same(model, runner.model)
+
+
+def test_a_trunk_alone_is_a_backbone_of_its_recipe(tmp_path):
+    trunk = build(pretraining()).backbone.model
+    save_safetensors(
+        {key: tensor.contiguous() for key, tensor in trunk.state_dict().items()},
+        tmp_path / 'trunk.safetensors',
+    )
+    pretraining().dump(tmp_path / 'recipe.py')
+    model = a2mim.load_model(tmp_path / 'trunk.safetensors', config=tmp_path / 'recipe.py')
+    assert type(model) is TimmBackbone
+    assert_same(model.model, trunk)
+    assert model.mask_token is None
+    assert model.data_preprocessor.mean.flatten().tolist() == [120.0] * 3
+    assert model.input_spec.image_size == (64, 64)
+
+
+def test_a_trunk_of_the_paper_is_known_by_its_shapes(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(weights, 'print_log', lambda text, logger: said.append(text))
+    expected = TimmBackbone('resnet50')
+    torch.save(expected.model.state_dict(), tmp_path / 'r50.pth')
+    model = a2mim.load_model(tmp_path / 'r50.pth')
+    assert_same(model.model, expected.model)
+    assert 'mean and standard deviation of ImageNet are taken' in said[0]
+
+
+def test_an_unknown_trunk_needs_its_recipe(tmp_path):
+    torch.save(build(pretraining()).backbone.model.state_dict(), tmp_path / 'trunk.pth')
+    with pytest.raises(ValueError, match=r'trunk.pth holds a trunk and does not say which'):
+        a2mim.load_model(tmp_path / 'trunk.pth')
+
+
+def test_a_config_is_a_model_without_weights(tmp_path):
+    classifier().dump(tmp_path / 'recipe.py')
+    model = a2mim.load_model(tmp_path / 'recipe.py', pretrained=False, num_classes=7)
+    assert model.backbone.model.num_classes == model.data_preprocessor.mixup.num_classes == 7
+    assert model.input_spec.image_size == (64, 64)
+    with pytest.raises(ValueError, match=r'is a config and has no weights'):
+        a2mim.load_model(tmp_path / 'recipe.py')
+
+
+@pytest.mark.parametrize(
+    'recipe, size',
+    [
+        ('cifar10/finetune_resnet18_1xb256-cos-30e_cifar10', 32),
+        ('openmixup/finetune/imagenet/r50_rsb_a3_ft_sz160_4xb512_cos_fp16_ep100', 224),
+    ],
+)
+def test_the_recipe_tells_the_size_of_the_images(recipe, size):
+    model = a2mim.load_model(config_path(recipe), pretrained=False)
+    assert model.input_spec.image_size == (size, size)
+
+
+def test_an_unknown_name_is_no_file_either(home):
+    with pytest.raises(KeyError, match=r"no file and no released model is called 'a2mim_resnet5'"):
+        a2mim.load_model('a2mim_resnet5')
+    with pytest.raises(FileNotFoundError, match=r'none.pth does not exist'):
+        a2mim.load_model('none.pth')
+    with pytest.raises(FileNotFoundError, match=r'config none.py does not exist'):
+        a2mim.load_model('none.py', pretrained=False)
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_released_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a2mim_resnet50_300e').mkdir()
+    assert type(a2mim.load_model('a2mim_resnet50_300e', pretrained=False)) is A2MIM
+
+
+def test_weights_whose_address_is_not_known_come_with_the_manual_steps(home, monkeypatch):
+    entry = replace(entries()[0], name='lost', url=None, note='gone', config=RESNET18)
+    monkeypatch.setattr(table, 'entries', lambda: (entry,))
+    with pytest.raises(
+        ValueError, match=r'lost are is not known \(gone\).*Get it by hand'
+    ) as error:
+        a2mim.load_model('lost')
+    assert 'Get it by hand: (1) download it from its authors' in str(error.value)
+    assert f'save it as {home / entry.file}' in str(error.value)
+
+
+def test_a_file_of_another_family_is_refused(released, tmp_path):
+    save_checkpoint(pretraining(), tmp_path / 'convnext.pth')
+    with pytest.raises(ValueError, match=r'convnext.pth: the checkpoint does not fit A2MIM'):
+        a2mim.load_model(tmp_path / 'convnext.pth', config=RESNET18)
+    torch.save({'backbone.body.0.weight': torch.ones(1)}, tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match=r'other.pth: '):
+        a2mim.load_model(tmp_path / 'other.pth', config=RESNET18)
+
+
+def published_classifier(tmp_path):
+    """A fine-tuned ResNet-18 in the names of the published system, and its recipe."""
+    config = classifier()
+    config.model.backbone.model_name = 'resnet18'
+    config.dump(tmp_path / 'recipe.py')
+    model = build(config)
+    return model, openmixup_names(model), tmp_path / 'recipe.py'
+
+
+def test_a_published_classifier_is_loaded_without_what_pretraining_left_in_it(tmp_path):
+    expected, state, recipe = published_classifier(tmp_path)
+    state['backbone.mask_token'] = torch.ones(1, 256, 1, 1)
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    assert_same(a2mim.load_model(tmp_path / 'a.pth', config=recipe), expected)
+
+
+def test_a_published_classifier_with_anything_else_is_refused(tmp_path):
+    _, state, recipe = published_classifier(tmp_path)
+    state['backbone.layer5.0.conv1.weight'] = torch.ones(1)
+    torch.save(dict(state_dict=state), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'1 not used \(backbone.model.layer5'):
+        a2mim.load_model(tmp_path / 'a.pth', config=recipe)
+
+
+def test_a_pretraining_file_is_no_classifier(tmp_path):
+    save_checkpoint(pretraining(), tmp_path / 'a.pth')
+    classifier().dump(tmp_path / 'classifier.py')
+    with pytest.raises(ValueError, match=r'a.pth: the checkpoint does not fit ImageClassifier'):
+        a2mim.load_model(tmp_path / 'a.pth', config=tmp_path / 'classifier.py')
+
+
+def test_a_classifier_of_other_classes_is_refused_and_says_how_many_it_has(tmp_path):
+    save_checkpoint(classifier(5), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'a.pth tells 5 classes apart, not 7: pass num_classes=5'):
+        a2mim.load_model(tmp_path / 'a.pth', num_classes=7)
+    assert a2mim.load_model(tmp_path / 'a.pth', num_classes=5).backbone.model.num_classes == 5
+
+
+def test_a_model_without_classes_refuses_their_number(tmp_path):
+    save_checkpoint(pretraining(), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'num_classes=7: A2MIM has no classes'):
+        a2mim.load_model(tmp_path / 'a.pth', num_classes=7)
+    torch.save(build(pretraining()).backbone.model.state_dict(), tmp_path / 'trunk.pth')
+    with pytest.raises(ValueError, match=r'num_classes=7: .*holds a trunk without a classifier'):
+        a2mim.load_model(tmp_path / 'trunk.pth', num_classes=7)
+
+
+@pytest.mark.parametrize(
+    'name, options, words',
+    [
+        ('a.pth', dict(pretrained=False), r'a.pth is a file of weights'),
+        ('a2mim_resnet50_300e', dict(config=RESNET18), r'resnet50_300e is no file of weights'),
+        ('a.py', dict(config=RESNET18), r'a.py is no file of weights'),
+        ('a.pth', dict(config='a/b'), r'no recipe a/b.py'),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(name, options, words):
+    with pytest.raises((ValueError, FileNotFoundError), match=words):
+        a2mim.load_model(name, **options)

@@ -1,0 +1,75 @@
+import subprocess
+import sys
+
+import pytest
+
+import a2mim
+from a2mim.zoo import config_path, entries, find_entry
+from a2mim.zoo.model_config import model_config, read_config
+
+every_entry = pytest.mark.parametrize('entry', entries(), ids=lambda entry: entry.name)
+
+
+def test_names_files_and_addresses_are_unique():
+    for field in ('name', 'file', 'url'):
+        values = [getattr(entry, field) for entry in entries() if getattr(entry, field)]
+        assert len(set(values)) == len(values)
+
+
+@every_entry
+def test_an_entry_is_consistent(entry):
+    method, kind = entry.name.split('_')[0], entry.kind
+    assert method in entry.file
+    assert kind == ('classifier' if '_ft_' in entry.name else 'pretrain')
+    assert entry.config.split('/')[1] == ('finetune' if kind == 'classifier' else 'pretrain')
+    assert kind == 'classifier' or entry.config.split('/')[2] == method
+    if entry.url is None:
+        assert entry.note
+    else:
+        assert entry.url.startswith('https://github.com/Westlake-AI/')
+        assert entry.url.endswith(f'/{entry.file}')
+
+
+@every_entry
+def test_its_recipe_is_there_and_is_of_its_kind(entry):
+    model = model_config(read_config(config_path(entry.config)))
+    methods = dict(a2mim='A2MIM', simmim='SimMIM')
+    expected = (
+        'ImageClassifier' if entry.kind == 'classifier' else methods[entry.name.split('_')[0]]
+    )
+    assert model['type'] == expected
+
+
+def test_names_are_listed_by_pattern():
+    found = a2mim.list_models('a2mim_resnet50_*_ft_*')
+    assert found == ['a2mim_resnet50_100e_ft_rsb-a3', 'a2mim_resnet50_300e_ft_rsb-a2']
+    assert a2mim.list_models('none*') == []
+    assert len(a2mim.list_models()) == len(entries())
+
+
+def test_names_without_an_address_can_be_left_out():
+    assert set(a2mim.list_models()) - set(a2mim.list_models(pretrained_only=True)) == {
+        'a2mim_vit_small_800e'
+    }
+
+
+def test_an_unknown_name_has_neighbours():
+    with pytest.raises(KeyError, match=r"'a2mim_resnet50'; close to it: a2mim_resnet50_\d00e"):
+        find_entry('a2mim_resnet50')
+
+
+def test_looking_at_the_table_imports_nothing_heavy():
+    code = (
+        'import sys, a2mim, a2mim.zoo; a2mim.list_models(); a2mim.zoo.entries()\n'
+        "print([name for name in ('torch', 'mmengine', 'timm', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert done.stdout == '[]\n'
+
+
+def test_the_package_offers_what_it_lists():
+    for name in a2mim.__all__:
+        assert getattr(a2mim, name)
+        assert name in dir(a2mim)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = a2mim.nothing

@@ -14,6 +14,7 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from torch import distributed
 
+from a2mim.checkpoint import trust_checkpoints
 from a2mim.engine.compat.strict_loading import strict_loading
 from a2mim.engine.launch.build import build_test_runner
 from a2mim.engine.launch.options import add_common_options
@@ -40,7 +41,7 @@ def as_table(metrics: Mapping[str, float]) -> str:
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Run the command line; return the metrics."""
     args = parse_args(argv)
-    with one_line_errors(), strict_loading():
+    with one_line_errors(), strict_loading(), trust_checkpoints(args.trust_checkpoint):
         runner = build_test_runner(args)
         metrics = runner.test()
     if is_main_process():

@@ -14,7 +14,7 @@ from mmengine import Config
 from mmengine.registry import DefaultScope, init_default_scope
 from torch import nn
 
-from a2mim.checkpoint.key_maps import to_a2mim
+from a2mim.checkpoint import to_a2mim
 from a2mim.engine.optim import ParamRuleConstructor
 from a2mim.registry import MODELS, PARAM_SCHEDULERS
 

@@ -12,6 +12,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 from torch.utils.data import DataLoader
 
+from a2mim.checkpoint import add_trust_option, trust_checkpoints
+from a2mim.engine.compat.strict_loading import strict_loading
 from a2mim.engine.launch.user_errors import one_line_errors
 from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
 from a2mim.registry import DATASETS, FUNCTIONS, MODELS
@@ -27,6 +29,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--neighbours', type=int, default=20, help='votes of --knn')
     parser.add_argument('--device', default='cpu', help='where features are computed')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    add_trust_option(parser)
     return parser.parse_args(args)
 
 
@@ -57,7 +60,8 @@ def main(args: argparse.Namespace) -> None:
     if cfg.get('val_dataloader') is None:
         raise ValueError(f'{args.config} has no val_dataloader: give a fine-tuning config')
     init_default_scope(cfg.default_scope)
-    model = load_model(cfg, args.checkpoint).to(args.device)
+    with strict_loading(), trust_checkpoints(args.trust_checkpoint):
+        model = load_model(cfg, args.checkpoint).to(args.device)
     train, test = (extract_features(model, batches(cfg, split)) for split in ('train', 'val'))
     print(f'features: {len(train[0])} to fit, {len(test[0])} to test, {train[0].shape[1]} wide')
     if args.knn or not args.linear:

@@ -11,7 +11,7 @@ import torch
 from mmengine import Config
 
 import a2mim.engine  # noqa: F401, registers the optimiser rules
-from a2mim.checkpoint.key_maps import to_a2mim
+from a2mim.checkpoint import to_a2mim
 from a2mim.models import A2MIM
 from a2mim.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from formulas import fill, image

@@ -104,11 +104,12 @@ def refuse_other_formats(path: Path) -> None:
     for start, kind in NO_CHECKPOINT.items():
         if head.lstrip().lower().startswith(start):
             raise ValueError(f'{path} is {kind}, not a checkpoint; download the file itself')
-    pickled = head.startswith((b'PK', b'\x80'))
-    if pickled and path.suffix == '.safetensors':
+    # After eight bytes that may be any, which is why this comes before the look at the first ones.
+    if head[8:10] == b'{"':
+        if path.suffix != '.safetensors':
+            raise ValueError(f'{path} is a safetensors file; name it .safetensors')
+    elif head.startswith((b'PK', b'\x80')) and path.suffix == '.safetensors':
         raise ValueError(f'{path} is a torch file, no safetensors file; name it .pth')
-    if head[8:10] == b'{"' and path.suffix != '.safetensors':
-        raise ValueError(f'{path} is a safetensors file; name it .safetensors')
 
 
 def find_refusal(error: Exception) -> str | None:

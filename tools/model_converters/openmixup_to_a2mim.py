@@ -1,10 +1,10 @@
-"""Bring a released checkpoint into the layout of our models: OpenMixup's, MAE's, BEiT's, timm's …
+"""Bring a released checkpoint of OpenMixup, MAE, BEiT, timm or torchvision into our layout.
 
     python tools/model_converters/openmixup_to_a2mim.py IN OUT
 
-IN is a whole pre-training (``*_full.pth``), an extracted trunk or a fine-tuned classifier. OUT holds
-trunk, mask token, gamma, decoder and classifier, as far as IN has them, under the names of our
-models; ``--load-checkpoint`` and ``--pretrained`` of tools/train.py read it, and tools/test.py.
+IN is a whole pre-training (``*_full.pth``), an extracted trunk or a fine-tuned classifier. OUT
+holds trunk, mask token, gamma, decoder and classifier, as far as IN has them, under the names of
+our models; ``--load-checkpoint`` and ``--pretrained`` of tools/train.py read it, and tools/test.py.
 They read IN as well: the translation is the same. Averaged copies (``ema_…``) are left out, since
 in released files the ordinary keys hold the average. The suffix of OUT chooses the format.
 """

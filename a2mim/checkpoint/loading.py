@@ -124,10 +124,17 @@ def find_refusal(error: Exception) -> str | None:
 
 
 def unsafe_torch_load(path: Path) -> object:
-    """``torch.load`` that runs what the file asks for; the warning comes first."""
+    """``torch.load`` that runs what the file asks for; the warning comes first.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
     warn(path)
-    with weights_only_switch('0'):
-        return torch.load(path, map_location='cpu', weights_only=False)
+    try:
+        with weights_only_switch('0'):
+            return torch.load(path, map_location='cpu', weights_only=False)
+    except Exception as error:
+        raise ValueError(_explain(path, error)) from error
 
 
 def _explain(path: Path, error: Exception) -> str:

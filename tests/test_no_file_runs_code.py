@@ -8,6 +8,9 @@ import io
 import os
 import pickle
 import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -163,9 +166,17 @@ def test_timms_own_options_run_nothing(run, capsys):
 
 def test_a_remote_file_stays_strict_even_where_a_person_trusts(run, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
-    arguments = [*options(f'load_from={Path("evil.pth").absolute().as_uri()}')]
-    text = refused(capsys, TRAIN, [run, *arguments, '--trust-checkpoint'])
-    assert 'evil.pth' in text
+    monkeypatch.setenv('no_proxy', '*')
+    server = ThreadingHTTPServer(
+        ('127.0.0.1', 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f'http://127.0.0.1:{server.server_port}/evil.pth'
+    text = refused(capsys, TRAIN, [run, *options(f'load_from={address}'), '--trust-checkpoint'])
+    assert 'GLOBAL' in text and 'mkdir' in text
+    server.shutdown()
+    server.server_close()
+    assert not Path(TRACE).exists()
 
 
 def write_zip(path: Path) -> None:

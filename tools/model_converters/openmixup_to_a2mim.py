@@ -25,6 +25,7 @@ from a2mim.checkpoint import (
 )
 from a2mim.checkpoint.architecture import architecture, classifier_of, depth
 from a2mim.checkpoint.importing import DECODER, TRUNK
+from a2mim.checkpoint.trunk import unwrap
 from a2mim.engine.launch.user_errors import one_line_errors
 
 
@@ -68,7 +69,7 @@ def print_found(imported: Imported) -> None:
     parts = Counter(part_of(key, imported) for key in imported.state)
     for part, number in parts.items():
         print(f'kept    {number:5} tensors  {part}')
-    for name, number in Counter(short(key) for key in imported.dropped).items():
+    for name, number in Counter(short(unwrap(key)) for key in imported.dropped).items():
         print(f'dropped {number:5} tensors  {name}')
 
 

@@ -6,16 +6,19 @@ file: written under published names, imported by the tool.
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine import Config
 
 import a2mim.engine  # noqa: F401, registers the optimiser rules
+from a2mim.checkpoint import load_file
+from a2mim.engine.hooks import FitWeightsHook
 from a2mim.models import A2MIM
 from a2mim.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from formulas import fill, image
-from released_file import through_the_importer
+from released_file import through_the_importer, write_released
 
 ROOT = Path(__file__).parents[3]
 CASES = json.loads((ROOT / 'tests/data/whole_models.json').read_text())
@@ -34,12 +37,17 @@ SETTINGS = {
 }
 
 
-def build(name: str, folder: Path) -> tuple[A2MIM, Config]:
-    """The model of the shipped config, in float64, with the published weights."""
+def fresh(name: str) -> tuple[A2MIM, Config]:
+    """The model of the shipped config, in float64, as it is built."""
     recipe, smaller = SETTINGS[name]
     config = Config.fromfile(RECIPES / f'{recipe}.py')
     config.merge_from_dict({'model.backbone': smaller})
-    model = MODELS.build(config.model).double()
+    return MODELS.build(config.model).double(), config
+
+
+def build(name: str, folder: Path) -> tuple[A2MIM, Config]:
+    """That model with the published weights."""
+    model, config = fresh(name)
     shapes = CASES[name]['shapes']
     published = {key: torch.from_numpy(fill(key, shapes[key], 1)) for key in shapes}
     state = through_the_importer(published, folder)
@@ -64,6 +72,19 @@ def test_loss_and_gradient_norm_equal_the_published_ones(name, tmp_path):
     norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters()])
     assert loss.item() == pytest.approx(CASES[name]['loss_train'], rel=1e-7)
     assert norm.item() == pytest.approx(CASES[name]['total_grad_norm'], rel=1e-7)
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_a_released_file_gives_the_published_loss_as_it_is(name, tmp_path):
+    shapes = CASES[name]['shapes']
+    published = {key: torch.from_numpy(fill(key, shapes[key], 1)) for key in shapes}
+    content = load_file(write_released(published, tmp_path / 'a_full.pth'))
+    model, _ = fresh(name)
+    runner = SimpleNamespace(model=model, _resume=False, _train_loop=None, _load_from='a_full.pth')
+    FitWeightsHook().after_load_checkpoint(runner, content)  # what load_from comes to
+    model.load_state_dict(content['state_dict'], strict=False)
+    loss = loss_of(model.train(), name).item()
+    assert loss == pytest.approx(CASES[name]['loss_train'], rel=1e-7)
 
 
 @pytest.mark.parametrize('name', CASES)

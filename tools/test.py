@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import distributed
 
+from a2mim.checkpoint import trust_checkpoints
 from a2mim.engine.compat.strict_loading import strict_loading
 from a2mim.engine.launch.build import build_test_runner
 from a2mim.engine.launch.options import add_common_options, add_out_option, check_out
@@ -78,7 +79,7 @@ def as_table(classes: Sequence[ClassReport]) -> Table:
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Run the command line; return the metrics."""
     args = parse_args(argv)
-    with one_line_errors(), strict_loading():
+    with one_line_errors(), strict_loading(), trust_checkpoints(args.trust_checkpoint):
         check_out(args.out)
         runner = build_test_runner(args)
         per_class = add_per_class(runner)

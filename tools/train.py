@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from torch import distributed
 
+from a2mim.checkpoint import trust_checkpoints
 from a2mim.engine.compat.strict_loading import strict_loading
 from a2mim.engine.launch.build import build_train_runner
 from a2mim.engine.launch.options import add_common_options, add_train_options
@@ -30,7 +31,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args, training = parse_args(argv), FirstIteration()
-    with one_line_errors(training), strict_loading():
+    trust = trust_checkpoints(args.trust_checkpoint)
+    with one_line_errors(training), strict_loading(), trust:
         runner = build_train_runner(args)
         runner.register_hook(training)
         runner.train()

@@ -1,7 +1,8 @@
 """Read a checkpoint without running anything that is in it.
 
 A ``.pth`` file is a pickle, which may name functions to call. Plain data, tensors and what
-mmengine's own checkpoints hold pass; there is no way round it for a file that asks for more.
+checkpoints of mmengine and mmcv hold pass. A file that asks for more is refused, unless the person
+at the command line has said ``--trust-checkpoint``.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import torch
 from mmengine.logging import HistoryBuffer
 from safetensors.torch import load_file as load_safetensors
 
+from a2mim.checkpoint.trust import OPTION, is_trusted, warn, weights_only_switch
+
 _multiarray = (getattr(np, '_core', None) or np.core).multiarray
 _DTYPES = ('f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', '?')
 
@@ -25,12 +28,16 @@ def _history_getattr(owner: object, name: str) -> object:
     return getattr(owner, name)
 
 
-# Curves of mmengine's message hub, and the command lines that many released files carry.
+# Curves of mmengine's message hub, numbers of numpy in the ``meta`` of mmcv's files (numpy 1 and 2
+# call their home differently), and the command lines that many released files carry.
 SAFE_GLOBALS = [
     HistoryBuffer,
     (_history_getattr, 'builtins.getattr'),
-    _multiarray._reconstruct,
-    _multiarray.scalar,
+    *(
+        (getattr(_multiarray, name), f'numpy.{core}.multiarray.{name}')
+        for core in ('core', '_core')
+        for name in ('_reconstruct', 'scalar')
+    ),
     np.ndarray,
     np.dtype,
     *(type(np.dtype(name)) for name in _DTYPES),
@@ -57,6 +64,8 @@ def safe_torch_load(path: str | Path, map_location: str | torch.device | None = 
 def load_file(path: str | Path) -> dict:
     """The content of a ``.safetensors`` or torch checkpoint, on the CPU.
 
+    Within ``trust_checkpoints(True)`` a torch file may run code, after a warning.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, no checkpoint at all, or asks to run code.
@@ -65,28 +74,70 @@ def load_file(path: str | Path) -> dict:
     if not path.is_file():
         problem = 'is a folder' if path.is_dir() else 'does not exist'
         raise FileNotFoundError(f'checkpoint {path} {problem}; give the path of a local file')
-    with path.open('rb') as file:
-        head = file.read(64).lstrip().lower()
-    for start, kind in NO_CHECKPOINT.items():
-        if head.startswith(start):
-            raise ValueError(f'{path} is {kind}, not a checkpoint; download the file itself')
+    refuse_other_formats(path)
     try:
         content = load_safetensors(path) if path.suffix == '.safetensors' else safe_torch_load(path)
     # A damaged pickle ends in whatever error its bytes happen to mean.
     except Exception as error:
-        raise ValueError(_explain(path, error)) from error
+        refusal = find_refusal(error)
+        if refusal is None:
+            raise ValueError(_explain(path, error)) from error
+        if not is_trusted():
+            raise ValueError(
+                f'{path} {refusal}: refused. If you trust its author, add {OPTION} to a command '
+                'line of this package: the file may then run any code with your rights'
+            ) from error
+        content = unsafe_torch_load(path)
     if not isinstance(content, dict):
         raise ValueError(f'{path} holds a {type(content).__name__}, not a dict of weights')
     return content
 
 
+def refuse_other_formats(path: Path) -> None:
+    """Name what is in a file that is no checkpoint, or is named like another kind of one.
+
+    Raises:
+        ValueError: If its first bytes say so.
+    """
+    with path.open('rb') as file:
+        head = file.read(64)
+    for start, kind in NO_CHECKPOINT.items():
+        if head.lstrip().lower().startswith(start):
+            raise ValueError(f'{path} is {kind}, not a checkpoint; download the file itself')
+    # After eight bytes that may be any, which is why this comes before the look at the first ones.
+    if head[8:10] == b'{"':
+        if path.suffix != '.safetensors':
+            raise ValueError(f'{path} is a safetensors file; name it .safetensors')
+    elif head.startswith((b'PK', b'\x80')) and path.suffix == '.safetensors':
+        raise ValueError(f'{path} is a torch file, no safetensors file; name it .pth')
+
+
+def find_refusal(error: Exception) -> str | None:
+    """What a file asks for that is no data; None if ``error`` means something else."""
+    asked = re.search(r'GLOBAL (\S+)', str(error))
+    if asked and isinstance(error, pickle.UnpicklingError):
+        return f'asks for {asked[1]} while it is read, which is no data'
+    archive = re.search(r'TorchScript(?= archive)|tar(?= format)', str(error))
+    if archive and isinstance(error, RuntimeError):
+        return f'is a {archive[0]} archive, which torch cannot read without running what is in it'
+    return None
+
+
+def unsafe_torch_load(path: Path) -> object:
+    """``torch.load`` that runs what the file asks for; the warning comes first.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    warn(path)
+    try:
+        with weights_only_switch('0'):
+            return torch.load(path, map_location='cpu', weights_only=False)
+    except Exception as error:
+        raise ValueError(_explain(path, error)) from error
+
+
 def _explain(path: Path, error: Exception) -> str:
-    refused = re.search(r'GLOBAL (\S+)', str(error))
-    if refused and isinstance(error, pickle.UnpicklingError):
-        return (
-            f'{path} asks for {refused[1]} while it is read, which is no data: refused. If you '
-            'trust its author, save its state_dict alone, from torch.load(…, weights_only=False)'
-        )
     # torch's message begins with the advice to load the file unrestricted; the reason comes last.
     detail = re.search(r'WeightsUnpickler error:\s*(.+)', str(error))
     reason = detail[1] if detail else str(error).strip().split('\n')[0] or type(error).__name__

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from mmengine.logging import print_log
 from torch import Size, Tensor, nn
 
+from a2mim.checkpoint.architecture import difference
+
 
 @dataclass(frozen=True)
 class LoadReport:
@@ -59,12 +61,14 @@ def load_weights(
         min_match: Least ``LoadReport.rate``; the default leaves room for a new head and norm.
 
     Raises:
-        ValueError: If less matches, or a tensor has another shape; the message has examples.
+        ValueError: If less matches, or the architecture or a shape differs; the message says
+            which, with examples.
     """
-    report = compare(module, state)
-    if report.rate < min_match or report.mismatched:
+    report, reason = compare(module, state), difference(state, module.state_dict())
+    if reason or report.rate < min_match or report.mismatched:
+        reason = f'{reason}; ' if reason else ''
         raise ValueError(
-            f'the checkpoint does not fit {type(module).__name__}: {report}; at least '
+            f'the checkpoint does not fit {type(module).__name__}: {reason}{report}; at least '
             f'{min_match:.0%} and every shape must match. Is it of another architecture?'
         )
     module.load_state_dict({key: state[key] for key in report.matched}, strict=False)

@@ -1,6 +1,6 @@
 """Find the trunk in a checkpoint of ours, of the published system or of anybody else."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -51,14 +51,9 @@ def find_trunk(content: Mapping) -> Trunk:
     Raises:
         ValueError: If there are no tensors in it.
     """
-    for name in ('state_dict', 'model'):
-        if isinstance(content.get(name), Mapping):
-            content = content[name]
-    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise ValueError(f'no weights found; the file has the entries {list(content)[:8]}')
-    names = {key: _unwrap(key) for key in tensors}
-    prefix = next((p for p in PREFIXES if any(n.startswith(p) for n in names.values())), '')
+    tensors = tensors_in(content)
+    names = {key: unwrap(key) for key in tensors}
+    prefix = find_prefix(names.values())
     state, kept = {}, []
     for key, name in names.items():
         own = name[len(prefix) :]
@@ -76,7 +71,31 @@ def trunk_state(content: Mapping) -> dict[str, Tensor]:
     return find_trunk(content).state
 
 
-def _unwrap(key: str) -> str:
+def tensors_in(content: Mapping) -> dict[str, Tensor]:
+    """The state dict in the content of a checkpoint.
+
+    Raises:
+        ValueError: If there are no tensors in it.
+    """
+    for name in ('state_dict', 'model'):
+        if isinstance(content.get(name), Mapping):
+            content = content[name]
+    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(f'no weights found; the file has the entries {list(content)[:8]}')
+    return tensors
+
+
+def find_prefix(names: Iterable[str]) -> str:
+    """What stands before the keys of a trunk; empty where nothing does."""
+    names = set(names)
+    if published_family(names):
+        return ''  # not the "encoder." that is a part of torchvision's ViT
+    return next((p for p in PREFIXES if any(name.startswith(p) for name in names)), '')
+
+
+def unwrap(key: str) -> str:
+    """``key`` without what parallel wrappers and torch.compile put before it."""
     while key.startswith(WRAPPERS):
         key = key[key.index('.') + 1 :]
     return key

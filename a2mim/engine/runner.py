@@ -5,6 +5,7 @@ from mmengine.runner import Runner
 
 from a2mim.engine.compat.compiled_forward import compile_forward
 from a2mim.engine.compat.quiet import filter_log
+from a2mim.engine.hooks.fit_weights import FitWeightsHook
 
 
 class ToolRunner(Runner):
@@ -15,6 +16,11 @@ class ToolRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         filter_log(logger)
         return logger
+
+    def register_hooks(self, *args: object, **kwargs: object) -> None:
+        """Register the hooks of the config, and the one that reads checkpoints of any system."""
+        super().register_hooks(*args, **kwargs)
+        self.register_hook(FitWeightsHook())
 
     def _maybe_compile(self, target: str) -> None:
         compile_forward(self.model, self.cfg.get('compile'))

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,38 @@ def test_the_loader_under_it_takes_a_device(tmp_path):
     torch.save(WEIGHTS, tmp_path / 'a.pth')
     content = safe_torch_load(tmp_path / 'a.pth', map_location='meta')
     assert content['conv.weight'].device.type == 'meta'
+
+
+def test_numbers_of_numpy_1_are_read(tmp_path):
+    """The best score in the ``meta`` of a file of mmcv 1.x, written when numpy had another core."""
+    content = dict(meta=dict(hook_msgs=dict(best_score=np.float64(0.5)), classes=np.arange(3)))
+    torch.save(content, tmp_path / 'new.pth')
+    with (
+        zipfile.ZipFile(tmp_path / 'new.pth') as new,
+        zipfile.ZipFile(tmp_path / 'old.pth', 'w') as old,
+    ):
+        for name in new.namelist():
+            old.writestr(name, new.read(name).replace(b'numpy._core', b'numpy.core'))
+    for name in ('new.pth', 'old.pth'):
+        meta = load_file(tmp_path / name)['meta']
+        assert meta['hook_msgs']['best_score'] == 0.5
+        assert meta['classes'].tolist() == [0, 1, 2]
+
+
+def test_a_file_under_the_suffix_of_the_other_kind_is_named(tmp_path):
+    torch.save(WEIGHTS, tmp_path / 'a.safetensors')
+    with pytest.raises(ValueError, match=r'is a torch file.*name it \.pth'):
+        load_file(tmp_path / 'a.safetensors')
+    save_safetensors(WEIGHTS, tmp_path / 'b.pth')
+    with pytest.raises(ValueError, match=r'is a safetensors file; name it \.safetensors'):
+        load_file(tmp_path / 'b.pth')
+
+
+def test_a_safetensors_file_may_begin_as_a_pickle_does(tmp_path):
+    for size in range(1, 200):  # the length of the header comes first
+        path = tmp_path / 'a.safetensors'
+        save_safetensors({'a' * size: torch.zeros(1)}, path)
+        if path.read_bytes()[:1] == b'\x80':
+            break
+    assert path.read_bytes()[:1] == b'\x80'
+    assert list(load_file(path)) == ['a' * size]

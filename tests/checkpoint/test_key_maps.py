@@ -14,6 +14,8 @@ def state(*names: str) -> dict[str, torch.Tensor]:
 
 VIT = ('layers.0.ln1.weight', 'ln1.bias', 'layers.0.ffn.layers.0.0.bias', 'layers.0.gamma_1')
 TABLE = 'layers.0.attn.relative_position_bias_table'
+QKV = 'layers.0.attn.qkv.weight'
+CONVNEXT = ('downsample_layers.0.0.weight', 'stages.0.0.depthwise_conv.weight')
 
 
 @pytest.mark.parametrize(
@@ -83,18 +85,20 @@ def test_a_whole_pretraining_model_becomes_ours(decoder):
 
 def test_the_published_decoder_block_becomes_ours():
     block = ('neck.decoder.conv.0.conv.weight', 'neck.decoder.conv.0.ln.bias')
-    published = state('backbone.layers.0.ln1.weight', *block)
+    published = state('backbone.layer1.0.conv1.weight', *block)
     assert set(to_a2mim(published)) >= {'neck.block.conv.weight', 'neck.block.norm.bias'}
 
 
 @pytest.mark.parametrize(
     'trunk, head, classifier',
     [
-        ('layer1.0.conv1.weight', 'head.fc.weight', 'fc.weight'),
-        ('downsample_layers.0.0.weight', 'head.fc.weight', 'head.fc.weight'),
-        (TABLE, 'head.fc.weight', 'head.weight'),
-        ('layers.0.ln1.weight', 'head.layers.head.weight', 'head.weight'),
+        (['layer1.0.conv1.weight'], 'head.fc.weight', 'fc.weight'),
+        (CONVNEXT, 'head.fc.weight', 'head.fc.weight'),
+        ([TABLE], 'head.fc.weight', 'head.weight'),
+        (['layers.0.ln1.weight', QKV], 'head.layers.head.weight', 'head.weight'),
     ],
+    ids=['resnet', 'convnext', 'beit', 'vision_transformer'],
 )
 def test_a_classifier_goes_where_timm_keeps_it(trunk, head, classifier):
-    assert f'backbone.model.{classifier}' in to_a2mim(state(f'backbone.{trunk}', head))
+    published = state(*(f'backbone.{key}' for key in trunk), head)
+    assert f'backbone.model.{classifier}' in to_a2mim(published)

@@ -233,7 +233,7 @@ def test_a_checkpoint_of_another_model_is_not_evaluated(config, capsys):
     train([config, '--work-dir', 'run'])
     options = ['--cfg-options', 'model.backbone.num_classes=5']
     line = refused(capsys, config, 'run/latest.pth', *options, tool=evaluate)
-    assert '100% must match' in line
+    assert 'has 3 classes, that of the model 5: set model.backbone.num_classes=3' in line
 
 
 def test_a_config_without_evaluation_is_refused(config, capsys):

@@ -18,6 +18,8 @@ from mmengine.registry import init_default_scope
 from torch import nn
 from torch.utils.data import DataLoader
 
+from a2mim.checkpoint import add_trust_option, trust_checkpoints
+from a2mim.engine.compat.strict_loading import strict_loading
 from a2mim.engine.launch.build import load_config
 from a2mim.engine.launch.options import add_out_option, check_out, existing_file
 from a2mim.engine.launch.user_errors import one_line_errors
@@ -42,6 +44,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     add_out_option(parser, 'accuracies, and what they were measured on')
+    add_trust_option(parser)
     return parser.parse_args(args)
 
 
@@ -75,7 +78,8 @@ def main(args: argparse.Namespace) -> None:
         raise ValueError(f'{args.config} has no val_dataloader: give a fine-tuning config')
     init_default_scope(cfg.default_scope)
     torch.manual_seed(args.seed)
-    model = load_model(cfg, args.checkpoint).to(args.device)
+    with strict_loading(), trust_checkpoints(args.trust_checkpoint):
+        model = load_model(cfg, args.checkpoint).to(args.device)
     train, test = (extract_features(model, batches(cfg, split)) for split in ('train', 'val'))
     print(f'features: {len(train[0])} to fit, {len(test[0])} to test, {train[0].shape[1]} wide')
     found = dict(config=args.config, checkpoint=args.checkpoint)

@@ -13,7 +13,16 @@ from pathlib import Path
 import timm
 import torch
 
-from a2mim.checkpoint import Trunk, compare, find_recipe, find_trunk, load_file, save_file
+from a2mim.checkpoint import (
+    Trunk,
+    add_trust_option,
+    compare,
+    find_recipe,
+    find_trunk,
+    load_file,
+    save_file,
+    trust_checkpoints,
+)
 from a2mim.engine.launch.user_errors import one_line_errors
 
 
@@ -25,6 +34,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoint', type=Path, metavar='IN')
     parser.add_argument('output', type=Path, metavar='OUT', help='.safetensors, .pth or .pt')
     parser.add_argument('--force', action='store_true', help='overwrite OUT if it is there')
+    add_trust_option(parser)
     return parser.parse_args(arguments)
 
 
@@ -33,7 +43,8 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     if args.output.exists() and not args.force:
         raise FileExistsError(f'{args.output} exists; choose another name or add --force')
-    content = load_file(args.checkpoint)
+    with trust_checkpoints(args.trust_checkpoint):
+        content = load_file(args.checkpoint)
     trunk = find_trunk(content)
     check_found(trunk)
     save_file(trunk.state, args.output)

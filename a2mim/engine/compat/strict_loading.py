@@ -4,19 +4,20 @@ A checkpoint is a pickle, and an unrestricted pickle runs what its author put in
 0.10 first tries torch's restricted unpickler and, where that refuses, loads the file unrestricted.
 Here the loader of local paths is the package's own, which knows no such fall-back; the other
 loaders (URLs, object stores) stay mmengine's, and torch's own switch turns their fall-back into
-an error. This file can go once mmengine lets its callers ask for ``weights_only=True``.
+an error, ``--trust-checkpoint`` or not. This file can go once mmengine lets its callers ask for
+``weights_only=True``.
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from mmengine.runner.checkpoint import CheckpointLoader
 
 from a2mim.checkpoint import load_file
+from a2mim.checkpoint.trust import SWITCH, weights_only_switch
 
-SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+__all__ = ['SWITCH', 'load_from_local', 'strict_loading']
 
 
 @CheckpointLoader.register_scheme(prefixes='', force=True)
@@ -28,15 +29,6 @@ def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     return load_file(os.path.expanduser(filename))
 
 
-@contextmanager
-def strict_loading() -> Iterator[None]:
+def strict_loading() -> AbstractContextManager[None]:
     """Make every ``torch.load`` in the block a restricted one, whoever calls it."""
-    before = os.environ.get(SWITCH)
-    os.environ[SWITCH] = '1'
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[SWITCH]
-        else:
-            os.environ[SWITCH] = before
+    return weights_only_switch('1')

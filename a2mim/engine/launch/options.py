@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine import Config, DictAction
 
+from a2mim.checkpoint import add_trust_option
 from a2mim.engine.launch.data_root import find_datasets
 from a2mim.engine.launch.processes import LAUNCHERS
 
@@ -25,6 +26,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data-root', '--data_root', metavar='DIR', help='read the images from DIR'
     )
+    add_trust_option(parser)
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
     # Old launchers pass it; new ones set the variable, which is what counts.
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)

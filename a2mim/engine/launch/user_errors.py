@@ -6,6 +6,7 @@ where it came from.
 """
 
 import os
+import pickle
 import sys
 import time
 from collections.abc import Iterator
@@ -14,8 +15,17 @@ from contextlib import contextmanager
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-# mmengine asserts what a config says, too.
-USER_ERRORS = (ValueError, TypeError, KeyError, OSError, ImportError, SyntaxError, AssertionError)
+# mmengine asserts what a config says, too; a checkpoint that it fetches itself may be refused.
+USER_ERRORS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    OSError,
+    ImportError,
+    SyntaxError,
+    AssertionError,
+    pickle.UnpicklingError,
+)
 PATIENCE = 10  # seconds
 
 

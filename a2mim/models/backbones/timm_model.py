@@ -5,12 +5,15 @@ from difflib import get_close_matches
 import timm
 from torch import nn
 
+from a2mim.checkpoint.trust import weights_only_switch
+
 
 def create_trunk(model_name: str, **timm_kwargs: object) -> nn.Module:
     """``timm.create_model`` with errors that help.
 
     Raises:
-        ValueError: If timm has no such model, or none with these options.
+        ValueError: If timm has no such model, or none with these options, or a file is named that
+            timm would read by itself.
         TypeError: If the model does not take one of the options.
     """
     # Names such as hf-hub:… are looked up elsewhere.
@@ -20,8 +23,14 @@ def create_trunk(model_name: str, **timm_kwargs: object) -> nn.Module:
             f'timm {timm.__version__} has no model {model_name!r}; close to it: '
             f'{", ".join(close) or "nothing"}; timm.list_models() has all'
         )
+    if 'checkpoint_path' in timm_kwargs:
+        raise ValueError(
+            f'checkpoint_path={timm_kwargs["checkpoint_path"]!r} would pass by the checks of this '
+            "package; use init_cfg=dict(type='Pretrained', checkpoint=PATH)"
+        )
     try:
-        return timm.create_model(model_name, **timm_kwargs)
+        with weights_only_switch('1'):  # for what pretrained=True reads
+            return timm.create_model(model_name, **timm_kwargs)
     except TypeError as error:
         raise TypeError(
             f'{model_name} does not take the options {sorted(timm_kwargs)}: {error}; '

@@ -1,4 +1,7 @@
-"""The wrapped timm trunks compute what the published backbones compute, weights by key map."""
+"""The wrapped timm trunks compute what the published backbones compute.
+
+The weights take the way of a released file: written under published names, imported by the tool.
+"""
 
 import json
 from functools import cache
@@ -9,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from a2mim.checkpoint import to_a2mim
 from a2mim.models.backbones import TimmBackbone
 from formulas import block_mask, fill, image, sample_index, u
+from released_file import through_the_importer
 
 DATA = Path(__file__).parents[2] / 'data' / 'backbones'
 PINNED = json.loads((DATA / 'parity.json').read_text(encoding='utf-8'))
@@ -68,14 +71,15 @@ def published_trunk(name: str) -> dict[str, Tensor]:
     return {key: torch.from_numpy(fill(key, tuple(shape), 1)) for key, shape in keys.items()}
 
 
-def build(case: dict) -> TimmBackbone:
+def build(case: dict, folder: Path) -> TimmBackbone:
     config = case['config']
     backbone = TimmBackbone(**TRANSLATE[case['cls']](config), mask_token=mask_token(config))
     state = dict(published_trunk(case['state']))
     for name, shape in case['mask_state'].items():
         if name not in case['kept_at_init']:
             state[f'backbone.{name}'] = torch.from_numpy(fill(f'backbone.{name}', tuple(shape), 1))
-    state = {key.removeprefix('backbone.'): value for key, value in to_a2mim(state).items()}
+    imported = through_the_importer(state, folder)
+    state = {key.removeprefix('backbone.'): value for key, value in imported.items()}
     missing, unexpected = backbone.load_state_dict(state, strict=False)
     assert not unexpected
     kept = {f'mask_token.{name[len("mask_") :]}' for name in case['kept_at_init']}
@@ -102,9 +106,9 @@ def assert_pinned(name: str, value: Tensor) -> None:
         for mode in case['modes']  # without BatchNorm both modes are one
     ],
 )
-def test_backbone_equals_the_published_one(case, mode, our_names):
+def test_backbone_equals_the_published_one(case, mode, our_names, tmp_path):
     name, seed = f'{case["key"]}/{mode}', case['seed']
-    backbone = build(case).train(mode == 'train')
+    backbone = build(case, tmp_path).train(mode == 'train')
     pixels = image('backbone/img', case['image_shape'], seed).double().requires_grad_()
     mask = block_mask('backbone/mask', case['mask_shape'], 0.6, seed)
 

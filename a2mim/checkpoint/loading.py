@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from safetensors.torch import load_file as load_safetensors
+
+from a2mim.checkpoint.safetensors_file import load_safetensors
 
 _multiarray = (getattr(np, '_core', None) or np.core).multiarray
 _DTYPES = ('f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', '?')

@@ -54,7 +54,7 @@ class Twin:
 
 
 def find_twin(library: str, source: Source) -> Twin | None:
-    """The twin in ``library``, 'mmdet' or 'mmseg', or in MMPretrain; None if there is no such class."""
+    """The twin in ``library``, 'mmdet' or 'mmseg', or in MMPretrain; None if there is none."""
     if source.base_name in RESNETS:
         options = {'depth': int(source.base_name.removeprefix('resnet'))}
         shapes = resnet_shapes(source.base_name)

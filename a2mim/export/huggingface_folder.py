@@ -42,6 +42,7 @@ class HuggingFaceFolder(Target):
             import transformers
         except ImportError:
             return Check(f'{library} (transformers is not installed)', report, ours, theirs)
+        transformers.utils.logging.disable_progress_bar()
         wrapper = transformers.TimmWrapperModel.from_pretrained(path).eval()
         ours = torch.cat([ours.flatten(), source.model.forward_features(image).flatten()])
         hidden = wrapper(image).last_hidden_state

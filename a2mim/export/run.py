@@ -65,7 +65,10 @@ def export(source: Source, target: str, path: Path, image: Tensor) -> Check:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.name}.') as folder:
         unfinished = Path(folder) / path.name
         TARGETS[target].write(source, unfinished)
-        check = TARGETS[target].read_back(source, unfinished, image)
+        try:
+            check = TARGETS[target].read_back(source, unfinished, image)
+        except RuntimeError as error:  # of load_state_dict
+            raise ValueError(f'{target} does not load what was written: {error}') from error
         check.verify()
         if path.is_dir():
             shutil.rmtree(path)

@@ -33,7 +33,6 @@ def publish(content: Mapping, path: Path, config: str | None = None) -> tuple[Pa
 
     Raises:
         ValueError: If the suffix is another one, there are no weights, or not all are finite.
-        FileExistsError: If another file has the name already.
     """
     if path.suffix not in SUFFIXES:
         raise ValueError(f'{path} must end in {" or ".join(SUFFIXES)}')
@@ -46,8 +45,6 @@ def publish(content: Mapping, path: Path, config: str | None = None) -> tuple[Pa
         _verify(unfinished, state, meta)
         digest = sha256(unfinished)
         final = path.with_stem(f'{path.stem}-{digest[:8]}')
-        if final.exists() and sha256(final) != digest:
-            raise FileExistsError(f'{final} is another file; give OUT another name')
         os.replace(unfinished, final)
     return final, digest
 

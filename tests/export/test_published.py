@@ -53,12 +53,6 @@ def test_weights_and_recipe_stay_and_nothing_else(content, tmp_path, suffix):
     assert versions['torch'] == torch.__version__
 
 
-def test_the_same_weights_get_the_same_name(content, tmp_path):
-    assert publish(content, tmp_path / 'a.safetensors') == publish(
-        content, tmp_path / 'a.safetensors'
-    )
-
-
 def test_a_config_takes_the_place_of_the_one_in_the_file(content, tmp_path):
     text = TEXT.replace('depth=2', 'depth=2, drop_path_rate=0.1')
     back = load_file(publish(content, tmp_path / 'a.pth', text)[0])
@@ -84,11 +78,3 @@ def test_another_suffix_and_a_file_without_weights_are_refused(tmp_path):
         publish({'a': torch.ones(1)}, tmp_path / 'a.bin')
     with pytest.raises(ValueError, match=r"no weights found; the file has the entries \['meta'\]"):
         publish(dict(meta={}), tmp_path / 'a.pth')
-
-
-def test_another_file_of_the_same_name_is_kept(content, tmp_path):
-    path, _ = publish(content, tmp_path / 'a.safetensors')
-    path.write_text('precious')
-    with pytest.raises(FileExistsError, match=r'is another file; give OUT another name'):
-        publish(content, tmp_path / 'a.safetensors')
-    assert path.read_text() == 'precious'

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import timm
 import torch
-from timm.models._hub import save_for_hf
+from timm.models import save_for_hf
 from torch import Tensor
 
 from a2mim.checkpoint import load_file

@@ -87,7 +87,7 @@ class Wrong(TimmFile):
 @pytest.mark.parametrize(
     'target, words',
     [
-        (Forgetful(), r'does not load what was written.*layer4.1.conv2.weight'),
+        (Forgetful(), r'(?s)does not load what was written.*layer4.1.conv2.weight'),
         (Wrong(9.0), r'computes other features: the largest difference is'),
         (Wrong(float('nan')), r'computes other features: the largest difference is nan'),
     ],

@@ -24,7 +24,7 @@ class Check:
     Attributes:
         library: That read it, or whose list of names it was held against, with its version.
         report: What became of every tensor; None for a graph, which has no names.
-        ours, theirs: Features of the same images; both None where the library is not installed.
+        ours, theirs: Features of the same images; both None where the library cannot be imported.
     """
 
     library: str
@@ -71,7 +71,7 @@ class Check:
             number = len(self.report.matched)
             lines.append(f'{self.library}: {number} tensors, {self.report.rate:.0%} match')
         if self.ours is None:
-            lines.append('NOT loaded back, no features compared: the library is not installed here')
+            lines.append('NOT loaded back, no features compared: the library cannot be imported here')
         else:
             lines.append(
                 f'{self.library}: features {tuple(self.theirs.shape)}, largest difference '
@@ -103,8 +103,8 @@ class Target(ABC):
         """Read ``path`` in the library and compare features of ``image``, (B, C, H, W)."""
 
     @abstractmethod
-    def usage(self, source: Source, path: Path) -> tuple[str, str]:
-        """The two lines that use ``path``."""
+    def usage(self, source: Source, path: Path) -> tuple[str, ...]:
+        """The lines that use ``path``, two of them where two will do."""
 
 
 def compare_shapes(expected: Shapes, state: Mapping[str, Tensor]) -> LoadReport:

@@ -8,6 +8,7 @@ from mmengine import Config
 from PIL import Image
 
 from a2mim.export import read_photograph, read_source
+from a2mim.export.openmmlab_twins import find_twin
 
 
 def run_checkpoint(path, model, **backbone) -> None:
@@ -72,3 +73,15 @@ def test_a_file_that_is_no_image_is_refused(source_of, tmp_path):
         read_photograph(source_of('resnet18'), tmp_path / 'a.png')
     with pytest.raises(FileNotFoundError):
         read_photograph(source_of('resnet18'), tmp_path / 'gone.png')
+
+
+@pytest.mark.parametrize('key', ['paper_vit', 'convnext_small'])
+def test_a_published_file_is_a_source_too(source_of, tmp_path, key):
+    source = source_of(key)
+    # MMPretrain kept the names of the published system.
+    state = {f'backbone.{k}': v for k, v in find_twin('mmdet', source).state.items()}
+    torch.save(dict(state_dict=state, author='openmixup'), tmp_path / 'a.pth')
+    published = read_source(tmp_path / 'a.pth', None, {})
+    assert published.name == source.name
+    ours = source.model.state_dict()
+    assert all(torch.equal(ours[k], v) for k, v in published.model.state_dict().items())

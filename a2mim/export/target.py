@@ -71,7 +71,7 @@ class Check:
             number = len(self.report.matched)
             lines.append(f'{self.library}: {number} tensors, {self.report.rate:.0%} match')
         if self.ours is None:
-            lines.append('NOT loaded back, no features compared: the library cannot be imported here')
+            lines.append('NOT loaded back, no features compared: the library is not here to import')
         else:
             lines.append(
                 f'{self.library}: features {tuple(self.theirs.shape)}, largest difference '

@@ -79,4 +79,4 @@ def test_a_library_that_is_missing_is_named_and_nothing_claimed(source_of, tmp_p
     source = source_of('paper_vit')
     check = export(source, 'mmseg', tmp_path / 'out.pth', read_photograph(source))
     assert 'list of names of mmseg.MAE: 51 tensors, 100% match' in str(check)
-    assert 'NOT loaded back, no features compared: the library cannot be imported' in str(check)
+    assert 'NOT loaded back, no features compared: the library is not here to import' in str(check)

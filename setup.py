@@ -8,6 +8,9 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'a2mim/version.py').read_text())[1]
 
+# Libraries that exports are read back in.
+EXPORT = ['onnx>=1.17', 'onnxscript>=0.3', 'onnxruntime>=1.20', 'transformers>=4.49']
+
 setup(
     name='a2mim',
     version=VERSION,
@@ -21,5 +24,8 @@ setup(
     package_dir={'a2mim.configs': 'configs'},
     package_data={'a2mim.configs': ['**/*.py'], 'a2mim.zoo': ['released.json']},
     install_requires=(ROOT / 'requirements.txt').read_text().split(),
-    extras_require={'test': ['pytest>=8', 'pytest-xdist>=3.5', 'ruff>=0.9']},
+    extras_require={
+        'export': EXPORT,
+        'test': ['pytest>=8', 'pytest-xdist>=3.5', 'ruff>=0.9', *EXPORT],
+    },
 )

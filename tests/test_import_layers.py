@@ -13,6 +13,7 @@ ALLOWED = {
     'registry': set(),
     'masking': set(),
     'checkpoint': set(),
+    'export': {'checkpoint', 'version'},
     'datasets': {'registry', 'masking'},
     'models.backbones': {'registry', 'masking', 'checkpoint'},
     'models.necks': {'registry', 'masking'},

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
-from safetensors.torch import load_file as load_safetensors
+
+from a2mim.checkpoint.safetensors_file import load_safetensors
 
 from a2mim.checkpoint.trust import OPTION, is_trusted, warn, weights_only_switch
 

@@ -1,6 +1,7 @@
 """Write a checkpoint so that the old file stays whole until the new one is complete."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -8,8 +9,12 @@ from safetensors.torch import save_file as save_safetensors
 from torch import Tensor
 
 
-def save_file(content: dict[str, Tensor], path: str | Path) -> None:
+def save_file(
+    content: dict[str, Tensor], path: str | Path, meta: Mapping[str, str] | None = None
+) -> None:
     """Write tensors by name, as safetensors or for ``torch.load`` by the suffix of ``path``.
+
+    With ``meta``, ``load_file`` returns the tensors as ``state_dict`` and it beside them.
 
     Raises:
         ValueError: If the suffix is another one.
@@ -26,9 +31,10 @@ def save_file(content: dict[str, Tensor], path: str | Path) -> None:
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
         if path.suffix == '.safetensors':
-            save_safetensors(content, unfinished, metadata={'format': 'pt'})
+            save_safetensors(content, unfinished, metadata={'format': 'pt', **(meta or {})})
         else:
-            torch.save(content, unfinished)
+            whole = content if meta is None else {'state_dict': content, 'meta': dict(meta)}
+            torch.save(whole, unfinished)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

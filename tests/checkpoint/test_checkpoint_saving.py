@@ -36,3 +36,14 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, name, monkeypa
 def test_another_suffix_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r'x.ckpt must end in .pth, .pt or .safetensors'):
         save_file(WEIGHTS, tmp_path / 'x.ckpt')
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_what_is_said_about_the_tensors_comes_back_beside_them(tmp_path, suffix):
+    path, state, meta = tmp_path / f'a{suffix}', {'a': torch.ones(2)}, {'cfg': 'model = dict()'}
+    save_file(state, path, meta)
+    content = load_file(path)
+    assert content['meta'] == meta
+    assert torch.equal(content['state_dict']['a'], state['a'])
+    save_file(state, path)
+    assert load_file(path).keys() == {'a'}

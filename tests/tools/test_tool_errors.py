@@ -11,6 +11,8 @@ from toy_run import ROOT
     'tool, arguments',
     [
         ('model_converters/extract_backbone_weights.py', ['gone', 'out.pth']),
+        ('model_converters/export_backbone.py', ['gone', 'out.pth', '--to', 'timm']),
+        ('model_converters/publish_model.py', ['gone', 'out.pth']),
         ('analysis_tools/list_stages.py', ['gone']),
         ('prepare_data/compute_stats.py', ['gone']),
         ('analysis_tools/evaluate_features.py', ['gone', 'out.pth']),

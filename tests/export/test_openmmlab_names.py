@@ -1,0 +1,82 @@
+"""Exports for MMDetection and MMSegmentation have the names and numbers of their backbones."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from a2mim.checkpoint import load_file
+from a2mim.export import export, read_photograph
+from a2mim.export.openmmlab_shapes import VitSize, convnext_shapes, vit_shapes
+from a2mim.export.openmmlab_twins import find_twin
+
+# The published system took these names over from the library that MMPretrain grew out of.
+STATES = Path(__file__).parents[1] / 'data' / 'backbones' / 'parity.json'
+NOT_TAKEN = ('mask_token', 'mask_gamma', 'relative_position_index')
+
+
+def published(name: str) -> dict[str, tuple[int, ...]]:
+    states = json.loads(STATES.read_text(encoding='utf-8'))['states']
+    return {k: tuple(v) for k, v in states[name].items() if not k.endswith(NOT_TAKEN)}
+
+
+def test_the_list_of_a_convnext_is_the_published_one():
+    assert convnext_shapes([3, 3, 9, 3], [96, 192, 384, 768]) == published('convnext_tiny')
+
+
+def test_the_list_of_the_papers_vit_is_the_published_one():
+    state = published('vit_with_tables')
+    width = state['cls_token'][2]
+    side = round((state['pos_embed'][1] - 1) ** 0.5)
+    size = VitSize(
+        width=width,
+        depth=1 + max(int(key.split('.')[1]) for key in state if key.startswith('layers.')),
+        heads=state['layers.0.attn.relative_position_bias_table'][1],
+        hidden=state['layers.0.ffn.layers.0.0.weight'][0],
+        patch=state['patch_embed.projection.weight'][2],
+        grid=(side, side),
+        channels=3,
+    )
+    assert vit_shapes('mmpretrain.BEiTViT', size, absolute=True, final_norm=True) == state
+
+
+@pytest.mark.parametrize(
+    'key, library, kind',
+    [
+        ('resnet50', 'mmdet', 'mmdet.ResNet'),
+        ('resnet50', 'mmseg', 'mmseg.ResNet'),
+        ('convnext_small', 'mmdet', 'mmpretrain.ConvNeXt'),
+        ('paper_vit', 'mmdet', 'mmpretrain.BEiTViT'),
+        ('paper_vit', 'mmseg', 'mmseg.MAE'),
+        ('beit', 'mmseg', 'mmseg.BEiT'),
+        ('small_vit', 'mmdet', 'mmpretrain.VisionTransformer'),
+        ('small_vit', 'mmseg', 'mmseg.VisionTransformer'),
+    ],
+)
+def test_every_family_has_its_backbone(source_of, tmp_path, key, library, kind):
+    source = source_of(key)
+    twin = find_twin(library, source)
+    assert twin.kind == kind
+    check = export(source, library, tmp_path / 'out.pth', read_photograph(source))
+    assert check.report.rate == 1 and not check.report.mismatched
+    assert len(load_file(tmp_path / 'out.pth')) == len(twin.state)
+
+
+def test_the_biases_of_queries_and_values_become_one(source_of):
+    source = source_of('paper_vit')
+    state = source.model.state_dict()
+    joint = find_twin('mmseg', source).state['layers.1.attn.qkv.bias']
+    query, key, value = joint.chunk(3)
+    assert torch.equal(query, state['blocks.1.attn.q_bias'])
+    assert torch.equal(value, state['blocks.1.attn.v_bias'])
+    assert not key.any()
+
+
+def test_a_library_that_is_missing_is_named_and_nothing_claimed(source_of, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmseg', None)
+    source = source_of('paper_vit')
+    check = export(source, 'mmseg', tmp_path / 'out.pth', read_photograph(source))
+    assert 'list of names of mmseg.MAE: 51 tensors, 100% match' in str(check)
+    assert 'NOT loaded back, no features compared: the library is not here to import' in str(check)

@@ -1,0 +1,62 @@
+"""Write the trunk of a checkpoint for another library, read it back there and compare.
+
+IN is any file that holds a trunk: a checkpoint of a run, what extract_backbone_weights.py wrote,
+a published file. The target's own library loads OUT and computes features of a photograph; unless
+it takes every tensor and computes what the original does, nothing is written and the exit code is
+2. Where a library is not installed, OUT is held against the list of names and shapes of its model.
+
+  timm          .safetensors, .pth   timm.create_model(…, checkpoint_path=OUT)
+  torchvision   .pth, .safetensors   torchvision.models.…().load_state_dict(…)
+  huggingface   a folder             timm.create_model('local-dir:OUT'), transformers.AutoModel
+  mmdet, mmseg  .pth                 init_cfg=dict(type='Pretrained', checkpoint=OUT)
+  detectron2    .pkl                 MODEL.WEIGHTS OUT; a pickle, for it reads nothing else
+  onnx          .onnx                onnxruntime.InferenceSession(OUT), any batch size
+"""
+
+import argparse
+from pathlib import Path
+
+from mmengine import DictAction
+
+from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.export import TARGETS, check_path, export, read_photograph, read_source
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', type=Path, metavar='IN')
+    parser.add_argument('output', type=Path, metavar='OUT')
+    parser.add_argument('--to', required=True, metavar='TARGET', help=', '.join(TARGETS))
+    parser.add_argument('--model', metavar='NAME', help='in timm, where IN does not tell')
+    parser.add_argument(
+        '--model-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='for timm, beside those that IN tells',
+    )
+    parser.add_argument('--image', type=Path, metavar='FILE', help='photograph to compare on')
+    parser.add_argument('--force', action='store_true', help='replace OUT if it is there')
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Export, and say what the comparison gave and how to load the result."""
+    args = parse_args(arguments)
+    check_path(args.to, args.output, args.force)
+    source = read_source(args.checkpoint, args.model, args.model_options)
+    print(f'read {args.checkpoint}: {source.call()}')
+    check = export(source, args.to, args.output, read_photograph(source, args.image))
+    print(check)
+    print(f'wrote {args.output}')
+    for line in TARGETS[args.to].usage(source, args.output):
+        print(line)
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()

@@ -1,0 +1,48 @@
+"""Make a checkpoint fit to give away: its weights and its recipe, and nothing else.
+
+Optimiser, log curves and second copies of the weights go; of raw and averaged weights the averaged
+ones stay. The config, timm model and options, epoch, seed and versions go along as metadata, which
+tools of this package read. The first eight digits of the SHA-256 come into the name, as
+torch.hub's ``check_hash`` expects it: OUT.safetensors becomes OUT-xxxxxxxx.safetensors.
+"""
+
+import argparse
+from pathlib import Path
+
+from mmengine import Config
+
+from a2mim.checkpoint import load_file
+from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.export import publish
+
+
+def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('checkpoint', type=Path, metavar='IN')
+    parser.add_argument('output', type=Path, metavar='OUT', help='.safetensors or .pth')
+    parser.add_argument(
+        '--config', type=Path, metavar='FILE', help='in place of the config that IN carries'
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write, and print what went along and the whole hash."""
+    args = parse_args(arguments)
+    config = Config.fromfile(args.config).pretty_text if args.config else None
+    path, digest = publish(load_file(args.checkpoint), args.output, config)
+    content = load_file(path)
+    size = path.stat().st_size / args.checkpoint.stat().st_size
+    print(f'kept    {len(content["state_dict"])} tensors, {size:.0%} of the bytes of IN')
+    for key, value in content['meta'].items():
+        print(f'{key:<7} {value if key != "cfg" else f"{len(value.splitlines())} lines"}')
+    print(f'sha256  {digest}')
+    print(f'wrote {path}')
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()

@@ -12,6 +12,7 @@ from mmengine import Config
 from torch.utils.data import DataLoader
 
 from a2mim.engine.runner import ToolRunner
+from finetune_recipes import read
 from host_sync import HostSyncError, no_host_sync
 
 PRETRAIN = Path(__file__).parents[1] / 'configs/openmixup/pretrain'
@@ -23,6 +24,7 @@ TINY = {
     'resnet50': dict(model_name='resnet10t'),
     'resnet101': dict(model_name='resnet10t'),
     'convnext_small': dict(model_name='convnext_atto'),
+    'convnext_tiny': dict(model_name='convnext_atto'),
     'beit_base_patch16_224': dict(img_size=64, embed_dim=32, depth=2, num_heads=2),
 }
 
@@ -45,6 +47,33 @@ def build_runner(tmp_path) -> Callable[..., ToolRunner]:
             optim_wrapper={**cfg.optim_wrapper.to_dict(), 'clip_grad': dict(max_norm=5.0)},
             param_scheduler={**cfg.param_scheduler.to_dict(), 'warmup': 0},
             default_hooks=dict(logger=dict(type='LoggerHook', interval=interval), checkpoint=None),
+            log_processor=cfg.log_processor.to_dict(),
+            default_scope='a2mim',
+            experiment_name=tmp_path.name,
+            cfg=Config(),
+        )
+
+    return build
+
+
+@pytest.fixture
+def build_finetuning(tmp_path) -> Callable[[str], ToolRunner]:
+    """A function from a fine-tuning recipe to a run of four steps, with boxes to erase."""
+
+    def build(stem: str) -> ToolRunner:
+        cfg = read(stem)
+        cfg.model.backbone.update(TINY[cfg.model.backbone.model_name])
+        image = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
+        box = torch.tensor([8, 8, 16, 32])
+        samples = [dict(image=image[i], label=i, erase=box * (i % 2)) for i in range(8)]
+        return ToolRunner(
+            model=cfg.model.to_dict(),
+            work_dir=str(tmp_path),
+            train_dataloader=DataLoader(samples, batch_size=2),
+            train_cfg=dict(by_epoch=True, max_epochs=1),
+            optim_wrapper=cfg.optim_wrapper.to_dict(),
+            param_scheduler={**cfg.param_scheduler.to_dict(), 'warmup': 0},
+            default_hooks=dict(logger=dict(type='LoggerHook', interval=50), checkpoint=None),
             log_processor=cfg.log_processor.to_dict(),
             default_scope='a2mim',
             experiment_name=tmp_path.name,
@@ -81,6 +110,24 @@ def test_a_step_never_waits_for_the_device(build_runner, recipe, model_base):
     before = runner.model.neck.projection.weight.detach().clone()
     train_without_waiting(runner)
     assert not torch.equal(runner.model.neck.projection.weight, before)
+
+
+@pytest.mark.parametrize(
+    'stem',
+    [
+        'r50_rsb_a2_ft_sz224_8xb256_cos_fp16_ep300',  # LAMB, which clips by itself
+        'vit_base_p16_swin_ft_simmim_sz224_8xb128_cos_ep100',
+        'convnext_t_spark_ft_sz224_8xb256_cos_fp16_ep400',
+    ],
+)
+def test_a_step_of_fine_tuning_erases_mixes_and_never_waits(build_finetuning, stem, monkeypatch):
+    # LAMB keeps its count of steps on the CPU, wherever the weights are: reading it costs nothing.
+    monkeypatch.setattr('timm.optim.lamb._get_value', lambda step: float(step.numpy()))
+    runner = build_finetuning(stem)
+    head = runner.model.backbone.model.get_classifier()
+    before = head.weight.detach().clone()
+    train_without_waiting(runner)
+    assert not torch.equal(head.weight, before)
 
 
 def test_a_value_that_is_read_in_the_step_is_noticed(build_runner):

@@ -19,6 +19,10 @@ from a2mim.registry import MODELS
 class ImagePreprocessor(BaseDataPreprocessor):
     """Move a batch to the device, normalise its images and, in training, erase and mix.
 
+    Mixing is timm's, one kind and one strength for a batch as in the published system, but for the
+    partner of an image: the last is mixed with the first and so on, where the published system
+    draws a permutation. Batches come in random order, so that the partner is random either way.
+
     Args:
         mean: Mean of each channel, in grey levels (0 to 255).
         std: Standard deviation of each channel, in grey levels.

@@ -12,7 +12,8 @@ from torch import Tensor
 from a2mim.datasets.transforms.global_generators import seeded_globally
 from a2mim.registry import TRANSFORMS
 
-# Uncovered corners get the mean colour of ImageNet; timm's recipes pass the same.
+# Uncovered corners get the mean colour of ImageNet; timm's recipes pass the same. The published RSB
+# recipes have red and blue exchanged, a left-over of images in BGR order.
 FILL = (124, 116, 104)
 
 

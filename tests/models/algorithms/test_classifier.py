@@ -56,3 +56,10 @@ def test_a_linear_probe_leaves_batch_statistics_alone():
 def test_a_backbone_without_classes_is_refused():
     with pytest.raises(ValueError, match='num_classes'):
         build(num_classes=0)
+
+
+@pytest.mark.parametrize('std', [0.01, 0.02])
+def test_the_head_starts_from_a_normal_of_that_deviation(std):
+    head = build(num_classes=1000, head_init_std=std).backbone.model.fc
+    assert head.weight.std().item() == pytest.approx(std, rel=0.02)
+    assert not head.bias.any()

@@ -12,7 +12,7 @@ _base_ = [
     '../_base_/default_runtime.py',
     '../_base_/datasets/imagenet100_swin_ft_sz224.py',
     '../_base_/models/deit_small.py',
-    '../_base_/schedules/adamw_swin_ft.py',
+    '../_base_/schedules/adamw_deit_small.py',
 ]
 
 model = dict(
@@ -20,6 +20,3 @@ model = dict(
     backbone=dict(num_classes=100),
 )
 train_dataloader = dict(batch_size=256)
-optim_wrapper = dict(optimizer=dict(lr=8e-3))
-# A warm-up of 5 epochs from exactly 0.
-param_scheduler = dict(warmup=5)

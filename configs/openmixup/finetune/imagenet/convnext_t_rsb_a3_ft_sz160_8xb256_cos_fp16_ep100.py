@@ -1,6 +1,7 @@
 """Fine-tuning of ConvNeXt-T on ImageNet-1K by RSB A3, 100 epochs at 160 pixels, tested at 224.
 
 Unlike for ResNets, the cosine takes a step per iteration and layers are dropped.
+Targets are not cut at 0.2, which the RSB paper does and the published file does not.
 
 Deviation: RandAugment fills corners with the mean colour in RGB order, as images are. The published
 file gives it in BGR order, and its operations weight the colours of grey by BGR.

@@ -1,5 +1,7 @@
 """Fine-tuning of ResNet-101 on ImageNet-1K by RSB A3, 100 epochs at 160 pixels, tested at 224.
 
+Targets are not cut at 0.2, which the RSB paper does and the published file does not.
+
 Deviation: RandAugment fills corners with the mean colour in RGB order, as images are. The published
 file gives it in BGR order, and its operations weight the colours of grey by BGR.
 Run: bash tools/dist_train_ft_8gpu.sh \

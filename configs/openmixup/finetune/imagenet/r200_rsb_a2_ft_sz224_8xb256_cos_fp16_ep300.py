@@ -1,5 +1,7 @@
 """Fine-tuning of ResNet-200 on ImageNet-1K by RSB A2, 300 epochs at 224 pixels.
 
+Targets are not cut at 0.2, which the RSB paper does and the published file does not.
+
 Expect 82.1 top-1 from scratch (published read-me, "supervised").
 Deviation: RandAugment fills corners with the mean colour in RGB order, as images are. The published
 file gives it in BGR order, and its operations weight the colours of grey by BGR.

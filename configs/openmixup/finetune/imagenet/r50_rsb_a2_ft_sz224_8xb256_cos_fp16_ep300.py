@@ -1,6 +1,7 @@
 """Fine-tuning of ResNet-50 on ImageNet-1K by RSB A2, 300 epochs at 224 pixels.
 
 The only one of the RSB recipes whose tested and saved weights are an average.
+Targets are not cut at 0.2, which the RSB paper does and the published file does not.
 
 Expect 79.8 top-1 from scratch (published read-me, "supervised").
 Deviation: RandAugment fills corners with the mean colour in RGB order, as images are. The published

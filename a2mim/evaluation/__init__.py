@@ -2,5 +2,12 @@
 
 from a2mim.evaluation.accuracy import Accuracy
 from a2mim.evaluation.features import extract_features, knn_accuracy, linear_probe_accuracy
+from a2mim.evaluation.stage_accuracy import StageAccuracy
 
-__all__ = ['Accuracy', 'extract_features', 'knn_accuracy', 'linear_probe_accuracy']
+__all__ = [
+    'Accuracy',
+    'StageAccuracy',
+    'extract_features',
+    'knn_accuracy',
+    'linear_probe_accuracy',
+]

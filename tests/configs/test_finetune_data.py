@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from mmengine import Config
 from mmengine.registry import DefaultScope, init_default_scope
+from torchvision.transforms import v2
 
 from a2mim.datasets import (
     CenterCrop,
@@ -40,6 +41,8 @@ def erasing(side: int) -> tuple:
 
 
 FLIP = (RandomFlip, 0.5)
+# Brightness, contrast and saturation by up to 40 %, no hue.
+COLOURS = (TorchvisionTransform, (0.6, 1.4), (0.6, 1.4), (0.6, 1.4), None)
 AUGMENT = TimmAugment, 2, 0.5, 0.5  # operations, probability of each, deviation of the level
 TEST_CROP = (CenterCrop, (224, 224))
 LARGE_TEST = [(Resize, 256, 'bicubic'), TEST_CROP]
@@ -72,6 +75,7 @@ PUBLISHED = {  # base: (training, erasing, testing)
     'imagenet_1_percent_sz224': ([crop(224), FLIP], None, LARGE_TEST),
     'imagenet_10_percent_sz224': ([crop(224), FLIP], None, LARGE_TEST),
     'imagenet100_sz224': ([crop(224), FLIP], None, LARGE_TEST),
+    'imagenet100_color_sz224': ([crop(224), FLIP, COLOURS], None, LARGE_TEST),
     'cifar10_sz224': ([crop(224, 0.2), FLIP], None, LARGE_TEST),
     'cifar100_sz224': ([crop(224, 0.2), FLIP], None, LARGE_TEST),
     'cifar100_swin_ft_sz224': (
@@ -103,6 +107,8 @@ def describe(transform: object) -> tuple:
         return kind, transform.augment.num_layers, *options
     if kind is TorchvisionTransform:
         inner = transform.transform
+        if isinstance(inner, v2.ColorJitter):
+            return kind, inner.brightness, inner.contrast, inner.saturation, inner.hue
         return kind, tuple(inner.size), inner.padding, inner.padding_mode
     names = {
         RandomResizedCrop: ('size', 'scale', 'ratio', 'interpolation'),
@@ -140,7 +146,8 @@ def test_test_images_are_resized_and_cropped_as_published(name):
 @every_base
 def test_evaluation_counts_the_first_and_the_first_five_classes_of_every_image_once(name):
     config = Config.fromfile(BASES / f'{name}.py')
-    assert config.val_evaluator == dict(type='Accuracy', topk=(1, 5))
+    metric = 'StageAccuracy' if 'color' in name else 'Accuracy'
+    assert config.val_evaluator == dict(type=metric, topk=(1, 5))
     loader = config.val_dataloader
     batch = 100 if name.startswith(('cifar', 'stl')) else 128
     assert (loader.batch_size, loader.num_workers) == (batch, 4)

@@ -41,6 +41,7 @@ PROBES = {  # trunk, classes, (GPUs, batch), workers, rate, schedule, epochs
     'stl10/r50_linear_sz96_4xb64_cos_ep100': (R50, 10, (4, 64), 4, 1.0, COS, 100),
     'stl10/r50_linear_sz96_4xb64_step_ep100': (R50, 10, (4, 64), 4, 1.0, STEP, 100),
 }
+STAGES = 'imagenet100/r50_mhead_sz224_4xb64_step_ep90'
 SCRATCH = ['cifar10/r18_sz32_bs100_cos_ep200', 'cifar100/r18_sz32_bs100_cos_ep200']
 IMAGENET_LEVELS = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 CIFAR_LEVELS = (
@@ -164,6 +165,19 @@ def test_the_probed_vit_s_is_the_one_of_pre_training():
     model = built('imagenet/vit_small_p16_linear_sz224_8xb128_cos_ep90').backbone.model
     trunk = sum(p.numel() for p in model.parameters()) - (768 * 1000 + 1000)
     assert trunk == 48_057_600 - 768  # but for the mask token
+
+
+def test_probes_of_all_stages_are_the_published_ones():
+    config = read(STAGES)
+    assert config.model.num_classes == 100
+    assert config.model.loss == dict(type='CrossEntropyLoss')
+    assert [read[0].output_size for read in built(STAGES).readers] == [6, 4, 3, 2]
+    assert config.optim_wrapper.type == 'OptimWrapper'
+    assert config.optim_wrapper.optimizer == dict(
+        type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4, nesterov=True
+    )
+    rates = rates_at(config, 10, [0, 299, 300, 599, 600, 899])
+    assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4])
 
 
 @pytest.mark.parametrize('file', SCRATCH)

@@ -15,7 +15,6 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 from a2mim.checkpoint.safetensors_file import load_safetensors
-
 from a2mim.checkpoint.trust import OPTION, is_trusted, warn, weights_only_switch
 
 _multiarray = (getattr(np, '_core', None) or np.core).multiarray

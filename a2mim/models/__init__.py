@@ -1,7 +1,7 @@
 """Models: algorithms and the parts that they build by name."""
 
 from a2mim.models import backbones, heads, losses, necks
-from a2mim.models.algorithms import A2MIM, ImageClassifier, SimMIM
+from a2mim.models.algorithms import A2MIM, ImageClassifier, SimMIM, StageProbe
 from a2mim.models.data_preprocessor import ImagePreprocessor
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     'ImageClassifier',
     'ImagePreprocessor',
     'SimMIM',
+    'StageProbe',
     'backbones',
     'heads',
     'losses',

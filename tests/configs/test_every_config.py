@@ -129,7 +129,8 @@ def test_every_model_base_builds(path):
 @pytest.mark.parametrize('path', PUBLISHED, ids=name_of)
 def test_the_name_tells_the_batch(path):
     config = Config.fromfile(path)
-    gpus, batch = map(int, re.search(r'_(\d)xb(\d+)_', path.name).groups())
+    found = re.search(r'_(?:(\d)xb|bs)(\d+)_', path.name)  # bs: on one GPU
+    gpus, batch = int(found[1] or 1), int(found[2])
     accumulated = int(re.search(r'_accu(\d)_|$', path.name)[1] or 1)
     assert config.train_dataloader.batch_size == batch
     accumulated *= UNNAMED_ACCUMULATION.get(path.stem, 1)

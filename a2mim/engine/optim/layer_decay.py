@@ -15,8 +15,10 @@ def layer_lr_factors(
     ``decay`` times the one above. Parameters outside the timm model are not in the result.
 
     timm's own layers equal the published ones for its ViTs and ``Beit`` (embeddings, each block,
-    head). They differ for ConvNeXt: timm counts every block, the published recipe counts stage 0,
-    stage 1, threes of blocks of stage 2, and stage 3. Such a recipe gives ``layers``.
+    head), unless a class token is read behind a last norm: timm counts that norm to the last block,
+    the published recipe to the head. They differ for Swin (what merges patches), and for ConvNeXt:
+    timm counts every block, the published recipe counts stage 0, stage 1, threes of blocks of stage
+    2, and stage 3. Such a recipe gives ``layers``.
 
     Args:
         model: A timm model, or a module that holds one.

@@ -1,0 +1,39 @@
+"""ImageNet-1K at 224 pixels, cropped and flipped only.
+
+Class folders below ``train`` and ``val``; ``--data-root DIR`` points to the folder of both.
+"""
+
+train_dataloader = dict(
+    batch_size=64,  # per GPU
+    num_workers=6,
+    persistent_workers=True,
+    pin_memory=True,
+    sampler=dict(type='EpochSampler', shuffle=True),
+    collate_fn=dict(type='a2mim.channels_last_collate'),
+    dataset=dict(
+        type='ImageDataset',
+        source=dict(type='ImageFolder', root='data/ImageNet/train', with_labels=True),
+        pipeline=[
+            dict(type='RandomResizedCrop', size=224, interpolation='bicubic'),
+            dict(type='RandomFlip'),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=128,
+    num_workers=4,
+    persistent_workers=True,
+    pin_memory=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    collate_fn=dict(type='a2mim.channels_last_collate'),
+    dataset=dict(
+        type='ImageDataset',
+        source=dict(type='ImageFolder', root='data/ImageNet/val', with_labels=True),
+        pipeline=[
+            dict(type='Resize', size=256, interpolation='bicubic'),
+            dict(type='CenterCrop', size=224),
+        ],
+    ),
+)
+val_evaluator = dict(type='Accuracy', topk=(1, 5))
+val_cfg = dict()

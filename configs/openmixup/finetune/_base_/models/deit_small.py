@@ -1,0 +1,31 @@
+"""DeiT-S for fine-tuning, with the absolute and relative positions of pre-training.
+
+Mixup or cutmix, each for half of the batches, with targets smoothed by 0.1. The head reads the
+class token behind the last norm.
+"""
+
+model = dict(
+    type='ImageClassifier',
+    data_preprocessor=dict(
+        type='ImagePreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        mixup=dict(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=1000),
+    ),
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='beit_base_patch16_224',
+        embed_dim=384,
+        depth=12,
+        num_heads=6,
+        mlp_ratio=4,
+        use_abs_pos_emb=True,
+        use_rel_pos_bias=True,
+        init_values=0.1,
+        drop_path_rate=0.1,
+        global_pool='token',
+        num_classes=1000,
+    ),
+    loss=dict(type='SoftTargetCrossEntropy'),
+    head_init_std=0.01,
+)

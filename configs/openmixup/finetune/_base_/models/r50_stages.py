@@ -1,0 +1,16 @@
+"""ResNet-50, frozen, with a linear layer behind each of its four stages.
+
+Batch statistics of what the linear layers read are shared by all GPUs.
+"""
+
+model = dict(
+    type='StageProbe',
+    data_preprocessor=dict(
+        type='ImagePreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+    ),
+    backbone=dict(type='TimmBackbone', model_name='resnet50'),
+    loss=dict(type='CrossEntropyLoss'),
+    num_classes=1000,
+    stages=[1, 2, 3, 4],  # 0 is the stem
+)
+sync_bn = 'torch'

@@ -1,0 +1,52 @@
+"""AdamW and a cosine for Swin-T: 5e-3 for 2048 images (1.25e-3 per 512), 100 epochs.
+
+A layer learns at 0.9 of the rate of the next. What halves the resolution before a stage counts as
+part of the last block before it.
+"""
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    constructor='ParamRuleConstructor',
+    accumulative_counts=4,
+    optimizer=dict(
+        type='AdamW',
+        lr=5e-3,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.05,
+        fused=True,
+    ),
+    clip_grad=dict(max_norm=5.0),
+    paramwise_cfg=dict(
+        layer_decay=0.9,
+        layers=[
+            r'patch_embed',
+            r'layers\.0\.blocks\.0\.',
+            r'layers\.0\.blocks\.1\.|layers\.1\.downsample',
+            r'layers\.1\.blocks\.0\.',
+            r'layers\.1\.blocks\.1\.|layers\.2\.downsample',
+            r'layers\.2\.blocks\.0\.',
+            r'layers\.2\.blocks\.1\.',
+            r'layers\.2\.blocks\.2\.',
+            r'layers\.2\.blocks\.3\.',
+            r'layers\.2\.blocks\.4\.',
+            r'layers\.2\.blocks\.5\.|layers\.3\.downsample',
+            r'layers\.3\.blocks\.0\.',
+            r'layers\.3\.blocks\.1\.',
+        ],
+        rules={
+            'norm': dict(weight_decay=0.0),
+            'bias': dict(weight_decay=0.0),  # relative position tables too
+        },
+    ),
+)
+param_scheduler = dict(
+    type='OverlapCosineLR',
+    warmup=20,
+    warmup_ratio=2e-4,
+    eta_min=1e-6,
+    by_epoch=True,
+    convert_to_iter_based=True,
+)
+train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=1)
+auto_scale_lr = dict(base_batch_size=2048, enable=False)

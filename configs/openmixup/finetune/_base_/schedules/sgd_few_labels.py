@@ -1,0 +1,16 @@
+"""SGD with few labels: 0.1 for 256 images, a fifth after 12 and after 16 of 20 epochs."""
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    constructor='ParamRuleConstructor',
+    optimizer=dict(type='SGD', lr=0.1, momentum=0.9, weight_decay=0.0001),
+)
+param_scheduler = dict(
+    type='WarmupStepLR',
+    milestones=[12, 16],
+    gamma=0.2,
+    by_epoch=True,
+    convert_to_iter_based=True,
+)
+train_cfg = dict(by_epoch=True, max_epochs=20, val_interval=1)
+auto_scale_lr = dict(base_batch_size=256, enable=False)

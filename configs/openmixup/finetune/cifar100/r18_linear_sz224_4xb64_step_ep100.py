@@ -1,0 +1,26 @@
+"""Linear probe of ResNet-18 on CIFAR-100 enlarged to 224 pixels, 100 epochs.
+
+Deviation: batch statistics of the frozen trunk stay as they are. In the published file they go on
+moving, which changes the features that are to be probed.
+Deviation: the rate is 1.0, one of the two that the published file holds between the marks of an
+unfinished merge; the other is 0.1.
+Run: bash tools/dist_train_ft_4gpu.sh \
+         configs/openmixup/finetune/cifar100/r18_linear_sz224_4xb64_step_ep100.py CKPT
+"""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/cifar100_sz224.py',
+    '../_base_/models/r18.py',
+    '../_base_/schedules/sgd_linear_step.py',
+]
+
+model = dict(
+    data_preprocessor=dict(
+        mean=[125.307, 122.961, 113.8575],
+        std=[51.5865, 50.847, 51.255],
+    ),
+    backbone=dict(num_classes=100),
+    frozen_trunk=True,
+)
+optim_wrapper = dict(optimizer=dict(lr=1.0))

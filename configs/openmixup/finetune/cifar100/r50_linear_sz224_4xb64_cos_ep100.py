@@ -1,0 +1,23 @@
+"""Linear probe of ResNet-50 on CIFAR-100 enlarged to 224 pixels, 100 epochs.
+
+Deviation: batch statistics of the frozen trunk stay as they are. In the published file they go on
+moving, which changes the features that are to be probed.
+Run: bash tools/dist_train_ft_4gpu.sh \
+         configs/openmixup/finetune/cifar100/r50_linear_sz224_4xb64_cos_ep100.py CKPT
+"""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/cifar100_sz224.py',
+    '../_base_/models/r50.py',
+    '../_base_/schedules/sgd_linear_cos.py',
+]
+
+model = dict(
+    data_preprocessor=dict(
+        mean=[125.307, 122.961, 113.8575],
+        std=[51.5865, 50.847, 51.255],
+    ),
+    backbone=dict(num_classes=100),
+    frozen_trunk=True,
+)

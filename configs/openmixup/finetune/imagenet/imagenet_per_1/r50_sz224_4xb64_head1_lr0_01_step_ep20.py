@@ -1,0 +1,17 @@
+"""Fine-tuning of ResNet-50 with 1 % of the labels of ImageNet-1K, 20 epochs.
+
+A rate of 0.01: one of nine settings to choose from.
+
+Run: bash tools/dist_train_ft_4gpu.sh \
+  configs/openmixup/finetune/imagenet/imagenet_per_1/r50_sz224_4xb64_head1_lr0_01_step_ep20.py CKPT
+"""
+
+_base_ = [
+    '../../_base_/default_runtime.py',
+    '../../_base_/datasets/imagenet_1_percent_sz224.py',
+    '../../_base_/models/r50.py',
+    '../../_base_/schedules/sgd_few_labels.py',
+]
+
+optim_wrapper = dict(optimizer=dict(lr=0.01, weight_decay=5e-4))
+sync_bn = 'torch'

@@ -1,0 +1,14 @@
+"""Fine-tuning of ResNet-50 on ImageNet-1K at 192 pixels, augmented as Swin is, 100 epochs.
+
+Run: bash tools/dist_train_ft_4gpu.sh \
+         configs/openmixup/finetune/imagenet/r50_swin_ft_sz192_4xb512_accu1_cos_ep100.py CKPT
+"""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/imagenet_swin_ft_sz192.py',
+    '../_base_/models/r50_swin.py',
+    '../_base_/schedules/adamw_resnet.py',
+]
+
+train_dataloader = dict(batch_size=512, num_workers=8)

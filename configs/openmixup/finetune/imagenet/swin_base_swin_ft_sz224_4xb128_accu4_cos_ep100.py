@@ -1,0 +1,15 @@
+"""Fine-tuning of Swin-B on ImageNet-1K at 224 pixels by its own recipe, 100 epochs.
+
+Deviation: windows of 7, which divide 56, 28, 14 and 7 positions; tables that were trained with
+windows of 6 are resized. The published file keeps the windows of 6 of its base, which is made for
+192 pixels.
+Run: bash tools/dist_train_ft_4gpu.sh \
+         configs/openmixup/finetune/imagenet/swin_base_swin_ft_sz224_4xb128_accu4_cos_ep100.py CKPT
+"""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/imagenet_swin_ft_sz224.py',
+    '../_base_/models/swin_base.py',
+    '../_base_/schedules/adamw_swin_base.py',
+]

@@ -1,0 +1,17 @@
+"""Fine-tuning of a ViT-H of MAE on ImageNet-1K by the recipe of Swin, 50 epochs.
+
+Run: bash tools/dist_train_ft_8gpu.sh \
+         configs/openmixup/finetune/imagenet/vit_huge_p14_swin_ft_mae_sz224_8xb128_cos_ep50.py CKPT
+"""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/imagenet_swin_ft_sz224.py',
+    '../_base_/models/vit_huge_mae.py',
+    '../_base_/schedules/adamw_swin_ft.py',
+]
+
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
+# A warm-up of 5 epochs from exactly 0.
+param_scheduler = dict(warmup=5)
+train_cfg = dict(max_epochs=50)

@@ -1,0 +1,16 @@
+"""Fine-tuning of ResNet-50 on ImageNet-100 at 224 pixels, augmented as Swin is, 100 epochs.
+
+Run: bash tools/dist_train_ft_8gpu.sh \
+         configs/openmixup/finetune/imagenet100/r50_swin_ft_sz224_8xb128_accu2_cos_ep100.py CKPT
+"""
+
+_base_ = [
+    '../_base_/default_runtime.py',
+    '../_base_/datasets/imagenet100_swin_ft_sz224.py',
+    '../_base_/models/r50_swin.py',
+    '../_base_/schedules/adamw_resnet.py',
+]
+
+model = dict(data_preprocessor=dict(mixup=dict(num_classes=100)), backbone=dict(num_classes=100))
+train_dataloader = dict(batch_size=128, num_workers=4)
+optim_wrapper = dict(accumulative_counts=2)

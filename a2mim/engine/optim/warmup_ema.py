@@ -17,7 +17,8 @@ class WarmupEMA(ExponentialMovingAverage):
 
     Call ``update_parameters`` after every iteration. Under gradient accumulation ``interval``
     iterations make an optimiser step, and the average moves with each step. mmengine's classes
-    move it one iteration later, so that the last step of an epoch would not be evaluated.
+    move it one iteration later, so that the last step of an epoch would not be evaluated. The first
+    call copies, as theirs does; what the weights were before is forgotten within the warm-up.
 
     Args:
         model: The module whose parameters are averaged.

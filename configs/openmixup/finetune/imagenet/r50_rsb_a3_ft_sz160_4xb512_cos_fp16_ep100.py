@@ -1,5 +1,6 @@
 """Fine-tuning of ResNet-50 on ImageNet-1K by RSB A3, 100 epochs at 160 pixels, tested at 224.
 
+On 8 GPUs, as in the published example, the batch of each is halved and the rate still holds.
 Targets are not cut at 0.2, which the RSB paper does and the published file does not.
 
 Deviation: RandAugment fills corners with the mean colour in RGB order, as images are. The published

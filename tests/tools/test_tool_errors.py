@@ -11,6 +11,7 @@ from toy_run import ROOT
     'tool, arguments',
     [
         ('model_converters/extract_backbone_weights.py', ['gone', 'out.pth']),
+        ('model_converters/openmixup_to_a2mim.py', ['gone', 'out.pth']),
         ('analysis_tools/list_stages.py', ['gone']),
         ('analysis_tools/evaluate_features.py', ['gone', 'out.pth']),
     ],

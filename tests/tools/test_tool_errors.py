@@ -13,6 +13,7 @@ from toy_run import ROOT
         ('model_converters/extract_backbone_weights.py', ['gone', 'out.pth']),
         ('model_converters/export_backbone.py', ['gone', 'out.pth', '--to', 'timm']),
         ('model_converters/publish_model.py', ['gone', 'out.pth']),
+        ('model_converters/openmixup_to_a2mim.py', ['gone', 'out.pth']),
         ('analysis_tools/list_stages.py', ['gone']),
         ('prepare_data/compute_stats.py', ['gone']),
         ('analysis_tools/evaluate_features.py', ['gone', 'out.pth']),

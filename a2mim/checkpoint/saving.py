@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file as save_safetensors
+from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 
@@ -31,7 +31,8 @@ def save_file(
     unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
         if path.suffix == '.safetensors':
-            save_safetensors(content, unfinished, metadata={'format': 'pt', **(meta or {})})
+            # Its own save_file lets nobody but the owner read the file.
+            unfinished.write_bytes(save_safetensors(content, {'format': 'pt', **(meta or {})}))
         else:
             whole = content if meta is None else {'state_dict': content, 'meta': dict(meta)}
             torch.save(whole, unfinished)

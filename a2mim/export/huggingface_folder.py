@@ -30,6 +30,8 @@ class HuggingFaceFolder(Target):
         config = json.loads((path / CONFIG).read_text(encoding='utf-8'))
         config['model_args'].pop('num_classes', None)
         (path / CONFIG).write_text(json.dumps(config, indent=2), encoding='utf-8')
+        # safetensors lets nobody but the owner read the weights.
+        (path / WEIGHTS).chmod((path / CONFIG).stat().st_mode)
 
     @torch.no_grad()
     def read_back(self, source: Source, path: Path, image: Tensor) -> Check:

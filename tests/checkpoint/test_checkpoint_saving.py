@@ -47,3 +47,10 @@ def test_what_is_said_about_the_tensors_comes_back_beside_them(tmp_path, suffix)
     assert torch.equal(content['state_dict']['a'], state['a'])
     save_file(state, path)
     assert load_file(path).keys() == {'a'}
+
+
+def test_both_formats_can_be_read_by_whoever_may_read_a_new_file(tmp_path):
+    (tmp_path / 'new').touch()
+    for name in ('a.pth', 'a.safetensors'):
+        save_file(WEIGHTS, tmp_path / name)
+        assert (tmp_path / name).stat().st_mode == (tmp_path / 'new').stat().st_mode

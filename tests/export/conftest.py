@@ -22,7 +22,7 @@ MODELS: dict[str, tuple[str, dict]] = {
     'vit_base': ('vit_base_patch16_224', {}),
     'small_vit': ('vit_tiny_patch16_224', dict(depth=2, img_size=64)),
     'swin': ('swin_tiny_patch4_window7_224', {}),
-    'regnety': ('regnety_016', {}),
+    'regnety': ('regnety_002', {}),
 }
 
 

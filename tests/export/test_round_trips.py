@@ -78,6 +78,7 @@ def test_a_folder_opens_in_timm_and_transformers(source_of, tmp_path, key, monke
     check = export(source, 'huggingface', folder, image)
     assert 'transformers' in check.library
     assert {path.name for path in folder.iterdir()} == {'config.json', 'model.safetensors'}
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
     config = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
     assert config['architecture'] == source.name
     wrapper = transformers.AutoModel.from_pretrained(folder).eval()

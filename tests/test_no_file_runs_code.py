@@ -92,8 +92,13 @@ WAYS = {
 }
 RESUMED = {'resume FILE': resume_file, 'resume auto': resume_auto}
 CONVERTERS = {
-    'extract': ('model_converters/extract_backbone_weights', 'evil.pth'),
-    'import': ('model_converters/openmixup_to_a2mim', 'released.pth'),
+    'extract': ('extract_backbone_weights', ['evil.pth', 'out.pth']),
+    'import': ('openmixup_to_a2mim', ['released.pth', 'out.pth']),
+    'export': (
+        'export_backbone',
+        ['evil.pth', 'out.pth', '--to', 'timm', '--model', 'test_convnext'],
+    ),
+    'publish': ('publish_model', ['evil.pth', 'out.pth']),
 }
 
 
@@ -146,12 +151,13 @@ def test_a_trusted_file_is_read_where_a_run_resumes(run, capsys, arguments):
     assert text.index('it may run any code') < text.index('a run cannot be resumed from it')
 
 
-@pytest.mark.parametrize('tool, source', CONVERTERS.values(), ids=CONVERTERS)
-def test_a_converter_refuses_a_payload_and_writes_nothing(capsys, tool, source):
-    assert '--trust-checkpoint' in refused(capsys, tool, [source, 'out.pth'])
-    assert not Path('out.pth').exists()
-    call(tool, [source, 'out.pth', '--trust-checkpoint'])
-    assert Path(TRACE).is_dir() and Path('out.pth').exists()
+@pytest.mark.parametrize('tool, arguments', CONVERTERS.values(), ids=CONVERTERS)
+def test_a_converter_refuses_a_payload_and_writes_nothing(capsys, tool, arguments):
+    tool = f'model_converters/{tool}'
+    assert '--trust-checkpoint' in refused(capsys, tool, arguments)
+    assert not [*Path().glob('out*')]
+    call(tool, [*arguments, '--trust-checkpoint'])
+    assert Path(TRACE).is_dir() and [*Path().glob('out*')]
     assert 'it may run any code' in capsys.readouterr().err
 
 

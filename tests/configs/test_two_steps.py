@@ -35,14 +35,14 @@ SMALLER = {  # options of timm's families
 
 @pytest.fixture(scope='session')
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class folders in ``train`` and ``val``, a list of each, and ``bands`` of five channels."""
+    """Class folders in three parts, a list of each, and ``bands`` of five channels."""
     root = tmp_path_factory.mktemp('images')
     rng = np.random.default_rng(0)
     (root / 'bands').mkdir()
     for index in range(IMAGES):
         bands = rng.integers(0, 256, (SIDE, SIDE, 5), dtype=np.uint8)
         np.save(root / f'bands/{index}.npy', bands)
-    for part, per_class in (('train', PER_CLASS), ('val', 2)):
+    for part, per_class in (('train', PER_CLASS), ('val', 2), ('test', 2)):
         lines = []
         for label, name in enumerate(CLASSES):
             (root / part / name).mkdir(parents=True)

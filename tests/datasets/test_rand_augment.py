@@ -94,3 +94,13 @@ def test_uncovered_corners_get_the_mean_colour_and_pixels_are_interpolated_bicub
     # Published for RSB: (104, 116, 124), the same colour with red and blue exchanged.
     for op in TimmAugment(policy).augment.ops:
         assert op.kwargs == dict(fillcolor=(124, 116, 104), resample=Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize('level', [0, 5, 10])
+def test_posterize_keeps_the_highest_bits_and_none_at_the_highest_level(level):
+    augment = TimmAugment('rand-m9-mstd0.5-inc1').augment
+    (posterize,) = [op for op in augment.ops if op.name == 'PosterizeIncreasing']
+    pixels = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    (bits,) = posterize.level_fn(level, posterize.hparams)
+    found = posterize.aug_fn(Image.fromarray(pixels), bits, **posterize.kwargs)
+    np.testing.assert_array_equal(np.asarray(found), pixels & (0xFF00 >> bits & 0xFF))

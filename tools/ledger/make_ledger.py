@@ -15,10 +15,10 @@ from pathlib import Path
 
 import yaml
 from metafiles import metafiles
-from recipes import Recipe, read_recipes
 from tables import deviations_table, measured_table, published_numbers, recipe_table
 
 from a2mim import zoo
+from recipes import Recipe, read_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r'(<!-- ledger: (?P<name>\S+) -->\n).*?(<!-- end -->)', re.DOTALL)
@@ -36,7 +36,8 @@ def build_tables(recipes: Sequence[Recipe]) -> dict[str, str]:
     weights: dict[str, list[str]] = {}
     for entry in zoo.entries():
         if entry.config:
-            weights.setdefault(f'configs/{entry.config}.py', []).append(entry.file)
+            note = f' ({entry.note})' if entry.note else ''
+            weights.setdefault(f'configs/{entry.config}.py', []).append(f'`{entry.file}`{note}')
     measured = yaml.safe_load((ROOT / 'configs/measured.yml').read_text(encoding='utf-8'))
     groups: dict[str, list[Recipe]] = {name: [] for name in FOLDERS}
     for recipe in recipes:

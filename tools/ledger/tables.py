@@ -29,7 +29,7 @@ def recipe_table(
     Args:
         recipes: The rows.
         published: Published numbers by the path of a recipe, from ``published_numbers``.
-        weights: Names of released files by the path of a recipe.
+        weights: Released files by the path of a recipe.
     """
     rows = [
         [
@@ -38,7 +38,7 @@ def recipe_table(
             f'{recipe.dataset}, {recipe.image_size} px',
             cost(recipe),
             '<br>'.join(published.get(recipe.path, ())) or '–',
-            '<br>'.join(f'`{name}`' for name in weights.get(recipe.path, ())) or '–',
+            '<br>'.join(weights.get(recipe.path, ())) or '–',
         ]
         for recipe in recipes
     ]
@@ -93,9 +93,13 @@ def measured_table(measurements: Sequence[Mapping]) -> str:
 
 
 def deviations_table(recipes: Sequence[Recipe]) -> str:
-    """Where a recipe differs from the published file, and why."""
-    rows = [[link(recipe.path), text] for recipe in recipes for text in recipe.deviations]
-    return markdown(('recipe', 'what differs, and why'), rows)
+    """Where recipes differ from the published files, and why; what they share stands once."""
+    sharing: dict[str, list[str]] = {}
+    for recipe in recipes:
+        for text in recipe.deviations:
+            sharing.setdefault(text, []).append(link(recipe.path, folders=2))
+    rows = [[text[0].upper() + text[1:], '<br>'.join(links)] for text, links in sharing.items()]
+    return markdown(('what differs, and why', 'recipes'), rows)
 
 
 def cost(recipe: Recipe) -> str:
@@ -104,9 +108,10 @@ def cost(recipe: Recipe) -> str:
     return f'{recipe.epochs} epochs of batch {recipe.batch}{steps}'
 
 
-def link(path: str) -> str:
-    """A link that works from ``configs/`` and below: absolute within the repository."""
-    return f'[{PurePosixPath(path).stem}](/{path})'
+def link(path: str, folders: int = 0) -> str:
+    """A link from the root of the repository, named by the file and some folders above it."""
+    parts = PurePosixPath(path).with_suffix('').parts
+    return f'[{"/".join(parts[-1 - folders :])}](/{path})'
 
 
 def mean_and_spread(values: Sequence[float]) -> str:

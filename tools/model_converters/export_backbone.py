@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mmengine import DictAction
 
+from a2mim.checkpoint import add_trust_option, trust_checkpoints
 from a2mim.engine.launch.user_errors import one_line_errors
 from a2mim.export import TARGETS, check_path, export, read_photograph, read_source
 
@@ -41,6 +42,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--image', type=Path, metavar='FILE', help='photograph to compare on')
     parser.add_argument('--force', action='store_true', help='replace OUT if it is there')
+    add_trust_option(parser)
     return parser.parse_args(arguments)
 
 
@@ -48,7 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Export, and say what the comparison gave and how to load the result."""
     args = parse_args(arguments)
     check_path(args.to, args.output, args.force)
-    source = read_source(args.checkpoint, args.model, args.model_options)
+    with trust_checkpoints(args.trust_checkpoint):
+        source = read_source(args.checkpoint, args.model, args.model_options)
     print(f'read {args.checkpoint}: {source.call()}')
     check = export(source, args.to, args.output, read_photograph(source, args.image))
     print(check)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmengine import Config
 
-from a2mim.checkpoint import load_file
+from a2mim.checkpoint import add_trust_option, load_file, trust_checkpoints
 from a2mim.engine.launch.user_errors import one_line_errors
 from a2mim.export import publish
 
@@ -26,6 +26,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--config', type=Path, metavar='FILE', help='in place of the config that IN carries'
     )
+    add_trust_option(parser)
     return parser.parse_args(arguments)
 
 
@@ -33,7 +34,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Write, and print what went along and the whole hash."""
     args = parse_args(arguments)
     config = Config.fromfile(args.config).pretty_text if args.config else None
-    path, digest = publish(load_file(args.checkpoint), args.output, config)
+    with trust_checkpoints(args.trust_checkpoint):
+        content = load_file(args.checkpoint)
+    path, digest = publish(content, args.output, config)
     content = load_file(path)
     size = path.stat().st_size / args.checkpoint.stat().st_size
     print(f'kept    {len(content["state_dict"])} tensors, {size:.0%} of the bytes of IN')

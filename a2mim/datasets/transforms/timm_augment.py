@@ -5,7 +5,7 @@ Axes: (H, W) pixels.
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from timm.data.auto_augment import rand_augment_transform
 from torch import Tensor
 
@@ -46,6 +46,10 @@ class TimmAugment:
                 "an example is 'rand-m6-mstd0.5-inc1'"
             ) from error
 
+        for operation in self.augment.ops:
+            if operation.name.startswith('Posterize'):
+                operation.aug_fn = posterize
+
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """Apply the policy."""
         if image.shape[0] != 3:
@@ -57,3 +61,14 @@ class TimmAugment:
         with seeded_globally(rng):
             picture = self.augment(picture)
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def posterize(picture: Image.Image, bits: int, **_: object) -> Image.Image:
+    """Keep the highest ``bits`` of every value, 0 to 8.
+
+    timm's operation ends the run at the highest level, which keeps none: Pillow 12 and later
+    refuse 0 bits. Earlier ones, which the published runs had, gave a black image.
+    """
+    if bits == 0:
+        return picture.point(lambda _: 0)
+    return ImageOps.posterize(picture, bits)

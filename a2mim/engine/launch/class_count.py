@@ -14,7 +14,8 @@ def check_class_count(runner: Runner) -> None:
     and data without names of classes, pass.
 
     Raises:
-        ValueError: If so, or if a label means another class in validation than in training.
+        ValueError: If so, or if a label means another class in validation than in training; list
+            files have numbers in place of names, which are not compared.
     """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     trunk = getattr(getattr(model, 'backbone', None), 'model', None)
@@ -29,6 +30,9 @@ def check_class_count(runner: Runner) -> None:
             f'model.backbone.num_classes={len(classes)}, or give the images of the config'
         )
     validated = classes_of(runner.val_loop)
+    unnamed = are_numbers(validated) or are_numbers(classes)
+    if unnamed and len(validated) <= len(classes):
+        return
     # A class may be missing behind the last one: the others keep their numbers.
     if validated != classes[: len(validated)]:
         raise ValueError(
@@ -42,6 +46,11 @@ def classes_of(loop: object) -> tuple[str, ...]:
     """Names of the classes that a loop iterates over; empty without any."""
     dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
     return tuple(getattr(dataset, 'metainfo', {}).get('classes', ()))
+
+
+def are_numbers(names: Sequence[str]) -> bool:
+    """Whether classes have no names but their numbers, as in a list file."""
+    return all(name == str(number) for number, name in enumerate(names))
 
 
 def abridged(names: Sequence[str]) -> str:

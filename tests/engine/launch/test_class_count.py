@@ -39,6 +39,16 @@ def test_validation_with_other_classes_is_refused():
         check_class_count(runner(3, CLASSES, ('cat', 'owl')))
 
 
+@pytest.mark.parametrize('train, val', [(('0', '1', '2'), CLASSES), (CLASSES, ('0', '1'))])
+def test_numbers_of_a_list_file_pass_beside_the_names_of_folders(train, val):
+    check_class_count(runner(3, train, val))
+
+
+def test_a_list_file_with_more_classes_than_were_trained_is_refused():
+    with pytest.raises(ValueError, match='validation images have the classes 0, 1, 2, 3'):
+        check_class_count(runner(3, CLASSES, ('0', '1', '2', '3')))
+
+
 def test_pretraining_on_labelled_images_passes():
     check_class_count(runner(0, CLASSES))
 

@@ -3,19 +3,15 @@
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 from mmengine import Config
-from mmengine.registry import DefaultScope, init_default_scope
 
 from a2mim.engine.launch.names import check_names
 from a2mim.registry import HOOKS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
+from recipes_on_disk import EXPERIMENTS, FILES, ROOT, name_of
 
-ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / 'configs').rglob('*.py'))
-EXPERIMENTS = [path for path in FILES if '_base_' not in path.parts]
 MODEL_BASES = [path for path in FILES if path.parent.parent.name == 'models']
 MASKED = [path for path in EXPERIMENTS if 'mask' in Config.fromfile(path).train_dataloader.dataset]
 PUBLISHED = [path for path in EXPERIMENTS if 'openmixup' in path.parts]
@@ -28,18 +24,7 @@ UNNAMED_ACCUMULATION = {
 }
 
 
-def name_of(path: Path) -> str:
-    return str(path.relative_to(ROOT / 'configs').with_suffix(''))
-
-
 every_experiment = pytest.mark.parametrize('path', EXPERIMENTS, ids=name_of)
-
-
-@pytest.fixture(autouse=True)
-def scope() -> Iterator[None]:
-    init_default_scope('a2mim')
-    yield
-    DefaultScope._instance_dict.popitem()
 
 
 def build_on_meta(model: dict) -> torch.nn.Module:

@@ -4,12 +4,10 @@ Sources of the numbers: tests/data/README.md, "Recipes". What RandAugment does i
 ``tests/datasets/test_rand_augment.py``, what mixing does in ``tests/models/test_mixing.py``.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mmengine import Config
-from mmengine.registry import DefaultScope, init_default_scope
 from torchvision.transforms import v2
 
 from a2mim.datasets import (
@@ -89,13 +87,6 @@ PUBLISHED = {  # base: (training, erasing, testing)
     'stl10_swin_ft_sz96': ([crop(96, 0.2), FLIP, (*AUGMENT, 9)], erasing(96), []),
 }
 every_base = pytest.mark.parametrize('name', PUBLISHED)
-
-
-@pytest.fixture(autouse=True)
-def scope() -> Iterator[None]:
-    init_default_scope('a2mim')
-    yield
-    DefaultScope._instance_dict.popitem()
 
 
 def describe(transform: object) -> tuple:

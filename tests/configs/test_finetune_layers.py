@@ -4,13 +4,11 @@ Sources of the numbers: tests/data/README.md, "Recipes".
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 
 import pytest
 import torch
 from mmengine import Config
-from mmengine.registry import DefaultScope, init_default_scope
 
 from a2mim.engine.optim import ParamRuleConstructor
 from a2mim.registry import MODELS
@@ -21,13 +19,6 @@ SWIN_B = 'swin_base_swin_ft_sz192_4xb128_accu4_cos_ep100'
 MAE_B = 'vit_base_p16_swin_ft_mae_sz224_8xb128_cos_ep100'
 BEIT = 'beit_base_p16_ft_sz224_8xb128_cos_ep100'
 DEPTHS = {SWIN_T: (2, 2, 6, 2), SWIN_B: (2, 2, 18, 2)}
-
-
-@pytest.fixture(autouse=True)
-def scope() -> Iterator[None]:
-    init_default_scope('a2mim')
-    yield
-    DefaultScope._instance_dict.popitem()
 
 
 @cache

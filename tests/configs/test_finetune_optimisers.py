@@ -4,12 +4,10 @@ Sources of the numbers: tests/data/README.md, "Recipes".
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 
 import pytest
 import torch
-from mmengine.registry import DefaultScope, init_default_scope
 
 from a2mim.engine.optim import ParamRuleConstructor
 from a2mim.registry import MODELS
@@ -17,13 +15,6 @@ from finetune_recipes import RECIPES, read
 
 R50, R101, R152, R200 = 16, 33, 50, 66  # blocks
 CONVNEXT_S = 36
-
-
-@pytest.fixture(autouse=True)
-def scope() -> Iterator[None]:
-    init_default_scope('a2mim')
-    yield
-    DefaultScope._instance_dict.popitem()
 
 
 @cache

@@ -1,13 +1,11 @@
 """The shipped fine-tuning recipes on ImageNet-1K are the published ones, number for number."""
 
 import math
-from collections.abc import Iterator
 from functools import cache
 
 import pytest
 import torch
 from mmengine import Config
-from mmengine.registry import DefaultScope, init_default_scope
 from timm.layers import DropPath
 from torch import nn
 
@@ -17,13 +15,6 @@ from finetune_recipes import FINETUNE, RECIPES, facts_of, read
 
 IMAGENET = 1_281_167  # training images
 every_recipe = pytest.mark.parametrize('stem', RECIPES)
-
-
-@pytest.fixture(autouse=True)
-def scope() -> Iterator[None]:
-    init_default_scope('a2mim')
-    yield
-    DefaultScope._instance_dict.popitem()
 
 
 @cache
@@ -187,3 +178,10 @@ def test_the_lowest_layers_of_a_vit_l_end_faster_than_they_start():
     length, share = epoch_length(config), 0.65**25
     assert rate_at(config, 20 * length, share) == pytest.approx(2.103e-7, rel=2e-4)
     assert rate_at(config, 100 * length - 1, share) == pytest.approx(1e-6)
+
+
+def test_the_loss_of_rsb_is_summed_over_classes_and_its_targets_are_not_cut():
+    loss = built('r50_rsb_a3_ft_sz160_4xb512_cos_fp16_ep100').classifier_loss
+    logits, target = torch.randn(4, 1000), torch.rand(4, 1000)
+    expected = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction='sum') / 4
+    torch.testing.assert_close(loss(logits, target), expected)

@@ -4,13 +4,11 @@ Sources of the numbers: tests/data/README.md, "Recipes".
 """
 
 import math
-from collections.abc import Iterator
 from functools import cache
 
 import pytest
 import torch
 from mmengine import Config
-from mmengine.registry import DefaultScope, init_default_scope
 from torch import nn
 
 from a2mim.engine.optim import ParamRuleConstructor
@@ -49,13 +47,6 @@ CIFAR_LEVELS = (
     [255 * share for share in (0.2023, 0.1994, 0.201)],
 )
 every_probe = pytest.mark.parametrize('file', PROBES)
-
-
-@pytest.fixture(autouse=True)
-def scope() -> Iterator[None]:
-    init_default_scope('a2mim')
-    yield
-    DefaultScope._instance_dict.popitem()
 
 
 def read(file: str) -> Config:

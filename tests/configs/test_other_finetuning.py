@@ -5,13 +5,11 @@ Sources of the numbers: tests/data/README.md, "Recipes". Rates of single layers 
 """
 
 import math
-from collections.abc import Iterator
 from functools import cache
 
 import pytest
 import torch
 from mmengine import Config
-from mmengine.registry import DefaultScope, init_default_scope
 from torch import nn
 
 from a2mim.registry import MODELS
@@ -72,13 +70,6 @@ FILES = [f'imagenet/{stem}' for stem in RECIPES if stem != SWIN_T_100]
 FILES += [f'imagenet100/{stem}' for stem in ON_100_CLASSES]
 PLAIN_FILES = [f'imagenet/{PLAIN}', f'imagenet100/{PLAIN}']
 every_recipe = pytest.mark.parametrize('file', FILES)
-
-
-@pytest.fixture(autouse=True)
-def scope() -> Iterator[None]:
-    init_default_scope('a2mim')
-    yield
-    DefaultScope._instance_dict.popitem()
 
 
 def read(file: str) -> Config:

@@ -71,7 +71,7 @@ def test_the_ledger_in_the_repository_is_up_to_date(part):
 
 
 def test_a_recipe_is_read_from_its_docstring_and_its_values(part, folder):
-    recipe, tuning = part('recipes').read_recipes(folder)
+    recipe, tuning = part('recipe').read_recipes(folder)
     assert recipe.title == 'A2MIM pre-training of a ResNet-18 on photographs, 3 epochs'
     assert recipe.pretrains
     assert not tuning.pretrains
@@ -87,7 +87,7 @@ def test_a_recipe_is_read_from_its_docstring_and_its_values(part, folder):
 
 
 def test_a_number_stands_in_both_rows(part, folder):
-    recipes = part('recipes').read_recipes(folder)
+    recipes = part('recipe').read_recipes(folder)
     numbers = part('tables').published_numbers(recipes)
     assert numbers['configs/a.py'] == ['80.4 after [tuning_ep9](/configs/tuning_ep9.py) (read-me)']
     assert numbers['configs/tuning_ep9.py'] == ['80.4 from [a](/configs/a.py) (read-me)']
@@ -95,7 +95,7 @@ def test_a_number_stands_in_both_rows(part, folder):
 
 def test_a_number_after_an_unknown_recipe_is_refused(part, folder):
     (folder / 'configs/tuning_ep9.py').unlink()
-    recipes = part('recipes').read_recipes(folder)
+    recipes = part('recipe').read_recipes(folder)
     with pytest.raises(ValueError, match='tuning_ep9'):
         part('tables').published_numbers(recipes)
 
@@ -107,7 +107,7 @@ def test_a_number_after_an_unknown_recipe_is_refused(part, folder):
 def test_a_docstring_without_its_parts_is_refused(part, folder, before, after, message):
     (folder / 'configs/a.py').write_text(CONFIG.replace(before, after))
     with pytest.raises(ValueError, match=message):
-        part('recipes').read_recipes(folder)
+        part('recipe').read_recipes(folder)
 
 
 def test_several_seeds_give_mean_and_deviation(part):
@@ -133,5 +133,5 @@ def test_metafiles_list_every_recipe_once(part):
         for path in index['Import']
         for model in yaml.safe_load((ROOT / path).read_text(encoding='utf-8'))['Models']
     ]
-    recipes = part('recipes').read_recipes(ROOT)
+    recipes = part('recipe').read_recipes(ROOT)
     assert sorted(listed) == sorted(recipe.path for recipe in recipes)

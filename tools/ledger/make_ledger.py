@@ -15,10 +15,10 @@ from pathlib import Path
 
 import yaml
 from metafiles import metafiles
+from recipe import Recipe, read_recipes
 from tables import deviations_table, measured_table, published_numbers, recipe_table
 
 from a2mim import zoo
-from recipes import Recipe, read_recipes
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r'(<!-- ledger: (?P<name>\S+) -->\n).*?(<!-- end -->)', re.DOTALL)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import yaml
-from recipes import Recipe
+from recipe import Recipe
 
 PAPERS = {
     'A2MIM': ('Architecture-Agnostic Masked Image Modeling', 'https://arxiv.org/abs/2205.13943'),

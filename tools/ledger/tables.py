@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from recipes import Recipe
+from recipe import Recipe
 
 Row = Sequence[object]
 

@@ -14,7 +14,7 @@ from torch import nn
 from a2mim.engine.optim import ParamRuleConstructor
 from a2mim.registry import MODELS
 from finetune_recipes import FINETUNE
-from rate_curves import rates_at
+from recipes import rates
 
 R18, R50, DEIT, VIT = 'resnet18', 'resnet50', 'deit_small_patch16_224', 'beit_base_patch16_224'
 STEP, COS = 'WarmupStepLR', 'OverlapCosineLR'
@@ -135,7 +135,7 @@ def test_pixels_are_normalised_as_published(file):
 def test_the_rate_falls_in_the_published_epochs(file):
     *_, lr, schedule, epochs = PROBES[file]
     points = [(0, 0), (3, 2), (59, 9), (60, 0), (79, 9), (80, 0), (epochs - 1, 9)]
-    found = rates_at(read(file), 10, [10 * epoch + step for epoch, step in points])
+    found = rates(read(file), 10, [10 * epoch + step for epoch, step in points])
     if schedule == STEP:
         assert found == pytest.approx([lr, lr, lr, lr / 10, lr / 10, lr / 100, lr / 100])
         return
@@ -167,8 +167,8 @@ def test_probes_of_all_stages_are_the_published_ones():
     assert config.optim_wrapper.optimizer == dict(
         type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4, nesterov=True
     )
-    rates = rates_at(config, 10, [0, 299, 300, 599, 600, 899])
-    assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4])
+    found = rates(config, 10, [0, 299, 300, 599, 600, 899])
+    assert found == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4])
 
 
 @pytest.mark.parametrize('file', SCRATCH)
@@ -182,9 +182,9 @@ def test_resnet_18_learns_cifar_from_scratch_as_published(file):
     assert config.train_cfg.max_epochs == 200
     assert config.model.backbone.num_classes == (10 if 'cifar10/' in file else 100)
     assert all(p.requires_grad for p in built(file).parameters())
-    rates = rates_at(config, 500, [0, 499, 500 * 100, 500 * 199])
+    found = rates(config, 500, [0, 499, 500 * 100, 500 * 199])
     last = 0.05 * (1 + math.cos(math.pi * 199 / 200))
-    assert rates == pytest.approx([0.1, 0.1, 0.05, last])
+    assert found == pytest.approx([0.1, 0.1, 0.05, last])
 
 
 def test_the_last_stage_sees_16_positions_of_an_image_of_32_pixels():

@@ -14,7 +14,7 @@ from torch import nn
 
 from a2mim.registry import MODELS
 from finetune_recipes import FINETUNE, TIMM, facts_of
-from rate_curves import rates_at
+from recipes import rates
 
 RESNET = TIMM | dict(
     lr=5e-3,
@@ -214,7 +214,7 @@ def test_the_learning_rate_follows_the_published_curve(stem):
             progress, rise = i / total, 1 - (1 - i / warmup) * (1 - ratio)
         regular = 1e-6 + 0.5 * (base - 1e-6) * (1 + math.cos(math.pi * progress))
         expected.append(regular * min(rise, 1))
-    assert rates_at(config, length, iterations) == pytest.approx(expected)
+    assert rates(config, length, iterations) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize('percent, decay', [(1, 5e-4), (10, 1e-4)])
@@ -232,5 +232,5 @@ def test_runs_with_few_labels_differ_in_the_rates_of_trunk_and_head(percent, dec
     assert source.list_file == f'data/meta/ImageNet/train_labeled_{percent}percent.txt'
     assert config.model.loss == dict(type='CrossEntropyLoss')
     assert config.sync_bn == 'torch'
-    rates = rates_at(config, 10, [0, 119, 120, 159, 160, 199])
-    assert rates == pytest.approx([lr, lr, lr / 5, lr / 5, lr / 25, lr / 25])
+    found = rates(config, 10, [0, 119, 120, 159, 160, 199])
+    assert found == pytest.approx([lr, lr, lr / 5, lr / 5, lr / 25, lr / 25])

@@ -10,7 +10,7 @@ from a2mim.checkpoint.matching import LoadReport, compare, load_weights
 from a2mim.checkpoint.positions import fit_positions
 from a2mim.checkpoint.recipe import find_recipe
 from a2mim.checkpoint.saving import save_file
-from a2mim.checkpoint.trunk import Trunk, find_trunk, trunk_state
+from a2mim.checkpoint.trunk import Trunk, find_trunk, tensors_in, trunk_state, unwrap
 from a2mim.checkpoint.trust import add_trust_option, trust_checkpoints
 
 __all__ = [
@@ -32,9 +32,11 @@ __all__ = [
     'load_weights',
     'safe_torch_load',
     'save_file',
+    'tensors_in',
     'to_a2mim',
     'to_timm',
     'trunk_state',
     'trust_checkpoints',
+    'unwrap',
     'without_other_classes',
 ]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import timm
 from mmengine import Config
-from safetensors import safe_open
 
 from a2mim.checkpoint import literal_config
 from a2mim.registry import MODELS
@@ -47,9 +46,6 @@ def embedded_config(path: Path, content: Mapping) -> dict | None:
     """
     meta = content.get('meta')
     text = meta.get('cfg') if isinstance(meta, Mapping) else None
-    if path.suffix == '.safetensors':
-        with safe_open(path, 'pt') as file:
-            text = (file.metadata() or {}).get('cfg')
     config = literal_config(text) if isinstance(text, str) else None
     if config is None or not isinstance(config.get('model'), dict):
         return None

@@ -7,7 +7,16 @@ import timm
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from a2mim.checkpoint import find_recipe, find_trunk, load_file, to_a2mim
+from a2mim.checkpoint import (
+    check_parts,
+    find_recipe,
+    find_trunk,
+    fit_model,
+    is_ours,
+    load_file,
+    tensors_in,
+    unwrap,
+)
 from a2mim.zoo.build import build_model, build_trunk, classifier_keys, load_all
 from a2mim.zoo.configs import config_path
 from a2mim.zoo.model_config import (
@@ -35,8 +44,7 @@ def load_model_file(path: Path, recipe: dict | None, num_classes: int | None) ->
     """
     content = load_file(path)
     recipe = recipe or embedded_config(path, content) or _recipe_by_name(path)
-    state = _tensors(content)
-    if not any(key.startswith('backbone.') for key in state):
+    if not any(unwrap(key).startswith('backbone.') for key in tensors_in(content)):
         return _load_trunk(path, content, recipe, num_classes)
     if recipe is None:
         raise ValueError(
@@ -44,8 +52,7 @@ def load_model_file(path: Path, recipe: dict | None, num_classes: int | None) ->
             "recipe, such as 'openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300'"
         )
     model = build_model(recipe, num_classes)
-    if not any(key.startswith('backbone.model.') for key in state):
-        state = _translated(state, path, model)
+    state = _fitted(content, path, model)
     _check_classes(model, state, path)
     load_all(model, state, path)
     return model
@@ -96,28 +103,17 @@ def _check_classes(model: nn.Module, state: Mapping[str, Tensor], path: Path) ->
             )
 
 
-def _translated(state: dict[str, Tensor], path: Path, model: nn.Module) -> dict[str, Tensor]:
-    """A published state in the names of ``model``, a classifier's without leftovers."""
+def _fitted(content: Mapping, path: Path, model: nn.Module) -> dict[str, Tensor]:
+    """The weights in the names and sizes of ``model``; published classifiers lose leftovers."""
     try:
-        state = to_a2mim(state)
+        state = fit_model(content, model)
+        check_parts(state, model.state_dict())
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from error
-    if not hasattr(model, 'classifier_loss'):
+    if is_ours(content) or not hasattr(model, 'classifier_loss'):
         return state
     own = model.state_dict()
     return {key: state[key] for key in state if key in own or not key.startswith(LEFTOVERS)}
-
-
-def _tensors(content: Mapping) -> dict[str, Tensor]:
-    """The weights of a checkpoint, without what parallel wrappers put before their names."""
-    for name in ('state_dict', 'model'):
-        if isinstance(content.get(name), Mapping):
-            content = content[name]
-    return {
-        key.removeprefix('module.').removeprefix('_orig_mod.'): value
-        for key, value in content.items()
-        if isinstance(value, Tensor)
-    }
 
 
 def _recipe_by_name(path: Path) -> dict | None:

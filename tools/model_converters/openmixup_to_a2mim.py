@@ -22,10 +22,10 @@ from a2mim.checkpoint import (
     load_file,
     save_file,
     trust_checkpoints,
+    unwrap,
 )
 from a2mim.checkpoint.architecture import architecture, classifier_of, depth
 from a2mim.checkpoint.importing import DECODER, TRUNK
-from a2mim.checkpoint.trunk import unwrap
 from a2mim.engine.launch.user_errors import one_line_errors
 
 

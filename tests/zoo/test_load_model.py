@@ -206,7 +206,7 @@ def test_weights_whose_address_is_not_known_come_with_the_manual_steps(home, mon
 
 def test_a_file_of_another_family_is_refused(released, tmp_path):
     save_checkpoint(pretraining(), tmp_path / 'convnext.pth')
-    with pytest.raises(ValueError, match=r'convnext.pth: the file is a ConvNeXt, the model a ResNet'):
+    with pytest.raises(ValueError, match=r'the file is a ConvNeXt, the model a ResNet'):
         a2mim.load_model(tmp_path / 'convnext.pth', config=RESNET18)
     torch.save({'backbone.body.0.weight': torch.ones(1)}, tmp_path / 'other.pth')
     with pytest.raises(ValueError, match=r'other.pth: '):

@@ -108,6 +108,7 @@ def run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
             pytest.fail(f'{shlex.join(words)} ended with {exit_.code}')
 
 
+@pytest.mark.slow
 def test_every_command_runs_and_leaves_what_the_page_says(folders, monkeypatch, capsys):
     scopes = set(DefaultScope._instance_dict)
     for words in map(shrunk, commands()):

@@ -1,9 +1,11 @@
 """From options to a runner that is ready to train or to test."""
 
 import argparse
+import re
 from pathlib import Path
 
 from mmengine import Config
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from a2mim.engine.compat.quiet import silence_harmless_warnings
@@ -45,6 +47,7 @@ def build_train_runner(args: argparse.Namespace) -> Runner:
     notes = [apply_batch_rule(cfg, processes), fit_workers(cfg, processes)]
     notes.append(choose_start(cfg, args.resume))
     join_processes(cfg, args.launcher)
+    cfg.experiment_name = free_name(cfg.get('experiment_name') or Path(args.config).stem)
     runner = ToolRunner.from_cfg(cfg)
     for note in filter(None, notes):
         runner.logger.info(note)
@@ -52,6 +55,16 @@ def build_train_runner(args: argparse.Namespace) -> Runner:
     check_mask_grid(runner)
     check_class_count(runner)
     return runner
+
+
+def free_name(name: str) -> str:
+    """``name``, with a number behind it if this process has had a run of that name.
+
+    mmengine keeps loggers and curves by name and second, for as long as the process lives.
+    """
+    pattern = re.compile(rf'{re.escape(name)}(_run\d+)?_\d{{8}}_\d{{6}}')  # name, date, time
+    taken = sum(bool(pattern.fullmatch(known)) for known in DefaultScope._instance_dict)
+    return f'{name}_run{taken + 1}' if taken else name
 
 
 def choose_start(cfg: Config, resume: str | None) -> str | None:
@@ -85,8 +98,7 @@ def build_test_runner(args: argparse.Namespace) -> Runner:
     cfg.load_from = existing_file(args.checkpoint, 'checkpoint')
     # Below the folder of the run, whose own config must stay what was trained.
     cfg.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
-    # mmengine keeps loggers and curves by this name, for as long as the process lives.
-    cfg.experiment_name = f'{Path(args.config).stem}_test'
+    cfg.experiment_name = free_name(f'{Path(args.config).stem}_test')
     source = 'test' if cfg.get('test_dataloader') else 'val'
     for part in ('dataloader', 'evaluator'):
         if not cfg.get(f'{source}_{part}'):

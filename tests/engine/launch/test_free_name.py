@@ -1,0 +1,31 @@
+"""Runs of one process have names of their own, however fast one follows the other."""
+
+import pytest
+from mmengine.registry import DefaultScope
+
+from a2mim.engine.launch.build import free_name
+
+
+@pytest.fixture(autouse=True)
+def runs(monkeypatch) -> dict[str, None]:
+    known = {}
+    monkeypatch.setattr(DefaultScope, '_instance_dict', known)
+    return known
+
+
+def test_the_first_run_keeps_its_name(runs):
+    runs['other_20261124_120000'] = None
+    assert free_name('toy') == 'toy'
+
+
+def test_every_further_run_gets_a_number(runs):
+    names = []
+    for _ in range(3):
+        names.append(free_name('toy'))
+        runs[f'{names[-1]}_20261124_120000'] = None
+    assert names == ['toy', 'toy_run2', 'toy_run3']
+
+
+def test_a_longer_name_is_another_one(runs):
+    runs['toy_test_20261124_120000'] = None
+    assert free_name('toy') == 'toy'

@@ -66,15 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument('--check', action='store_true', help='write nothing')
     args = parser.parse_args(arguments)
-    changed = [
-        path
+    changed = {
+        path: text
         for path, text in build_files().items()
         if not path.is_file() or path.read_text(encoding='utf-8') != text
-    ]
-    for path, text in build_files().items():
-        if path in changed and not args.check:
+    }
+    for path, text in changed.items():
+        if not args.check:
             path.write_text(text, encoding='utf-8')
-    for path in changed:
         print(f'{"outdated" if args.check else "wrote"} {path.relative_to(ROOT)}')
     raise SystemExit(1 if args.check and changed else 0)
 

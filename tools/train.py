@@ -14,6 +14,7 @@ from torch import distributed
 from a2mim.checkpoint import trust_checkpoints
 from a2mim.engine.compat.strict_loading import strict_loading
 from a2mim.engine.launch.build import build_train_runner
+from a2mim.engine.launch.lock import WorkDirLock
 from a2mim.engine.launch.options import add_common_options, add_train_options
 from a2mim.engine.launch.user_errors import FirstIteration, one_line_errors
 
@@ -32,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args, training = parse_args(argv), FirstIteration()
     trust = trust_checkpoints(args.trust_checkpoint)
-    with one_line_errors(training), strict_loading(), trust:
-        runner = build_train_runner(args)
+    with one_line_errors(training), strict_loading(), trust, WorkDirLock() as lock:
+        runner = build_train_runner(args, lock)
         runner.register_hook(training)
         runner.train()
     if distributed.is_initialized():

@@ -11,13 +11,21 @@ from mmengine.runner import Runner
 from a2mim.engine.compat.quiet import silence_harmless_warnings
 from a2mim.engine.launch.batch import apply_batch_rule, check_epoch_length
 from a2mim.engine.launch.class_count import check_class_count
+from a2mim.engine.launch.common_start import share_start
 from a2mim.engine.launch.data_root import set_data_root
+from a2mim.engine.launch.lock import WorkDirLock
 from a2mim.engine.launch.mask_grid import check_mask_grid
 from a2mim.engine.launch.names import check_names, check_option_names
 from a2mim.engine.launch.options import apply_train_options, existing_file
-from a2mim.engine.launch.processes import count_processes, fit_workers, join_processes
+from a2mim.engine.launch.processes import (
+    count_processes,
+    fit_workers,
+    is_first_process,
+    join_processes,
+)
 from a2mim.engine.launch.resume import check_same_experiment, find_checkpoint
 from a2mim.engine.launch.work_dir import default_work_dir, refuse_used_work_dir
+from a2mim.engine.preflight import PreflightHook
 from a2mim.engine.runner import ToolRunner
 
 
@@ -34,8 +42,8 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def build_train_runner(args: argparse.Namespace) -> Runner:
-    """Check everything that can be checked, and build the runner.
+def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
+    """Check everything that can be checked, take the work dir, and build the runner.
 
     Raises:
         ValueError: With what is wrong, and what to do; see the modules beside this one.
@@ -45,15 +53,20 @@ def build_train_runner(args: argparse.Namespace) -> Runner:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
     processes = count_processes(args.launcher)
     notes = [apply_batch_rule(cfg, processes), fit_workers(cfg, processes)]
+    if is_first_process(args.launcher):
+        notes.append(lock.take(cfg.work_dir))
     notes.append(choose_start(cfg, args.resume))
     join_processes(cfg, args.launcher)
     cfg.experiment_name = free_name(cfg.get('experiment_name') or Path(args.config).stem)
     runner = ToolRunner.from_cfg(cfg)
+    share_start(runner)
     for note in filter(None, notes):
         runner.logger.info(note)
     check_epoch_length(runner)
     check_mask_grid(runner)
     check_class_count(runner)
+    if args.preflight:
+        runner.register_hook(PreflightHook())
     return runner
 
 

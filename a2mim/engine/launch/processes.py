@@ -8,11 +8,11 @@ from mmengine import Config
 from a2mim.engine.compat.cpu_processes import start_gloo_process
 from a2mim.engine.launch.data_root import LOADERS
 
-# What each launcher tells its processes: their number, and their place on this machine.
+# What each launcher tells its processes: their number, their place on this machine, and among all.
 VARIABLES = {
-    'pytorch': ('WORLD_SIZE', 'LOCAL_RANK'),
-    'slurm': ('SLURM_NTASKS', 'SLURM_LOCALID'),
-    'mpi': ('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+    'pytorch': ('WORLD_SIZE', 'LOCAL_RANK', 'RANK'),
+    'slurm': ('SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_PROCID'),
+    'mpi': ('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_RANK'),
 }
 LAUNCHERS = ('none', *VARIABLES)
 
@@ -31,13 +31,18 @@ def count_processes(launcher: str) -> int:
                 'by itself; pass --launcher pytorch or use tools/dist_train.sh'
             )
         return 1
-    variable, _ = VARIABLES[launcher]
+    variable = VARIABLES[launcher][0]
     if variable not in os.environ:
         raise ValueError(
             f'--launcher {launcher} needs the variable {variable}, which its launcher sets; '
             'use tools/dist_train.sh (torchrun) or tools/slurm_train.sh, or leave it out'
         )
     return int(os.environ[variable])
+
+
+def is_first_process(launcher: str) -> bool:
+    """Whether this is the process, of those on all machines, that writes files."""
+    return launcher == 'none' or int(os.environ.get(VARIABLES[launcher][2], 0)) == 0
 
 
 def fit_workers(cfg: Config, processes: int) -> str | None:

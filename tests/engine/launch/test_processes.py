@@ -5,7 +5,12 @@ import torch
 from mmengine import Config
 
 from a2mim.engine.launch import processes
-from a2mim.engine.launch.processes import count_processes, fit_workers, join_processes
+from a2mim.engine.launch.processes import (
+    count_processes,
+    fit_workers,
+    is_first_process,
+    join_processes,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +105,19 @@ def test_a_loader_that_is_switched_off_has_no_workers():
     cfg = Config(dict(train_dataloader=dict(num_workers=64), val_dataloader=None))
     fit_workers(cfg, processes=1)
     assert cfg.train_dataloader.num_workers < 64
+
+
+@pytest.mark.parametrize(
+    'launcher, variables, first',
+    [
+        ('none', {}, True),
+        ('pytorch', {'RANK': '0', 'LOCAL_RANK': '0'}, True),
+        ('pytorch', {'RANK': '8', 'LOCAL_RANK': '0'}, False),
+        ('slurm', {'SLURM_PROCID': '8', 'SLURM_LOCALID': '0'}, False),
+        ('mpi', {'OMPI_COMM_WORLD_RANK': '1'}, False),
+    ],
+)
+def test_one_process_of_all_machines_writes_files(monkeypatch, launcher, variables, first):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process(launcher) is first

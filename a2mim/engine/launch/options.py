@@ -69,6 +69,13 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         action='store_true',
         help='scale the learning rate with the global batch instead of keeping the batch',
     )
+    parser.add_argument(
+        '--no-preflight',
+        dest='preflight',
+        action='store_false',
+        help='start without the checks of disk, shared memory and one step, for example where a '
+        'file system does not say how much of it is free',
+    )
 
 
 def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:

@@ -1,11 +1,17 @@
 """The runner of the tools: mmengine's, with a readable log and a useful ``torch.compile``."""
 
+from contextlib import nullcontext
+
 from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from a2mim.engine.compat.compiled_forward import compile_forward
 from a2mim.engine.compat.quiet import filter_log
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
+from a2mim.engine.sharding import FullyShard
+from a2mim.registry import MODEL_WRAPPERS
 
 
 class ToolRunner(Runner):
@@ -24,3 +30,27 @@ class ToolRunner(Runner):
 
     def _maybe_compile(self, target: str) -> None:
         compile_forward(self.model, self.cfg.get('compile'))
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap it as mmengine does, which does not look for wrappers in the scope of the run."""
+        if model_wrapper_cfg and 'type' in model_wrapper_cfg:
+            kind = MODEL_WRAPPERS.get(model_wrapper_cfg['type'])
+            model_wrapper_cfg = {**model_wrapper_cfg, 'type': kind}
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_optim_wrapper(self, optim_wrapper: dict | OptimWrapper) -> OptimWrapper:
+        """Build it as mmengine does, and tell it if the model is sharded."""
+        wrapper = super().build_optim_wrapper(optim_wrapper)
+        if isinstance(self.model, FullyShard):
+            self.model.adopt(wrapper)
+        return wrapper
+
+    def save_checkpoint(self, *args: object, **kwargs: object) -> None:
+        """Save as mmengine does, after all processes have handed in their shares."""
+        with self.model.gathered() if isinstance(self.model, FullyShard) else nullcontext():
+            super().save_checkpoint(*args, **kwargs)
+
+    def _init_model_weights(self) -> None:
+        # A sharded model was initialised while it was whole.
+        if not isinstance(self.model, FullyShard):
+            super()._init_model_weights()

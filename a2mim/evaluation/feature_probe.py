@@ -13,11 +13,14 @@ from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import distributed
+from torch import distributed, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader
 
 from a2mim.evaluation.features import extract_features, knn_accuracy, linear_probe_accuracy
 from a2mim.registry import DATASETS, HOOKS
+
+Split = tuple[np.ndarray, np.ndarray]  # features (N, D) and labels (N,)
 
 
 @HOOKS.register_module()
@@ -31,7 +34,8 @@ class FeatureProbeHook(Hook):
 
     Training does not notice: images come in evaluation mode, uncompiled, and no random number is
     drawn from a global generator. Of several processes the first one measures the network as it
-    would save it, with its own batch statistics, and the others wait.
+    would save it, with its own batch statistics, and the others wait; a sharded network computes
+    in all of them.
 
     Args:
         interval: Epochs from one measurement to the next.
@@ -115,22 +119,27 @@ class FeatureProbeHook(Hook):
 
     def _measure(self, runner: Runner, epoch: int) -> None:
         """Let the main process measure and report; nobody goes on before it is done."""
+        started = time.perf_counter()
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if is_main_process():
-            started = time.perf_counter()
-            accuracies = self._accuracies(runner)
+            accuracies = self._accuracies(*self._features(model))
             seconds = time.perf_counter() - started
             values = '  '.join(f'{name}: {value:.2f}' for name, value in accuracies.items())
             runner.logger.info(f'Epoch(probe) [{epoch}]  {values}  time: {seconds:.1f} s')
             runner.visualizer.add_scalars(accuracies, step=epoch)
+        elif isinstance(model, FSDPModule):
+            self._features(model)  # a sharded model computes in all processes or in none
         if self._waiting is not None:
             barrier(self._waiting)
 
-    def _accuracies(self, runner: Runner) -> dict[str, float]:
-        """Accuracies in per cent by name; not a number where training has diverged."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    def _features(self, model: nn.Module) -> list[Split]:
+        """Features and labels of the images that vote and of those that are classified."""
         # A compiled model would be compiled once more for evaluation.
         with torch.compiler.set_stance('force_eager'):
-            train, test = (extract_features(model, loader) for loader in self._loaders.values())
+            return [extract_features(model, loader) for loader in self._loaders.values()]
+
+    def _accuracies(self, train: Split, test: Split) -> dict[str, float]:
+        """Accuracies in per cent by name; not a number where training has diverged."""
         if not (np.isfinite(train[0]).all() and np.isfinite(test[0]).all()):
             return dict.fromkeys(self.measures, np.nan)
         return {name: measure(train, test) for name, measure in self.measures.items()}

@@ -16,10 +16,12 @@ def start_gloo_process(cfg: Config) -> None:
     ``sync_bn`` is dropped: torch implements synchronised batch norm for GPUs only.
     """
     distributed.init_process_group('gloo')
+    cfg.sync_bn = None
     wrapper = dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )
-    cfg.model_wrapper_cfg = {**wrapper, **cfg.get('model_wrapper_cfg', {}), 'device_ids': None}
-    cfg.sync_bn = None
+    given = cfg.get('model_wrapper_cfg', {})
+    if given.get('type', wrapper['type']) == wrapper['type']:
+        cfg.model_wrapper_cfg = {**wrapper, **given, 'device_ids': None}

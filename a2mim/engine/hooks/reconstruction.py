@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from PIL import Image
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from a2mim.engine.hooks.picture_grid import picture_grid
 from a2mim.masking import upsample_mask
@@ -45,22 +46,31 @@ class ReconstructionHook(Hook):
         self.num_images = num_images
         self._batch: dict | None = None
 
-    @master_only
     def before_train(self, runner: Runner) -> None:
         """Load the images once; a sample is the same whenever it is loaded."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        # A sharded model computes in all processes or in none.
+        if not is_main_process() and not isinstance(model, FSDPModule):
+            return
         loader = runner.train_dataloader
         last = len(loader.dataset) - 1
         indices = np.linspace(0, last, min(self.num_images, last + 1), dtype=int)
         self._batch = loader.collate_fn([loader.dataset[int(index)] for index in indices])
 
-    @master_only
     def after_train_epoch(self, runner: Runner) -> None:
-        """Draw, if this epoch is one of those with a picture."""
+        """Draw in the first process, if this epoch is one of those with a picture."""
         epoch = runner.epoch + 1
-        if epoch not in (1, runner.max_epochs) and epoch % self.interval:
+        due = epoch in (1, runner.max_epochs) or epoch % self.interval == 0
+        if not due or self._batch is None:
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        picture = picture_grid(self._rows(model))
+        rows = self._rows(model)
+        if is_main_process():
+            self._draw(runner, epoch, rows)
+
+    def _draw(self, runner: Runner, epoch: int, rows: dict[str, np.ndarray]) -> None:
+        """Write the picture to the work dir and the visualizer."""
+        picture = picture_grid(rows)
         path = Path(runner.work_dir) / 'reconstruction' / f'epoch_{epoch}.png'
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(picture).save(path)

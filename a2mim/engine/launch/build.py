@@ -27,6 +27,7 @@ from a2mim.engine.launch.resume import check_same_experiment, find_checkpoint
 from a2mim.engine.launch.work_dir import default_work_dir, refuse_used_work_dir
 from a2mim.engine.preflight import PreflightHook
 from a2mim.engine.runner import ToolRunner
+from a2mim.engine.sharding import check_sharding
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -65,6 +66,7 @@ def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
     check_epoch_length(runner)
     check_mask_grid(runner)
     check_class_count(runner)
+    check_sharding(runner)
     if args.preflight:
         runner.register_hook(PreflightHook())
     return runner

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / 'a2mim'
 # What a part of the package may import from the package, beside itself.
 ALLOWED = {
     'version': set(),
+    'exit_codes': set(),
     'registry': set(),
     'masking': set(),
     'checkpoint': set(),
@@ -22,7 +23,7 @@ ALLOWED = {
     'models.data_preprocessor': {'registry', 'masking'},
     'models.algorithms': {'registry', 'masking'},
     'models': {'models'},
-    'engine': {'registry', 'masking', 'checkpoint', 'version'},
+    'engine': {'registry', 'masking', 'checkpoint', 'version', 'exit_codes'},
     'evaluation': {'registry', 'masking'},
     'zoo': {'registry', 'checkpoint'},
     'inference': {'masking', 'datasets'},

@@ -1,22 +1,50 @@
-"""torchrun, which ends quietly where the program has already said in one line what is wrong.
+"""torchrun, which ends as the program in its processes has ended.
 
-A tool of this repository ends with exit code 2 on a mistake in its input. torchrun would follow
-up with a page of its own traceback and exit code 1.
+A tool of this repository has said in one line why it ends with a code of its own; torchrun would
+follow up with a page of its own traceback and exit code 1. A signal is passed on to the processes,
+which save and leave by themselves; torchrun alone would know SIGTERM only, and kill what has not
+ended within 30 seconds.
 """
 
 import logging
+import os
+import signal
+from contextlib import suppress
+from types import FrameType
 
+from torch.distributed.elastic import multiprocessing
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
-USER_ERROR = 2
+from a2mim.exit_codes import NOT_FINITE, TRY_AGAIN, USER_ERROR
+
+SPOKEN_FOR = (TRY_AGAIN, NOT_FINITE, USER_ERROR)
+
+
+class ForwardingContext(multiprocessing.SubprocessContext):
+    """The processes of this machine, which hear SIGTERM and SIGUSR1 as torchrun does."""
+
+    def start(self) -> None:
+        """Start them, and pass signals on from here on."""
+        super().start()
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self._pass_on)
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        for pid in self.pids().values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
 
 if __name__ == '__main__':
     # It reports which process was stopped or failed first; the error below says it again.
     logging.getLogger('torch.distributed.elastic.multiprocessing.api').setLevel(logging.CRITICAL)
+    multiprocessing.SubprocessContext = ForwardingContext
     try:
         main()
     except ChildFailedError as error:
-        if any(failure.exitcode == USER_ERROR for failure in error.failures.values()):
-            raise SystemExit(USER_ERROR) from None
+        codes = {failure.exitcode for failure in error.failures.values()}
+        for code in SPOKEN_FOR:
+            if code in codes:
+                raise SystemExit(code) from None
         raise

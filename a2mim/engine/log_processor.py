@@ -10,6 +10,8 @@ from a2mim.registry import LOG_PROCESSORS
 class SpeedLogProcessor(LogProcessor):
     """mmengine's progress line plus images per second and the share of time spent on waiting.
 
+    Once the finite guard has skipped an update, their number follows.
+
     Both are means over the window of ``time`` and ``data_time``. The rate counts the images of all
     processes. The share is 0 where the next batch is always ready, and near 1 where the loader is
     the bottleneck and more workers would help.
@@ -30,4 +32,8 @@ class SpeedLogProcessor(LogProcessor):
             share = values[f'{prefix}data_time'] / seconds
             values.update({f'{prefix}images_per_s': rate, f'{prefix}data_wait': share})
             line += f'  images/s: {rate:.4g}  data wait: {share:.0%}'
+        skipped = runner.message_hub.get_info('skipped_updates', 0)
+        if mode == 'train' and skipped:
+            values[f'{prefix}skipped'] = skipped
+            line += f'  skipped: {skipped}'
         return values, line

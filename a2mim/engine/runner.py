@@ -9,7 +9,9 @@ from torch import nn
 
 from a2mim.engine.compat.compiled_forward import compile_forward
 from a2mim.engine.compat.quiet import filter_log
+from a2mim.engine.hooks.finite_guard import FiniteGuardHook
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
+from a2mim.engine.hooks.stop_signal import StopSignalHook
 from a2mim.engine.sharding import FullyShard
 from a2mim.registry import MODEL_WRAPPERS
 
@@ -24,9 +26,20 @@ class ToolRunner(Runner):
         return logger
 
     def register_hooks(self, *args: object, **kwargs: object) -> None:
-        """Register the hooks of the config, and the one that reads checkpoints of any system."""
+        """Register the hooks of the config, and of those that every run has the others."""
         super().register_hooks(*args, **kwargs)
-        self.register_hook(FitWeightsHook())
+        for always in (FitWeightsHook, FiniteGuardHook, StopSignalHook):
+            if not any(isinstance(hook, always) for hook in self.hooks):
+                self.register_hook(always())
+
+    def train(self) -> nn.Module:
+        """Train as mmengine does, and listen to signals no longer, however it ends."""
+        try:
+            return super().train()
+        finally:
+            for hook in self.hooks:
+                if isinstance(hook, StopSignalHook):
+                    hook.stop_listening()
 
     def _maybe_compile(self, target: str) -> None:
         compile_forward(self.model, self.cfg.get('compile'))

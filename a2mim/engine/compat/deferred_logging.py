@@ -14,25 +14,13 @@ from mmengine.optim import OptimWrapper as MMEngineOptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
+from a2mim.engine.guard import GuardedStep
 from a2mim.registry import HOOKS, OPTIM_WRAPPERS
 
 
-class DeferredGradNorm:
-    """Mixin for optimiser wrappers: keep the gradient norm on the device until it is logged."""
-
-    pending_grad_norm: Tensor | None = None
-
-    def _clip_grad(self) -> None:
-        groups = self.optimizer.param_groups
-        parameters = [p for group in groups for p in group['params'] if p.grad is not None]
-        norm = self.clip_func(parameters, **self.clip_grad_kwargs)
-        if norm is not None:  # clipping by value has no norm
-            self.pending_grad_norm = norm.detach()
-
-
 @OPTIM_WRAPPERS.register_module()
-class OptimWrapper(DeferredGradNorm, MMEngineOptimWrapper):
-    """mmengine's ``OptimWrapper``, without a synchronisation for the gradient norm."""
+class OptimWrapper(GuardedStep, MMEngineOptimWrapper):
+    """mmengine's ``OptimWrapper``, guarded, and without a synchronisation for the gradient norm."""
 
 
 @HOOKS.register_module()

@@ -15,14 +15,14 @@ from mmengine.logging import print_log
 from mmengine.optim import AmpOptimWrapper as MMEngineAmpOptimWrapper
 from mmengine.optim import OptimWrapper
 
-from a2mim.engine.compat.deferred_logging import DeferredGradNorm
+from a2mim.engine.guard import GuardedStep
 from a2mim.registry import OPTIM_WRAPPERS
 
 DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
 @OPTIM_WRAPPERS.register_module()
-class AmpOptimWrapper(DeferredGradNorm, MMEngineAmpOptimWrapper):
+class AmpOptimWrapper(GuardedStep, MMEngineAmpOptimWrapper):
     """Optimiser wrapper that runs the model under autocast, on the GPU or the CPU.
 
     Args:
@@ -59,6 +59,26 @@ class AmpOptimWrapper(DeferredGradNorm, MMEngineAmpOptimWrapper):
                 logger='current',
                 level=logging.WARNING,
             )
+
+    def step(self, **kwargs: object) -> None:
+        """The guarded step; a float16 scaler goes on to skip and mend what overflows by itself."""
+        scaler = self.loss_scaler
+        if self.guard is None or not scaler.is_enabled():
+            super().step(**kwargs)
+            return
+        scaler.unscale_(self.optimizer)
+        self.guard.judge(self._clipped_norm(), scaler._scale)
+        bad = self.guard.bad
+        for found_inf in scaler._per_optimizer_states[id(self.optimizer)][
+            'found_inf_per_device'
+        ].values():
+            found_inf.copy_(torch.maximum(found_inf, bad))
+        before = scaler._scale.clone(), scaler._growth_tracker.clone()
+        scaler.step(self.optimizer, **kwargs)
+        scaler.update(self._scale_update_param)
+        # What the guard finds is no matter of the scale, which would shrink and grow back slowly.
+        for state, old in zip((scaler._scale, scaler._growth_tracker), before, strict=True):
+            state.copy_(torch.where(bad > 0, old, state))
 
 
 def autocast_dtype(dtype: str | None, device: str) -> torch.dtype:

@@ -1,15 +1,19 @@
 """Hooks: checkpoints that survive a kill, and what a person sees of a run."""
 
 from a2mim.engine.hooks.checkpoint import CheckpointHook
+from a2mim.engine.hooks.finite_guard import FiniteGuardHook
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
 from a2mim.engine.hooks.loss_curve import LossCurveHook
 from a2mim.engine.hooks.reconstruction import ReconstructionHook
+from a2mim.engine.hooks.stop_signal import StopSignalHook
 from a2mim.engine.hooks.warmup_ema import WarmupEMAHook
 
 __all__ = [
     'CheckpointHook',
+    'FiniteGuardHook',
     'FitWeightsHook',
     'LossCurveHook',
     'ReconstructionHook',
+    'StopSignalHook',
     'WarmupEMAHook',
 ]

@@ -36,3 +36,14 @@ class WarmupEMAHook(EMAHook):
             epoch_length = len(runner.train_dataloader)
         self.ema_cfg.update(interval=interval, warmup_iters=self.warmup_epochs * epoch_length)
         super().before_run(runner)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        """Move the average, unless the update was skipped."""
+        guard = getattr(runner.optim_wrapper, 'guard', None)
+        self.ema_model.update_parameters(self.src_model, None if guard is None else guard.bad)

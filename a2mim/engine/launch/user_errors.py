@@ -2,7 +2,7 @@
 
 Until the first training iteration is done no work can be lost, and an error is most likely in
 what was asked for: it ends as one line on stderr with exit code 2. Set A2MIM_TRACEBACK=1 to see
-where it came from.
+where it came from. A training that is not finite ends as one line, too, with a code of its own.
 """
 
 import os
@@ -14,6 +14,9 @@ from contextlib import contextmanager
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+
+from a2mim.exit_codes import NOT_FINITE, USER_ERROR
+from a2mim.engine.hooks.finite_guard import NotFiniteError
 
 # mmengine asserts what a config says, too; a checkpoint that it fetches itself may be refused.
 USER_ERRORS = (
@@ -52,7 +55,10 @@ def one_line_errors(training: FirstIteration | None = None) -> Iterator[None]:
         if os.environ.get('A2MIM_TRACEBACK') or (training is not None and training.done):
             raise
         report(sentence(error), process=int(os.environ.get('LOCAL_RANK', 0)))
-        raise SystemExit(2) from error
+        raise SystemExit(USER_ERROR) from error
+    except NotFiniteError as error:
+        report(sentence(error), process=int(os.environ.get('LOCAL_RANK', 0)))
+        raise SystemExit(NOT_FINITE) from error
 
 
 def report(text: str, process: int) -> None:

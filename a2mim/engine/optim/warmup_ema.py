@@ -2,7 +2,7 @@
 
 import torch
 from mmengine.model import ExponentialMovingAverage
-from torch import nn
+from torch import Tensor, nn
 
 from a2mim.registry import MODELS
 
@@ -49,15 +49,25 @@ class WarmupEMA(ExponentialMovingAverage):
         return 1 - (1 - self.momentum) * (1 - missing * (1 - self.START))
 
     @torch.no_grad()
-    def update_parameters(self, model: nn.Module) -> None:
-        """Count an iteration, and move the average if it ended an optimiser step."""
+    def update_parameters(self, model: nn.Module, skipped: Tensor | None = None) -> None:
+        """Count an iteration, and move the average if it ended an optimiser step.
+
+        Args:
+            model: What is averaged.
+            skipped: 1 on the device if the finite guard let the step move nothing, else 0.
+        """
         step = int(self.steps)  # lives on the CPU: no device is waited for
         average, source = [*self.module.parameters()], [*model.parameters()]
         if step == 0:
             # The copy was made before pre-trained weights were loaded.
             torch._foreach_copy_(average, source)
         elif (step + 1) % self.interval == 0:
-            torch._foreach_lerp_(average, source, self.momentum_at(step))
+            share = self.momentum_at(step)
+            if skipped is None:
+                torch._foreach_lerp_(average, source, share)
+            else:
+                shares = torch.where(skipped > 0, 0.0, share).expand(len(average))
+                torch._foreach_lerp_(average, source, [*shares])
         for copied, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
             copied.copy_(buffer)
         self.steps += 1

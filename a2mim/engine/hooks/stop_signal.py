@@ -1,0 +1,94 @@
+"""A polite signal lets the step finish, saves, and ends with a code that says: try again."""
+
+import os
+import signal
+import threading
+import time
+from types import FrameType
+
+from mmengine.dist import barrier
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from a2mim.exit_codes import TRY_AGAIN
+from a2mim.engine.hooks.checkpoint import CheckpointHook
+from a2mim.registry import HOOKS
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+# One request may arrive twice: from SLURM and from srun, or from a process group and torchrun.
+ECHO = 2.0  # seconds
+
+
+@HOOKS.register_module()
+class StopSignalHook(Hook):
+    """Stop at SIGTERM or SIGUSR1, on all processes after the same update; tools register it.
+
+    The request travels with the verdict of the finite guard. Then the checkpoint of this very
+    iteration is saved and the process ends with code 75. A signal during validation is honoured
+    after it, since the model holds averaged weights then and the figure belongs to the epoch; one
+    at the end of an epoch, after what is due there. A second signal, ``ECHO`` seconds or more
+    later, has its usual effect at once: the last checkpoint stays as it is.
+    """
+
+    # After all others, which have finished the iteration when the checkpoint is made.
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._previous: dict[int, object] = {}
+
+    def before_train(self, runner: Runner) -> None:
+        """Listen, where Python allows it: in the main thread."""
+        self._runner, self._first = runner, None
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._heard) for number in SIGNALS}
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: object = None,
+        outputs: object = None,
+    ) -> None:
+        """Save and leave, if all processes know that they shall and the state can be saved."""
+        guard = runner.optim_wrapper.guard
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        if not guard.stop_agreed:
+            return
+        if by_epoch and self.end_of_epoch(runner.train_dataloader, batch_idx):
+            return
+        saver = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+        if saver is not None and not saver.can_save(runner):
+            return
+        guard.settle()
+        path = None if saver is None else saver.save_now(runner)
+        # The exit of the first process makes the launcher end the others.
+        barrier()
+        self.stop_listening()
+        runner.logger.info(
+            f'stopped by a signal after iteration {runner.iter + 1}; saved {path}; go on with '
+            f'--resume auto (exit code {TRY_AGAIN})'
+        )
+        raise SystemExit(TRY_AGAIN)
+
+    def after_train(self, runner: Runner) -> None:
+        """Training is complete: a signal has its usual effect again."""
+        self.stop_listening()
+
+    def stop_listening(self) -> None:
+        """Give the signals back to whoever had them."""
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+            self._runner.optim_wrapper.guard.stop_requested = True
+            self._runner.logger.info(
+                f'{signal.Signals(number).name}: saving after this step and leaving; a second '
+                'signal leaves at once'
+            )
+        elif now - self._first >= ECHO:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)

@@ -12,7 +12,8 @@ class SpeedLogProcessor(LogProcessor):
 
     Both are means over the window of ``time`` and ``data_time``. The rate counts the images of all
     processes. The share is 0 where the next batch is always ready, and near 1 where the loader is
-    the bottleneck and more workers would help.
+    the bottleneck and more workers would help. Once ``BadImagesHook`` has met an image that cannot
+    be read, the number of such images follows.
     """
 
     def _collect_scalars(self, *args: object, **kwargs: object) -> dict:
@@ -30,4 +31,8 @@ class SpeedLogProcessor(LogProcessor):
             share = values[f'{prefix}data_time'] / seconds
             values.update({f'{prefix}images_per_s': rate, f'{prefix}data_wait': share})
             line += f'  images/s: {rate:.4g}  data wait: {share:.0%}'
+        bad_images = runner.message_hub.get_info('bad_images')
+        if mode == 'train' and bad_images and bad_images['names']:
+            values[f'{prefix}bad_images'] = len(bad_images['names'])
+            line += f'  bad images: {len(bad_images["names"])}'
         return values, line

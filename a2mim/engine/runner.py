@@ -5,6 +5,7 @@ from mmengine.runner import Runner
 
 from a2mim.engine.compat.compiled_forward import compile_forward
 from a2mim.engine.compat.quiet import filter_log
+from a2mim.engine.hooks.bad_images import BadImagesHook
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
 
 
@@ -18,9 +19,14 @@ class ToolRunner(Runner):
         return logger
 
     def register_hooks(self, *args: object, **kwargs: object) -> None:
-        """Register the hooks of the config, and the one that reads checkpoints of any system."""
+        """Register the hooks of the config, and those that every run has.
+
+        They read checkpoints of any system, and take note of images that cannot be read.
+        """
         super().register_hooks(*args, **kwargs)
         self.register_hook(FitWeightsHook())
+        if not any(isinstance(hook, BadImagesHook) for hook in self.hooks):
+            self.register_hook(BadImagesHook())
 
     def _maybe_compile(self, target: str) -> None:
         compile_forward(self.model, self.cfg.get('compile'))

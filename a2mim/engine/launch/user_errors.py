@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from a2mim.errors import BadDataError
+
 # mmengine asserts what a config says, too; a checkpoint that it fetches itself may be refused.
 USER_ERRORS = (
     ValueError,
@@ -44,12 +46,13 @@ def one_line_errors(training: FirstIteration | None = None) -> Iterator[None]:
     """Turn a user error inside the block into one line on stderr and exit code 2.
 
     Args:
-        training: Once its iteration is done, errors pass through.
+        training: Once its iteration is done, errors pass through, but for those of the data.
     """
     try:
         yield
     except USER_ERRORS as error:
-        if os.environ.get('A2MIM_TRACEBACK') or (training is not None and training.done):
+        late = training is not None and training.done and not isinstance(error, BadDataError)
+        if late or os.environ.get('A2MIM_TRACEBACK'):
             raise
         report(sentence(error), process=int(os.environ.get('LOCAL_RANK', 0)))
         raise SystemExit(2) from error

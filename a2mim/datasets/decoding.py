@@ -11,7 +11,7 @@ import os
 import numpy as np
 import tifffile
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from a2mim.datasets.jpeg import MAX_PIXELS, START, decode_jpeg
@@ -57,7 +57,11 @@ def _decode(data: bytes, suffix: str, channels: int, shrink_to: int | None) -> T
         pixels = decode_jpeg(np.frombuffer(data, dtype=np.uint8), channels, shrink_to)
         if pixels is not None:
             return pixels
-    with Image.open(io.BytesIO(data)) as picture:  # refuses bombs itself
+    try:
+        picture = Image.open(io.BytesIO(data))  # refuses bombs itself
+    except UnidentifiedImageError as error:
+        raise ValueError('its content is of no known image format') from error
+    with picture:
         return _bands(_pixels(ImageOps.exif_transpose(picture), channels), channels)
 
 

@@ -6,8 +6,10 @@ Axes: C channels, (H, W) pixels.
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # where Pillow refuses, by default
 START, END = b'\xff\xd8\xff', b'\xff\xd9'
 # OpenCV's flags for grey at 1/1, 1/2, …; colour is one more bit.
 REDUCTIONS = {
@@ -36,7 +38,8 @@ def decode_jpeg(data: np.ndarray, channels: int, shrink_to: int | None) -> Tenso
     if frame is None or END not in data[-32:].tobytes():
         return None
     height, width, components = frame
-    if components not in (1, 3):  # CMYK: OpenCV and Pillow disagree about its colours
+    # CMYK: OpenCV and Pillow disagree about its colours.
+    if components not in (1, 3) or height * width > MAX_PIXELS:
         return None
     wanted = min(height, width) if shrink_to is None else shrink_to
     factor = next(f for f in REDUCTIONS if f == 1 or min(height, width) >= f * wanted)

@@ -10,11 +10,10 @@ from a2mim.registry import LOG_PROCESSORS
 class SpeedLogProcessor(LogProcessor):
     """mmengine's progress line plus images per second and the share of time spent on waiting.
 
-    Once the finite guard has skipped an update, their number follows.
-
     Both are means over the window of ``time`` and ``data_time``. The rate counts the images of all
     processes. The share is 0 where the next batch is always ready, and near 1 where the loader is
-    the bottleneck and more workers would help.
+    the bottleneck and more workers would help. The numbers of updates that the finite guard skipped
+    and of images that cannot be read follow once there are any.
     """
 
     def _collect_scalars(self, *args: object, **kwargs: object) -> dict:
@@ -36,4 +35,8 @@ class SpeedLogProcessor(LogProcessor):
         if mode == 'train' and skipped:
             values[f'{prefix}skipped'] = skipped
             line += f'  skipped: {skipped}'
+        bad_images = runner.message_hub.get_info('bad_images')
+        if mode == 'train' and bad_images and bad_images['names']:
+            values[f'{prefix}bad_images'] = len(bad_images['names'])
+            line += f'  bad images: {len(bad_images["names"])}'
         return values, line

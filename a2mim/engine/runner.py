@@ -9,11 +9,16 @@ from torch import nn
 
 from a2mim.engine.compat.compiled_forward import compile_forward
 from a2mim.engine.compat.quiet import filter_log
+from a2mim.engine.hooks.bad_images import BadImagesHook
 from a2mim.engine.hooks.finite_guard import FiniteGuardHook
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
 from a2mim.engine.hooks.stop_signal import StopSignalHook
 from a2mim.engine.sharding import FullyShard
 from a2mim.registry import MODEL_WRAPPERS
+
+# What every run has: it reads checkpoints of any system, survives what is not finite and images
+# that cannot be read, and stops in time when it is told to.
+ALWAYS = (FitWeightsHook, FiniteGuardHook, BadImagesHook, StopSignalHook)
 
 
 class ToolRunner(Runner):
@@ -26,9 +31,9 @@ class ToolRunner(Runner):
         return logger
 
     def register_hooks(self, *args: object, **kwargs: object) -> None:
-        """Register the hooks of the config, and of those that every run has the others."""
+        """Register the hooks of the config, and those of ``ALWAYS`` that it does not configure."""
         super().register_hooks(*args, **kwargs)
-        for always in (FitWeightsHook, FiniteGuardHook, StopSignalHook):
+        for always in ALWAYS:
             if not any(isinstance(hook, always) for hook in self.hooks):
                 self.register_hook(always())
 

@@ -33,6 +33,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
         image: (B, C, H, W), uint8 or float in grey levels; returned as float32, normalised.
         erase: (B, 4), top, left, height and width of boxes in pixels; taken out of the batch and
             filled with noise in training.
+        unreadable: (B,), taken out of the batch: a note of the workers for the host.
         mask: (B, h, w), 1 where hidden; returned as float32.
         label: (B,) class indices; with ``mixup``, (B, K) class probabilities in training.
 
@@ -60,6 +61,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Return a new batch dict, ready for the model."""
+        data = {name: value for name, value in data.items() if name != 'unreadable'}
         data = dict(self.cast_data(data))
         data['image'] = self.normalise(data['image'])
         if 'mask' in data:

@@ -1,7 +1,8 @@
 """Image sources: where images and labels come from.
 
 A source has ``len(source)``, ``source.load(index)`` which gives a uint8 tensor (C, H, W),
-``source.label(index)`` which gives an int or None, and ``source.classes``, a tuple of names.
+``source.label(index)`` which gives an int or None, and ``source.classes``, a tuple of names. If
+an image cannot be read, ``load`` raises BadDataError, and ``source.name(index)`` is its name.
 """
 
 from a2mim.datasets.sources.cifar import CIFAR

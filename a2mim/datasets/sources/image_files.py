@@ -11,6 +11,7 @@ from torch import Tensor
 
 from a2mim.datasets.reading import read_image
 from a2mim.datasets.sources.few_labels import spread_over_classes
+from a2mim.errors import BadDataError
 
 
 class ImageFiles:
@@ -63,15 +64,19 @@ class ImageFiles:
         """Read an image, (C, H, W), uint8.
 
         Raises:
-            ValueError: If the file cannot be read; the message names it and the index.
+            BadDataError: If the file cannot be read; the message names it and the index.
         """
-        path = os.path.join(self.root, os.fsdecode(self.paths[index]))
         try:
-            return read_image(path, self.channels, shrink_to=self.shrink_to)
-        except ValueError as error:
-            raise ValueError(
-                f'image {index} of {self.root!r}: {error}; repair the file or remove it'
+            return read_image(self.name(index), self.channels, shrink_to=self.shrink_to)
+        except BadDataError as error:
+            raise BadDataError(
+                f'image {index} of {self.root!r}: {error}; repair the file or remove it '
+                '(tools/prepare_data/verify_dataset.py finds all such files)'
             ) from error
+
+    def name(self, index: int) -> str:
+        """Path of an image; bytes that are no UTF-8 stand in it as ``os.fsdecode`` gives them."""
+        return os.path.join(self.root, os.fsdecode(self.paths[index]))
 
     def label(self, index: int) -> int | None:
         """Class of an image, None without labels."""

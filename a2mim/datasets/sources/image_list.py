@@ -15,7 +15,7 @@ class ImageList(ImageFiles):
     Paths may contain spaces. All lines have a label or none has. Classes are named by number.
 
     Args:
-        list_file: The text file, UTF-8.
+        list_file: The text file, UTF-8; names of files may be other bytes.
         root: Folder to which the paths are relative.
         channels: C; see ``read_image``.
         shrink_to: Faster, coarser decoding of large JPEG files; see ``read_image``.
@@ -59,7 +59,8 @@ class ImageList(ImageFiles):
 
 def _parse(list_file: str) -> tuple[list[str], list[int] | None]:
     """Paths and labels of a list; no label at all gives None."""
-    lines = Path(list_file).read_text(encoding='utf-8').splitlines()
+    text = Path(list_file).read_text(encoding='utf-8', errors='surrogateescape')
+    lines = text.split('\n')  # splitlines would also cut at characters that names may contain
     entries = [_split(line.strip()) for line in lines if line.strip()]
     if not entries:
         raise ValueError(f'list_file={list_file!r} has no entry; write one "path [label]" a line')

@@ -1,5 +1,6 @@
 """Hooks: checkpoints that survive a kill, and what a person sees of a run."""
 
+from a2mim.engine.hooks.bad_images import BadImagesHook
 from a2mim.engine.hooks.checkpoint import CheckpointHook
 from a2mim.engine.hooks.finite_guard import FiniteGuardHook
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
@@ -9,6 +10,7 @@ from a2mim.engine.hooks.stop_signal import StopSignalHook
 from a2mim.engine.hooks.warmup_ema import WarmupEMAHook
 
 __all__ = [
+    'BadImagesHook',
     'CheckpointHook',
     'FiniteGuardHook',
     'FitWeightsHook',

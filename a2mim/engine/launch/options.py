@@ -64,6 +64,12 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, help='seed of every random draw')
     parser.add_argument('--deterministic', action='store_true', help='deterministic algorithms')
     parser.add_argument(
+        '--strict-data',
+        '--strict_data',
+        action='store_true',
+        help='end at the first image that cannot be read instead of taking another one',
+    )
+    parser.add_argument(
         '--auto-scale-lr',
         '--auto_scale_lr',
         action='store_true',
@@ -90,6 +96,7 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.compile:
         cfg.compile = cfg.get('compile') or True
     set_seed(cfg, args.seed)
+    set_bad_image_rule(cfg, args.strict_data)
     if args.deterministic:
         cfg.randomness.deterministic = True
         # Without it cuBLAS refuses; read when CUDA starts.
@@ -123,6 +130,15 @@ def set_seed(cfg: Config, seed: int | None) -> None:
             dataset['seed'] = seed
         elif cfg.randomness.seed is not None:
             dataset.setdefault('seed', cfg.randomness.seed)
+
+
+def set_bad_image_rule(cfg: Config, strict: bool) -> None:
+    """Substitute bad images in training, unless the config or ``strict`` has them end the run."""
+    for dataset in find_datasets(cfg.get('train_dataloader')):
+        if strict:
+            dataset['on_bad_image'] = 'raise'
+        else:
+            dataset.setdefault('on_bad_image', 'substitute')
 
 
 def use_mixed_precision(cfg: Config) -> None:

@@ -15,7 +15,7 @@ HARMLESS = re.compile(
     r'env_cfg|sync_bn|model_wrapper_cfg|find_unused_parameters|compile|val_\w+|test_\w+|'
     r'train_cfg\.val_\w+|default_hooks\.(logger|checkpoint|timer)|model\.backbone\.init_cfg|'
     r'train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor))(\.|$)'
-    r'|.*\.(root|list_file|grad_checkpointing)$'
+    r'|.*\.(root|list_file|on_bad_image|grad_checkpointing)$'
 )
 
 

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.exit_codes import NOT_FINITE, USER_ERROR
 from a2mim.engine.hooks.finite_guard import NotFiniteError
+from a2mim.errors import BadDataError
+from a2mim.exit_codes import NOT_FINITE, USER_ERROR
 
 # mmengine asserts what a config says, too; a checkpoint that it fetches itself may be refused.
 USER_ERRORS = (
@@ -47,12 +48,13 @@ def one_line_errors(training: FirstIteration | None = None) -> Iterator[None]:
     """Turn a user error inside the block into one line on stderr and exit code 2.
 
     Args:
-        training: Once its iteration is done, errors pass through.
+        training: Once its iteration is done, errors pass through, but for those of the data.
     """
     try:
         yield
     except USER_ERRORS as error:
-        if os.environ.get('A2MIM_TRACEBACK') or (training is not None and training.done):
+        late = training is not None and training.done and not isinstance(error, BadDataError)
+        if late or os.environ.get('A2MIM_TRACEBACK'):
             raise
         report(sentence(error), process=int(os.environ.get('LOCAL_RANK', 0)))
         raise SystemExit(USER_ERROR) from error

@@ -116,3 +116,18 @@ def test_two_kinds_of_weights_exclude_each_other(tmp_path):
     file = str(tmp_path / 'x.pth')
     with pytest.raises(ValueError, match='exclude'):
         applied('--pretrained', file, '--load_checkpoint', file)
+
+
+def test_a_bad_image_is_replaced_in_training_and_refused_in_evaluation():
+    cfg = applied()
+    assert cfg.train_dataloader.dataset.on_bad_image == 'substitute'
+    assert 'on_bad_image' not in cfg.val_dataloader.dataset
+
+
+def test_strict_data_refuses_it_in_training_too():
+    assert applied('--strict-data').train_dataloader.dataset.on_bad_image == 'raise'
+
+
+def test_what_a_config_says_about_bad_images_is_kept():
+    cfg = applied(train_dataloader__dataset__on_bad_image='raise')
+    assert cfg.train_dataloader.dataset.on_bad_image == 'raise'

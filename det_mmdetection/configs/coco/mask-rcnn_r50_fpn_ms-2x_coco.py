@@ -11,7 +11,7 @@ Run: bash det_mmdetection/mim_dist_train.sh \
 """
 
 _base_ = [
-    'mmdet::mask_rcnn/mask-rcnn_r50_fpn_2x_coco.py',
+    'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
     '../_base_/fpn_sync_bn.py',
     '../_base_/multi_scale.py',
 ]

@@ -24,6 +24,7 @@ ALLOWED = {
     'models': {'models'},
     'engine': {'registry', 'masking', 'checkpoint', 'version'},
     'evaluation': {'registry', 'masking'},
+    'transfer': {'registry', 'checkpoint', 'models', 'engine'},
     'zoo': {'registry', 'checkpoint'},
     'inference': {'masking', 'datasets'},
     '': {'version'},

@@ -26,6 +26,7 @@ ALLOWED = {
     'models': {'models'},
     'engine': {'registry', 'masking', 'errors', 'checkpoint', 'version', 'exit_codes'},
     'evaluation': {'registry', 'masking'},
+    'transfer': {'registry', 'checkpoint', 'models', 'engine'},
     'zoo': {'registry', 'checkpoint'},
     'inference': {'masking', 'datasets'},
     '': {'version'},

@@ -80,7 +80,10 @@ def apply_batch_rule(cfg: Config, processes: int) -> str | None:
     if rule is None:
         return None
     base = rule['base_batch_size']
-    loader = cfg.train_dataloader.get('batch_sampler') or cfg.train_dataloader
+    loader = cfg.train_dataloader
+    # A sampler of batches without a size of its own is given that of the loader.
+    if 'batch_size' in (loader.get('batch_sampler') or {}):
+        loader = loader.batch_sampler
     wrapper = cfg.optim_wrapper
     if not isinstance(wrapper.optimizer.get('lr'), int | float):
         raise ValueError(

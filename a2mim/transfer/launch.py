@@ -1,0 +1,137 @@
+"""From the command line of a transfer to a runner: PRETRAIN, the batch, and what cannot work.
+
+    options     CONFIG PRETRAIN [KEY=VALUE ...] as the published scripts take them
+    builders    a runner that is ready to train or to test; wrong input is a ValueError
+
+Within ``one_line_errors`` and ``strict_loading``, like the tools for classification.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine import Config, DictAction
+from mmengine.runner import Runner
+
+from a2mim.engine.compat.quiet import silence_harmless_warnings
+from a2mim.engine.launch.batch import apply_batch_rule, check_epoch_length
+from a2mim.engine.launch.build import choose_start, free_name
+from a2mim.engine.launch.names import check_option_names
+from a2mim.engine.launch.options import existing_file
+from a2mim.engine.launch.processes import (
+    LAUNCHERS,
+    count_processes,
+    fit_workers,
+    join_processes,
+)
+from a2mim.engine.launch.work_dir import default_work_dir
+from a2mim.transfer.pretrain import FROM_SCRATCH, check_shared_head, set_pretrain
+from a2mim.transfer.runner import TransferRunner
+
+
+def parse_train_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line of a training."""
+    parser = argparse.ArgumentParser(prog='python -m a2mim.transfer.train')
+    parser.add_argument('config', help='config of MMDetection or MMSegmentation')
+    parser.add_argument(
+        'pretrain', help=f'weights of the trunk, or "{FROM_SCRATCH}" to train from scratch'
+    )
+    _add_common_options(parser)
+    parser.add_argument(
+        '--resume', action='store_true', help='continue the run in the work dir, if there is one'
+    )
+    parser.add_argument(
+        '--shared-head', action='store_true', help='the detector must have a C4 head'
+    )
+    return parser.parse_intermixed_args(argv)
+
+
+def parse_test_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line of an evaluation."""
+    parser = argparse.ArgumentParser(prog='python -m a2mim.transfer.test')
+    parser.add_argument('config', help='config of MMDetection or MMSegmentation')
+    parser.add_argument('checkpoint', help='checkpoint of the whole model')
+    _add_common_options(parser)
+    return parser.parse_intermixed_args(argv)
+
+
+def build_train_runner(args: argparse.Namespace) -> Runner:
+    """Check everything that can be checked, and build the runner.
+
+    Raises:
+        FileNotFoundError: If the config or PRETRAIN is missing.
+        ImportError: If MMDetection or MMSegmentation is not installed.
+        ValueError: With what is wrong, and what to do.
+    """
+    cfg = _load_config(args)
+    if args.shared_head:
+        check_shared_head(cfg)
+    if args.pretrain != FROM_SCRATCH:
+        existing_file(args.pretrain, 'PRETRAIN')
+    set_pretrain(cfg, args.pretrain)
+    # The published rule: a folder for each PRETRAIN.
+    own = Path(default_work_dir(args.config)) / Path(args.pretrain).name
+    cfg.work_dir = args.work_dir or str(own)
+    processes = count_processes(args.launcher)
+    notes = [apply_batch_rule(cfg, processes), fit_workers(cfg, processes)]
+    notes.append(choose_start(cfg, 'auto' if args.resume else None))
+    join_processes(cfg, args.launcher)
+    cfg.experiment_name = free_name(Path(args.config).stem)
+    runner = TransferRunner.from_cfg(cfg)
+    for note in filter(None, notes):
+        runner.logger.info(note)
+    check_epoch_length(runner)
+    return runner
+
+
+def build_test_runner(args: argparse.Namespace) -> Runner:
+    """The runner that evaluates ``args.checkpoint``, all of which must fit the model.
+
+    Raises:
+        FileNotFoundError: If the config or the checkpoint is missing.
+        ImportError: If MMDetection or MMSegmentation is not installed.
+    """
+    cfg = _load_config(args)
+    cfg.load_from = existing_file(args.checkpoint, 'checkpoint')
+    # Below the folder of the run, whose own config must stay what was trained.
+    cfg.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
+    cfg.experiment_name = free_name(f'{Path(args.config).stem}_test')
+    fit_workers(cfg, count_processes(args.launcher))
+    join_processes(cfg, args.launcher)
+    return TransferRunner.from_cfg(cfg)
+
+
+def _add_common_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        'options',
+        nargs='*',
+        type=_key_value,
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='change entries of the config, for example train_dataloader.batch_size=4',
+    )
+    parser.add_argument('--work-dir', '--work_dir', metavar='DIR', help='logs and checkpoints')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
+
+
+def _key_value(text: str) -> str:
+    if '=' not in text:
+        raise argparse.ArgumentTypeError(f'{text!r} must be KEY=VALUE')
+    return text
+
+
+def _load_config(args: argparse.Namespace) -> Config:
+    silence_harmless_warnings()
+    file = existing_file(args.config, 'config')
+    try:
+        cfg = Config.fromfile(file)
+    except ImportError as error:
+        raise ImportError(
+            f'{file}: {error}; install MMDetection with pip install -e ".[det]", MMSegmentation '
+            'with pip install -e ".[seg]"'
+        ) from error
+    check_option_names(cfg, args.options)
+    cfg.merge_from_dict(args.options)
+    cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}
+    return cfg

@@ -1,0 +1,41 @@
+"""The runner of detectors and segmentors: weights before data, and batch norm on a CPU."""
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
+from mmengine.runner import BaseLoop, Runner
+from torch import nn
+
+from a2mim.engine.compat.quiet import filter_log
+
+
+class TransferRunner(Runner):
+    """mmengine's Runner, with three differences.
+
+    It
+    - takes the weights of the trunk before it reads the data, so that a wrong file is refused
+      within seconds;
+    - trains batch norm per process on a CPU: torch synchronises it between GPUs only;
+    - keeps out of the log what no person reads.
+    """
+
+    def build_logger(self, *args: object, **kwargs: object) -> MMLogger:
+        """Build the logger as mmengine does, without what no person reads."""
+        logger = super().build_logger(*args, **kwargs)
+        filter_log(logger)
+        return logger
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Wrap the model for several processes."""
+        if not torch.cuda.is_available():
+            model = revert_sync_batchnorm(model)
+        return super().wrap_model(model_wrapper_cfg, model)
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Initialise the weights, then read the data."""
+        if not isinstance(loop, BaseLoop):
+            super()._init_model_weights()
+        return super().build_train_loop(loop)
+
+    def _init_model_weights(self) -> None:
+        """Done by then."""

@@ -1,0 +1,37 @@
+"""Training images as DETR makes them.
+
+The short side becomes 480, 512, ..., or 800 pixels; for half of the images after a crop of 384 to
+600 pixels from a smaller image.
+"""
+
+short_sides = [
+    (1333, 480), (1333, 512), (1333, 544), (1333, 576), (1333, 608), (1333, 640),
+    (1333, 672), (1333, 704), (1333, 736), (1333, 768), (1333, 800),
+]  # fmt: skip
+
+multi_scale_crop_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='RandomFlip', prob=0.5),
+    dict(
+        type='RandomChoice',
+        transforms=[
+            [dict(type='RandomChoiceResize', scales=short_sides, keep_ratio=True)],
+            [
+                dict(
+                    type='RandomChoiceResize',
+                    scales=[(1333, 400), (1333, 500), (1333, 600)],
+                    keep_ratio=True,
+                ),
+                dict(
+                    type='RandomCrop',
+                    crop_type='absolute_range',
+                    crop_size=(384, 600),
+                    allow_negative_crop=True,
+                ),
+                dict(type='RandomChoiceResize', scales=short_sides, keep_ratio=True),
+            ],
+        ],
+    ),
+    dict(type='PackDetInputs'),
+]

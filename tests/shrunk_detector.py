@@ -1,0 +1,73 @@
+"""Options that shrink a detector until two CPU cores train it in seconds."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / 'det_mmdetection/configs/coco'
+# Regions per image: they take most of the time of a small image.
+FEW_REGIONS = (
+    'model.train_cfg.rpn_proposal.nms_pre=50',
+    'model.train_cfg.rpn_proposal.max_per_img=20',
+    'model.train_cfg.rcnn.sampler.num=8',
+    'model.test_cfg.rpn.nms_pre=50',
+    'model.test_cfg.rpn.max_per_img=10',
+    'model.test_cfg.rcnn.max_per_img=10',
+)
+
+
+def write_shapes(root: Path, images: int, val: int, size: int = 128) -> Path:
+    """A small data set in COCO's format and layout."""
+    tool = str(ROOT / 'tools/prepare_data/make_shapes.py')
+    numbers = ['--images', str(images), '--val', str(val), '--size', str(size), '--seed', '0']
+    subprocess.run([sys.executable, tool, str(root), '--format', 'coco', *numbers], check=True)
+    return root
+
+
+def data_options(config: Path, data: Path, size: int) -> list[str]:
+    """Read ``data`` in place of COCO, at ``size`` pixels."""
+    annotations = data / 'annotations/instances_val2017.json'
+    names = [entry['name'] for entry in json.loads(annotations.read_text())['categories']]
+    options = [
+        f'{head}.num_classes={len(names)}'
+        for head in ('model.roi_head.bbox_head', 'model.roi_head.mask_head')
+    ]
+    for split in ('train', 'val', 'test'):
+        loader = f'{split}_dataloader'
+        options += [
+            f'{loader}.num_workers=0',
+            f'{loader}.dataset.data_root={data}/',
+            f'{loader}.dataset.metainfo.classes={",".join(names)}',
+        ]
+    for split in ('val', 'test'):
+        options.append(f'{split}_evaluator.ann_file={annotations}')
+        options.append(f'{split}_dataloader.dataset.pipeline.1.scale=({size},{size})')
+    return [*options, *size_options(config, size)]
+
+
+def size_options(config: Path, size: int) -> list[str]:
+    """Train on images of about ``size`` pixels."""
+    pipeline, scales = 'train_dataloader.dataset.pipeline', f'scales=[({size},{size})]'
+    if '_r50' in config.stem:
+        return [f'{pipeline}.2.{scales}']
+    choice = f'{pipeline}.3.transforms'
+    return [
+        f'{choice}.0.0.{scales}',
+        f'{choice}.1.0.{scales}',
+        f'{choice}.1.1.crop_size=({size // 2},{size})',
+        f'{choice}.1.2.{scales}',
+    ]
+
+
+def options(config: Path, data: Path, size: int) -> list[str]:
+    """Two epochs of two images a step, with a validation after each."""
+    return [
+        *data_options(config, data, size),
+        *FEW_REGIONS,
+        'auto_scale_lr.base_batch_size=2',
+        'train_cfg.max_epochs=2',
+        'default_hooks.logger.interval=1',
+        'default_hooks.checkpoint.save_best=None',
+    ]

@@ -1,0 +1,44 @@
+"""What the tests with detectors share: generated images, and weights to start from."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from shrunk_detector import write_shapes
+
+# Trunks by a part of the config's name: timm's name and the options of the pre-training.
+TRUNKS = {
+    '_r50': ('resnet50', {}),
+    '_vit-base': (
+        'beit_base_patch16_224',
+        dict(use_abs_pos_emb=True, use_rel_pos_bias=True, init_values=0.1),
+    ),
+    '_convnext-t': ('convnext_tiny', {}),
+}
+
+
+@pytest.fixture(scope='session')
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six images for training and two for validation, in COCO's format."""
+    return write_shapes(tmp_path_factory.mktemp('shapes'), images=6, val=2, size=96)
+
+
+@pytest.fixture(scope='session')
+def trunk(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """The file of weights that fits a config."""
+    folder, files = tmp_path_factory.mktemp('trunks'), {}
+
+    def file_for(config: Path) -> Path:
+        (part,) = (part for part in TRUNKS if part in config.stem)
+        if part not in files:
+            name, options = TRUNKS[part]
+            torch.manual_seed(0)
+            model = timm.create_model(name, num_classes=0, global_pool='', **options)
+            files[part] = folder / f'{name}.pth'
+            torch.save(model.state_dict(), files[part])
+        return files[part]
+
+    return file_for

@@ -6,6 +6,7 @@ from mmengine.runner import Runner
 from a2mim.engine.compat.compiled_forward import compile_forward
 from a2mim.engine.compat.quiet import filter_log
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
+from a2mim.engine.hooks.step_seed import StepSeedHook
 
 
 class ToolRunner(Runner):
@@ -18,8 +19,9 @@ class ToolRunner(Runner):
         return logger
 
     def register_hooks(self, *args: object, **kwargs: object) -> None:
-        """Register the hooks of the config, and the one that reads checkpoints of any system."""
+        """Register the hooks of the config, and those of every run."""
         super().register_hooks(*args, **kwargs)
+        self.register_hook(StepSeedHook())
         self.register_hook(FitWeightsHook())
 
     def _maybe_compile(self, target: str) -> None:

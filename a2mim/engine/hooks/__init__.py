@@ -4,6 +4,7 @@ from a2mim.engine.hooks.checkpoint import CheckpointHook
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
 from a2mim.engine.hooks.loss_curve import LossCurveHook
 from a2mim.engine.hooks.reconstruction import ReconstructionHook
+from a2mim.engine.hooks.step_seed import StepSeedHook
 from a2mim.engine.hooks.warmup_ema import WarmupEMAHook
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     'FitWeightsHook',
     'LossCurveHook',
     'ReconstructionHook',
+    'StepSeedHook',
     'WarmupEMAHook',
 ]

@@ -1,12 +1,13 @@
 """The runner of the tools: mmengine's, with a readable log and a useful ``torch.compile``."""
 
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from a2mim.engine.compat.compiled_forward import compile_forward
 from a2mim.engine.compat.quiet import filter_log
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
 from a2mim.engine.hooks.step_seed import StepSeedHook
+from a2mim.engine.loops import EpochBasedTrainLoop, IterBasedTrainLoop
 
 
 class ToolRunner(Runner):
@@ -23,6 +24,14 @@ class ToolRunner(Runner):
         super().register_hooks(*args, **kwargs)
         self.register_hook(StepSeedHook())
         self.register_hook(FitWeightsHook())
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the loop of the config, or the one of this package that ``by_epoch`` stands for."""
+        if isinstance(loop, dict) and 'type' not in loop:
+            options = dict(loop)
+            by_epoch = options.pop('by_epoch')
+            loop = dict(type=EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop, **options)
+        return super().build_train_loop(loop)
 
     def _maybe_compile(self, target: str) -> None:
         compile_forward(self.model, self.cfg.get('compile'))

@@ -86,12 +86,13 @@ class Witness(Hook):
 
     def __init__(self) -> None:
         self.steps: dict[int, dict[str, torch.Tensor]] = {}
-        self.validated: list[tuple[int, dict[str, float]]] = []
+        self.validated: list[tuple[int, object]] = []
+        self._step: dict[str, torch.Tensor] | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Watch the input of the trunk: what mixing and erasing have made of the images."""
+        """Watch what mixing and erasing make of the images."""
         model = getattr(runner.model, 'module', runner.model)
-        model.backbone.register_forward_pre_hook(self._seen, with_kwargs=True)
+        model.data_preprocessor.register_forward_hook(self._seen)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict) -> None:
         """Begin a step."""
@@ -102,16 +103,17 @@ class Witness(Hook):
     ) -> None:
         """End a step."""
         self._step.update({name: value.detach() for name, value in outputs.items()})
-        self.steps[runner.iter] = self._step
+        self.steps[runner.iter], self._step = self._step, None
 
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
-        """Write down when which accuracy was measured."""
-        self.validated.append((runner.iter, metrics))
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: object
+    ) -> None:
+        """Write down what is validated, and when."""
+        self.validated.append((runner.iter, outputs))
 
-    def _seen(self, module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
-        if module.training:
-            tensors = [*args, *kwargs.values()]
-            self._step.update({f'input {i}': tensor for i, tensor in enumerate(tensors)})
+    def _seen(self, module: torch.nn.Module, args: tuple, output: dict) -> None:
+        if self._step is not None:
+            self._step.update({f'input {name}': value.clone() for name, value in output.items()})
 
 
 def run(cfg: Config, after_build: Callable[[Runner], None] | None = None) -> tuple[Runner, Witness]:

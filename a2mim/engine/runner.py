@@ -2,9 +2,11 @@
 
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from torch import nn
 
 from a2mim.engine.compat.compiled_forward import compile_forward
 from a2mim.engine.compat.quiet import filter_log
+from a2mim.engine.hooks.checkpoint import CheckpointHook
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
 
 
@@ -21,6 +23,15 @@ class ToolRunner(Runner):
         """Register the hooks of the config, and the one that reads checkpoints of any system."""
         super().register_hooks(*args, **kwargs)
         self.register_hook(FitWeightsHook())
+
+    def train(self) -> nn.Module:
+        """Train as mmengine does; whatever ends it, a checkpoint that was begun is completed."""
+        try:
+            return super().train()
+        finally:
+            for hook in self.hooks:
+                if isinstance(hook, CheckpointHook):
+                    hook.finish(self)
 
     def _maybe_compile(self, target: str) -> None:
         compile_forward(self.model, self.cfg.get('compile'))

@@ -39,7 +39,7 @@ def test_auto_passes_a_damaged_file_over_and_says_why(tmp_path: Path):
 def test_auto_does_not_start_anew_beside_checkpoints_that_are_all_damaged(tmp_path: Path):
     (tmp_path / 'epoch_3.pth').touch()
     with pytest.raises(
-        ValueError, match=r'no checkpoint to resume from.*epoch_3\.pth: it is empty'
+        ValueError, match=r'no checkpoint.*epoch_3\.pth: it is empty'
     ):
         find_checkpoint('auto', str(tmp_path))
 

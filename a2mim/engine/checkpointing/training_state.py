@@ -11,6 +11,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import _ParamScheduler
 from mmengine.runner import Runner
 
+from a2mim.engine.compat.deferred_logging import RuntimeInfoHook
+
 
 def training_state(runner: Runner, meta: dict, *, weights_only: bool) -> dict:
     """The state of ``runner`` as live tensors, after every hook has added its share.
@@ -20,6 +22,9 @@ def training_state(runner: Runner, meta: dict, *, weights_only: bool) -> dict:
         meta: What to say beside the tensors: ``epoch`` and ``iter``, both finished, at least.
         weights_only: Leave out the optimiser and the schedulers.
     """
+    for hook in runner.hooks:
+        if isinstance(hook, RuntimeInfoHook):
+            hook.flush(runner)  # values that wait for their log line
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     state = dict(
         meta=meta | describe(runner),

@@ -2,10 +2,11 @@
 
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 
 from a2mim.engine.compat.compiled_forward import compile_forward
-from a2mim.engine.compat.deferred_logging import RuntimeInfoHook
 from a2mim.engine.compat.quiet import filter_log
+from a2mim.engine.hooks.checkpoint import CheckpointHook
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
 from a2mim.engine.hooks.rank_buffers import RankBuffersHook
 from a2mim.engine.hooks.run_record import RunRecordHook
@@ -36,12 +37,14 @@ class ToolRunner(Runner):
             loop = dict(type=EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop, **options)
         return super().build_train_loop(loop)
 
-    def save_checkpoint(self, *args: object, **kwargs: object) -> None:
-        """Save as mmengine does, with every value that waits for its log line."""
-        for hook in self.hooks:
-            if isinstance(hook, RuntimeInfoHook):
-                hook.flush(self)
-        super().save_checkpoint(*args, **kwargs)
+    def train(self) -> nn.Module:
+        """Train as mmengine does; whatever ends it, a checkpoint that was begun is completed."""
+        try:
+            return super().train()
+        finally:
+            for hook in self.hooks:
+                if isinstance(hook, CheckpointHook):
+                    hook.finish(self)
 
     def _maybe_compile(self, target: str) -> None:
         compile_forward(self.model, self.cfg.get('compile'))

@@ -6,6 +6,7 @@ from pathlib import Path
 from mmengine import Config
 
 from a2mim.checkpoint import literal_config, load_file
+from a2mim.engine.checkpointing import newest_checkpoint
 from a2mim.engine.launch.names import RUNNER_KEYS
 
 # What may differ between the parts of one run: where things are, what is shown and kept, how the
@@ -21,27 +22,30 @@ HARMLESS = re.compile(
 )
 
 
-def find_checkpoint(resume: str, work_dir: str) -> str | None:
-    """The file to resume from; None if ``resume`` is ``'auto'`` and nothing was saved yet.
+def find_checkpoint(resume: str, work_dir: str) -> tuple[str | None, list[str]]:
+    """The file to resume from, and a line for each newer one that is not whole.
+
+    No file if ``resume`` is ``'auto'`` and nothing was saved yet.
 
     Raises:
         FileNotFoundError: If a named file is missing.
-        ValueError: If there are checkpoints, and none is marked as the latest.
+        ValueError: If there are checkpoints, and no run can go on from any of them.
     """
     if resume != 'auto':
         if not Path(resume).is_file():
             raise FileNotFoundError(f'--resume {resume}: there is no such file')
-        return resume
-    latest = Path(work_dir) / 'latest.pth'
-    if latest.is_file():
-        return str(latest.resolve())
-    others = sorted(path.name for path in Path(work_dir).glob('*.pth'))
-    if others:
+        return resume, []
+    newest, skipped = newest_checkpoint(Path(work_dir))
+    if newest is not None:
+        return str(newest), skipped
+    found = sorted(path.name for path in Path(work_dir).glob('*.pth'))
+    if found:
+        reasons = '; '.join(skipped) or f'{", ".join(found[:3])} hold no state to go on from'
         raise ValueError(
-            f'{work_dir} has no latest.pth, but {", ".join(others[:3])}; say which one to '
-            f'continue with --resume {work_dir}/{others[-1]}'
+            f'{work_dir} has no checkpoint to resume from: {reasons}. Put back a whole copy, or '
+            'start anew in another --work-dir'
         )
-    return None
+    return None, []
 
 
 def check_same_experiment(cfg: Config, checkpoint: str) -> None:

@@ -1,6 +1,6 @@
 """Running: hooks, optimisers, schedules, and what the engine below needs mended."""
 
-from a2mim.engine import compat, hooks, optim, preflight, schedulers, sharding
+from a2mim.engine import compat, hooks, loops, optim, preflight, schedulers, sharding
 from a2mim.engine.hooks.checkpoint import CheckpointHook
 from a2mim.engine.log_processor import SpeedLogProcessor
 
@@ -9,6 +9,7 @@ __all__ = [
     'SpeedLogProcessor',
     'compat',
     'hooks',
+    'loops',
     'optim',
     'preflight',
     'schedulers',

@@ -4,21 +4,34 @@ from contextlib import nullcontext
 
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from a2mim.engine.compat.compiled_forward import compile_forward
 from a2mim.engine.compat.quiet import filter_log
 from a2mim.engine.hooks.bad_images import BadImagesHook
+from a2mim.engine.hooks.checkpoint import CheckpointHook
 from a2mim.engine.hooks.finite_guard import FiniteGuardHook
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
+from a2mim.engine.hooks.rank_buffers import RankBuffersHook
+from a2mim.engine.hooks.run_record import RunRecordHook
+from a2mim.engine.hooks.step_seed import StepSeedHook
 from a2mim.engine.hooks.stop_signal import StopSignalHook
+from a2mim.engine.loops import EpochBasedTrainLoop, IterBasedTrainLoop
 from a2mim.engine.sharding import FullyShard
 from a2mim.registry import MODEL_WRAPPERS
 
-# What every run has: it reads checkpoints of any system, survives what is not finite and images
-# that cannot be read, and stops in time when it is told to.
-ALWAYS = (FitWeightsHook, FiniteGuardHook, BadImagesHook, StopSignalHook)
+# What every run has: steps that can be repeated, checkpoints of any system read, updates that are
+# not finite and images that cannot be read survived, and a stop in time when it is told to.
+ALWAYS = (
+    StepSeedHook,
+    FitWeightsHook,
+    RunRecordHook,
+    RankBuffersHook,
+    FiniteGuardHook,
+    BadImagesHook,
+    StopSignalHook,
+)
 
 
 class ToolRunner(Runner):
@@ -37,14 +50,24 @@ class ToolRunner(Runner):
             if not any(isinstance(hook, always) for hook in self.hooks):
                 self.register_hook(always())
 
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build the loop of the config, or the one of this package that ``by_epoch`` stands for."""
+        if isinstance(loop, dict) and 'type' not in loop:
+            options = dict(loop)
+            by_epoch = options.pop('by_epoch')
+            loop = dict(type=EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop, **options)
+        return super().build_train_loop(loop)
+
     def train(self) -> nn.Module:
-        """Train as mmengine does, and listen to signals no longer, however it ends."""
+        """Train as mmengine does; whatever ends it, checkpoints and signals are seen to."""
         try:
             return super().train()
         finally:
             for hook in self.hooks:
                 if isinstance(hook, StopSignalHook):
                     hook.stop_listening()
+                if isinstance(hook, CheckpointHook):
+                    hook.finish(self)
 
     def _maybe_compile(self, target: str) -> None:
         compile_forward(self.model, self.cfg.get('compile'))

@@ -10,8 +10,8 @@ from mmengine.dist import barrier
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from a2mim.exit_codes import TRY_AGAIN
 from a2mim.engine.hooks.checkpoint import CheckpointHook
+from a2mim.exit_codes import TRY_AGAIN
 from a2mim.registry import HOOKS
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)

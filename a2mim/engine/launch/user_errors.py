@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.exit_codes import NOT_FINITE, USER_ERROR
 from a2mim.engine.hooks.finite_guard import NotFiniteError
+from a2mim.exit_codes import NOT_FINITE, USER_ERROR
 
 # mmengine asserts what a config says, too; a checkpoint that it fetches itself may be refused.
 USER_ERRORS = (

@@ -8,6 +8,7 @@ from a2mim.engine.compat.compiled_forward import compile_forward
 from a2mim.engine.compat.quiet import filter_log
 from a2mim.engine.hooks.finite_guard import FiniteGuardHook
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
+from a2mim.engine.hooks.step_seed import StepSeedHook
 from a2mim.engine.hooks.stop_signal import StopSignalHook
 
 
@@ -21,14 +22,17 @@ class ToolRunner(Runner):
         return logger
 
     def register_hooks(self, *args: object, **kwargs: object) -> None:
-        """Register the hooks of the config, and of those that every run has the others."""
+        """Register the hooks of the config, and those of every run."""
         super().register_hooks(*args, **kwargs)
-        for always in (FitWeightsHook, FiniteGuardHook, StopSignalHook):
-            if not any(isinstance(hook, always) for hook in self.hooks):
-                self.register_hook(always())
+        self.register_hook(StepSeedHook())
+        self.register_hook(FitWeightsHook())
+        for guard in (FiniteGuardHook, StopSignalHook):
+            # A config may set one up by itself.
+            if not any(isinstance(hook, guard) for hook in self.hooks):
+                self.register_hook(guard())
 
     def train(self) -> nn.Module:
-        """Train as mmengine does, and listen to signals no longer, however it ends."""
+        """Train as mmengine does, and give signals back however it ends."""
         try:
             return super().train()
         finally:

@@ -5,6 +5,7 @@ from a2mim.engine.hooks.finite_guard import FiniteGuardHook
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
 from a2mim.engine.hooks.loss_curve import LossCurveHook
 from a2mim.engine.hooks.reconstruction import ReconstructionHook
+from a2mim.engine.hooks.step_seed import StepSeedHook
 from a2mim.engine.hooks.stop_signal import StopSignalHook
 from a2mim.engine.hooks.warmup_ema import WarmupEMAHook
 
@@ -14,6 +15,7 @@ __all__ = [
     'FitWeightsHook',
     'LossCurveHook',
     'ReconstructionHook',
+    'StepSeedHook',
     'StopSignalHook',
     'WarmupEMAHook',
 ]

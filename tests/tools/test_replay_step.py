@@ -1,9 +1,12 @@
 """tools/replay_step.py: the same step, and where it stops being finite."""
 
+import re
 from pathlib import Path
 
 import pytest
+import torch
 
+from a2mim.engine.compat.quiet import silence_harmless_warnings
 from a2mim.engine.guard import failed_step
 from a2mim.engine.guard.replay import replay
 from a2mim.engine.runner import ToolRunner
@@ -15,6 +18,7 @@ from toy_run import load_tool, read_scalars, toy_config, write_images
 def run(tmp_path):
     """A function from iterations that fail to the work dir of a run of three, with drop path."""
     write_images(tmp_path / 'data/train', 4)
+    silence_harmless_warnings()  # a first update that is skipped
 
     def run(name: str, *iterations: int, where: str = 'loss', **changes: object) -> Path:
         cfg = toy_config(
@@ -42,7 +46,7 @@ def test_a_replayed_step_computes_what_the_run_would_have_bit_for_bit(run, wrapp
     losses = [line['loss'] for line in read_scalars(run('whole', optim_wrapper__type=wrapper))]
     failed = run('failed', 2, optim_wrapper__type=wrapper) / 'failed_steps/iter_3_rank_0.pth'
     found = replay(failed_step.read(failed))
-    assert found.losses == [{'loss': losses[2]}] or found.losses[0]['loss'] == losses[2]
+    assert [step['loss'] for step in found.losses] == losses[2:]
     assert not found.failed
 
 
@@ -54,7 +58,7 @@ def test_the_tool_names_the_first_module_and_the_gradients(run, capsys):
     said = capsys.readouterr().out
     assert 'iteration 1, process 0 of 1, seed 0' in said
     assert 'first module with an output that is not finite: data_preprocessor' in said
-    assert 'gradients that are not finite: 64 of 64: backbone.model.stem.0.weight' in said
+    assert re.search(r'not finite: (\d+) of \1: backbone.model.stem.0.weight, ', said)
     assert said.endswith('the failure is reproduced\n')
 
 
@@ -73,8 +77,6 @@ def test_passes_of_an_accumulated_update_are_computed_together(run):
 
 
 def test_another_file_is_refused(tmp_path, capsys):
-    import torch
-
     torch.save({'state_dict': {}}, tmp_path / 'a.pth')
     with pytest.raises(SystemExit) as exit_:
         load_tool('replay_step').main([str(tmp_path / 'a.pth')])

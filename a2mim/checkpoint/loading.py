@@ -51,14 +51,18 @@ NO_CHECKPOINT = {
 }
 
 
-def safe_torch_load(path: str | Path, map_location: str | torch.device | None = 'cpu') -> object:
+def safe_torch_load(
+    path: str | Path, map_location: str | torch.device | None = 'cpu', *, mmap: bool = False
+) -> object:
     """``torch.load`` that never runs code from the file.
+
+    With ``mmap`` tensors stay on the disk until they are used.
 
     Raises:
         pickle.UnpicklingError: If the file asks for anything but data.
     """
     with torch.serialization.safe_globals(SAFE_GLOBALS):
-        return torch.load(path, map_location=map_location, weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
 
 
 def load_file(path: str | Path) -> dict:

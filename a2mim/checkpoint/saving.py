@@ -1,12 +1,14 @@
-"""Write a checkpoint so that the old file stays whole until the new one is complete."""
+"""Write weights so that the old file stays whole until the new one is complete and read back."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
+
+from a2mim.checkpoint.atomic_file import CheckedFile
+from a2mim.checkpoint.patient_writing import write_patiently
 
 
 def save_file(
@@ -18,6 +20,7 @@ def save_file(
 
     Raises:
         ValueError: If the suffix is another one.
+        NotWrittenError: If the disk refuses.
     """
     path = Path(path)
     if path.suffix not in ('.pth', '.pt', '.safetensors'):
@@ -28,14 +31,13 @@ def save_file(
         for key, tensor in content.items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
+
+    def write(file: CheckedFile) -> None:
         if path.suffix == '.safetensors':
             # Its own save_file lets nobody but the owner read the file.
-            unfinished.write_bytes(save_safetensors(content, {'format': 'pt', **(meta or {})}))
+            file.write(save_safetensors(content, {'format': 'pt', **(meta or {})}))
         else:
-            whole = content if meta is None else {'state_dict': content, 'meta': dict(meta)}
-            torch.save(whole, unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+            torch.save(content if meta is None else dict(state_dict=content, meta={**meta}), file)
+
+    needed = sum(tensor.nbytes for tensor in content.values())
+    write_patiently(path, write, needed, advice='Make room, or write to another folder')

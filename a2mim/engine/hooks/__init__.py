@@ -4,7 +4,9 @@ from a2mim.engine.hooks.checkpoint import CheckpointHook
 from a2mim.engine.hooks.finite_guard import FiniteGuardHook
 from a2mim.engine.hooks.fit_weights import FitWeightsHook
 from a2mim.engine.hooks.loss_curve import LossCurveHook
+from a2mim.engine.hooks.rank_buffers import RankBuffersHook
 from a2mim.engine.hooks.reconstruction import ReconstructionHook
+from a2mim.engine.hooks.run_record import RunRecordHook
 from a2mim.engine.hooks.step_seed import StepSeedHook
 from a2mim.engine.hooks.stop_signal import StopSignalHook
 from a2mim.engine.hooks.warmup_ema import WarmupEMAHook
@@ -14,7 +16,9 @@ __all__ = [
     'FiniteGuardHook',
     'FitWeightsHook',
     'LossCurveHook',
+    'RankBuffersHook',
     'ReconstructionHook',
+    'RunRecordHook',
     'StepSeedHook',
     'StopSignalHook',
     'WarmupEMAHook',

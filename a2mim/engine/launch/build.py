@@ -16,7 +16,7 @@ from a2mim.engine.launch.mask_grid import check_mask_grid
 from a2mim.engine.launch.names import check_names, check_option_names
 from a2mim.engine.launch.options import apply_train_options, existing_file
 from a2mim.engine.launch.processes import count_processes, fit_workers, join_processes
-from a2mim.engine.launch.resume import check_same_experiment, find_checkpoint
+from a2mim.engine.launch.resume import adopt_seed, check_same_experiment, find_checkpoint
 from a2mim.engine.launch.work_dir import default_work_dir, refuse_used_work_dir
 from a2mim.engine.runner import ToolRunner
 
@@ -45,7 +45,7 @@ def build_train_runner(args: argparse.Namespace) -> Runner:
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
     processes = count_processes(args.launcher)
     notes = [apply_batch_rule(cfg, processes), fit_workers(cfg, processes)]
-    notes.append(choose_start(cfg, args.resume))
+    notes += choose_start(cfg, args.resume)
     join_processes(cfg, args.launcher)
     cfg.experiment_name = free_name(cfg.get('experiment_name') or Path(args.config).stem)
     runner = ToolRunner.from_cfg(cfg)
@@ -67,8 +67,8 @@ def free_name(name: str) -> str:
     return f'{name}_run{taken + 1}' if taken else name
 
 
-def choose_start(cfg: Config, resume: str | None) -> str | None:
-    """Continue a run or start one, and never mix two in one folder; return a line for the log.
+def choose_start(cfg: Config, resume: str | None) -> list[str]:
+    """Continue a run or start one, and never mix two in one folder; return lines for the log.
 
     Raises:
         FileNotFoundError: If there is no checkpoint of the name to resume from.
@@ -76,15 +76,16 @@ def choose_start(cfg: Config, resume: str | None) -> str | None:
     """
     if resume is None:
         refuse_used_work_dir(cfg.work_dir)
-        return None
-    checkpoint = find_checkpoint(resume, cfg.work_dir)
+        return []
+    checkpoint, skipped = find_checkpoint(resume, cfg.work_dir)
     if checkpoint is None:
-        return f'nothing to resume in {cfg.work_dir}: training starts from scratch'
+        return [f'nothing to resume in {cfg.work_dir}: training starts from scratch']
     if Path(checkpoint).resolve().parent != Path(cfg.work_dir).resolve():
         refuse_used_work_dir(cfg.work_dir)
     check_same_experiment(cfg, checkpoint)
+    adopt_seed(cfg, checkpoint)
     cfg.resume, cfg.load_from = True, checkpoint
-    return f'resuming from {checkpoint}'
+    return [*skipped, f'resuming from {checkpoint}']
 
 
 def build_test_runner(args: argparse.Namespace) -> Runner:

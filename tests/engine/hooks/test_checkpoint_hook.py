@@ -1,84 +1,294 @@
-"""Checkpoints of a run: complete, named, kept in order, and refused where they do not belong."""
+"""When a run is saved, what its files are called, which ones stay, and what they hold."""
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.logging import MessageHub
-from mmengine.runner import BaseLoop
-from torch import nn
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from a2mim.engine.hooks.checkpoint import AtomicBackend, CheckpointHook, replace_link
+from a2mim.checkpoint import NotWrittenError, atomic_file, load_file
+from a2mim.engine.checkpointing import NotFiniteStateError
+from a2mim.engine.hooks.checkpoint import CheckpointHook
+
+RUNS = itertools.count()  # mmengine keeps runs by name as long as the process lives
 
 
-class Loop(BaseLoop):
+class Numbers(Dataset):
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> dict:
+        return dict(x=torch.tensor([float(index)]))
+
+
+class Line(BaseModel):
     def __init__(self) -> None:
-        pass
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
 
-    def run(self) -> None:
-        raise NotImplementedError
-
-
-class Saver:
-    """The part of a Runner that a CheckpointHook talks to; notes what is there while it saves."""
-
-    def __init__(self, work_dir: Path) -> None:
-        self.work_dir = str(work_dir)
-        self.message_hub = MessageHub.get_instance(str(work_dir))
-        self.seen = []
-        self.logger = SimpleNamespace(info=lambda text: None)
-
-    def save_checkpoint(self, out_dir: str, filename: str, *args: object, **kwargs: object):
-        self.seen.append(sorted(path.name for path in Path(out_dir).glob('*.pth')))
-        AtomicBackend().put(filename.encode(), Path(out_dir, filename))
+    def forward(self, x: Tensor, mode: str) -> dict[str, Tensor] | list[Tensor]:
+        loss = self.layer(x).square().mean()
+        return dict(loss=loss) if mode == 'loss' else [loss]
 
 
-def saved(tmp_path: Path, steps: int, **options: object) -> tuple[Saver, CheckpointHook]:
-    runner, hook = Saver(tmp_path), CheckpointHook(interval=1, **options)
-    hook.before_train(runner)
-    for step in range(1, steps + 1):
-        hook._save_checkpoint_with_step(runner, step, meta={})
-    return runner, hook
+class Scores(BaseMetric):
+    """The accuracies that a test prescribes, one per validation."""
+
+    def __init__(self, scores: list[float]) -> None:
+        super().__init__()
+        self.scores = iter(scores)
+
+    def process(self, data_batch: object, data_samples: object) -> None:
+        self.results.append(0)
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        return dict(accuracy=next(self.scores))
 
 
-def test_latest_names_the_newest_checkpoint_by_a_relative_link(tmp_path):
-    saved(tmp_path, 2)
+class Calls(Hook):
+    """Calls a function after every iteration, as the hook that listens to signals does."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, call: Callable[[Runner, CheckpointHook], object]) -> None:
+        self.call = call
+
+    def after_train_iter(self, runner: Runner, *_: object, **__: object) -> None:
+        saver = next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
+        self.call(runner, saver)
+
+
+def build(
+    work_dir: Path,
+    *,
+    accumulate: int = 1,
+    scores: list[float] | None = None,
+    hooks: list[Hook] | None = None,
+    **options: object,
+) -> Runner:
+    """A run of two epochs of three iterations."""
+    loader = dict(
+        dataset=Numbers(),
+        batch_size=2,
+        sampler=dict(type='DefaultSampler', shuffle=False),
+        collate_fn=dict(type='default_collate'),
+    )
+    validation = dict(val_dataloader=loader, val_cfg=dict(), val_evaluator=[Scores(scores or [])])
+    runner = Runner(
+        model=Line(),
+        work_dir=str(work_dir),
+        train_dataloader=loader,
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(optimizer=dict(type='Adam', lr=0.1), accumulative_counts=accumulate),
+        param_scheduler=dict(type='StepLR', step_size=1),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', **options)),
+        custom_hooks=hooks,
+        default_scope='a2mim',
+        experiment_name=f'{work_dir.parent.name}-{work_dir.name}-{next(RUNS)}',
+        **(validation if scores else {}),
+    )
+    return runner
+
+
+def names(folder: Path, pattern: str = '*.pth') -> list[str]:
+    return sorted(path.name for path in folder.glob(pattern))
+
+
+def test_latest_and_mmengines_file_name_the_newest_checkpoint(tmp_path):
+    build(tmp_path, interval=1).train()
     assert (tmp_path / 'latest.pth').readlink() == Path('epoch_2.pth')
-    assert (tmp_path / 'latest.pth').read_text() == 'epoch_2.pth'
+    assert (tmp_path / 'last_checkpoint').read_text() == str(tmp_path / 'epoch_2.pth')
 
 
-def test_the_old_checkpoint_goes_after_the_new_one_is_there(tmp_path):
-    runner, _ = saved(tmp_path, 3, max_keep_ckpts=1)
-    assert runner.seen[-1] == ['epoch_2.pth', 'latest.pth']
-    assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['epoch_3.pth', 'latest.pth']
+@pytest.mark.parametrize(
+    'keep, left', [(1, ['iter_6.pth']), (2, ['iter_4.pth', 'iter_6.pth']), (-1, None)]
+)
+def test_as_many_checkpoints_stay_as_asked(tmp_path, keep, left):
+    build(tmp_path, interval=2, by_epoch=False, max_keep_ckpts=keep).train()
+    assert names(tmp_path, 'iter*') == left or ['iter_2.pth', 'iter_4.pth', 'iter_6.pth']
 
 
-def test_as_many_checkpoints_stay_as_asked(tmp_path):
-    runner, _ = saved(tmp_path, 4, max_keep_ckpts=2)
-    assert sorted(path.name for path in tmp_path.glob('epoch*')) == ['epoch_3.pth', 'epoch_4.pth']
-    assert runner.message_hub.get_info('keep_ckpt_ids') == [3, 4]
+def test_the_old_checkpoint_is_there_until_the_new_one_has_its_name(tmp_path, monkeypatch):
+    seen, rename = [], atomic_file.rename
+
+    def look(partial: Path, path: Path) -> None:
+        seen.append((path.name, names(tmp_path, 'epoch*.pth')))
+        rename(partial, path)
+
+    monkeypatch.setattr(atomic_file, 'rename', look)
+    build(tmp_path, interval=1, max_keep_ckpts=1).train()
+    assert ('epoch_2.pth', ['epoch_1.pth']) in seen
+    assert names(tmp_path) == ['epoch_2.pth', 'latest.pth']
 
 
-def test_saving_a_step_again_removes_nothing(tmp_path):
-    runner, hook = saved(tmp_path, 2, max_keep_ckpts=2)
-    hook._save_checkpoint_with_step(runner, 2, meta={})
-    assert sorted(path.name for path in tmp_path.glob('epoch*')) == ['epoch_1.pth', 'epoch_2.pth']
+def test_a_checkpoint_holds_what_mmengine_saves(tmp_path):
+    runner = build(tmp_path, interval=1)
+    runner.train()
+    state = load_file(tmp_path / 'epoch_2.pth')
+    runner.save_checkpoint(str(tmp_path), 'theirs.pth', meta=dict(epoch=2, iter=6))
+    theirs = load_file(tmp_path / 'theirs.pth')
+    assert state.keys() == theirs.keys()
+    assert state['meta'].keys() == theirs['meta'].keys()
+    assert state['param_schedulers'] == theirs['param_schedulers']
+    for key, moments in theirs['optimizer']['state'].items():
+        for name, value in moments.items():
+            assert torch.equal(state['optimizer']['state'][key][name], value)
+    assert all(map(torch.equal, state['state_dict'].values(), theirs['state_dict'].values()))
+    assert state['message_hub'].keys() == theirs['message_hub'].keys()
 
 
-def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path):
-    path = tmp_path / 'file.pth'
-    path.write_bytes(b'old')
-    with pytest.raises(TypeError):
-        AtomicBackend().put(None, path)
-    assert path.read_bytes() == b'old'
+def test_a_middle_of_an_epoch_counts_finished_epochs_and_iterations(tmp_path):
+    build(tmp_path, interval=2, by_epoch=False).train()
+    meta = load_file(tmp_path / 'iter_4.pth')['meta']
+    assert (meta['epoch'], meta['iter']) == (1, 4)
 
 
-def test_a_link_is_replaced_even_where_an_attempt_was_interrupted(tmp_path):
-    (tmp_path / 'latest.partial').symlink_to('gone.pth')
-    replace_link(tmp_path / 'latest.pth', 'epoch_1.pth')
-    assert (tmp_path / 'latest.pth').readlink() == Path('epoch_1.pth')
-    assert not (tmp_path / 'latest.partial').is_symlink()
+def test_what_training_does_meanwhile_is_not_in_the_file(tmp_path, monkeypatch):
+    weights, verify = [], atomic_file.verify
+
+    def remember(runner: Runner, saver: CheckpointHook) -> None:
+        if runner.iter == 0:
+            weights.append(runner.model.layer.weight.detach().clone())
+        if runner.iter == 1:
+            saver.writer.wait()
+
+    monkeypatch.setattr(atomic_file, 'verify', lambda *args: (wait_a_moment(), verify(*args)))
+    build(tmp_path, interval=1, by_epoch=False, hooks=[Calls(remember)]).train()
+    assert torch.equal(load_file(tmp_path / 'iter_1.pth')['state_dict']['layer.weight'], weights[0])
+
+
+def wait_a_moment() -> None:
+    torch.randn(300, 300).matmul(torch.randn(300, 300))
+
+
+def test_save_now_returns_when_the_file_is_on_the_disk(tmp_path):
+    found = []
+
+    def save(runner: Runner, saver: CheckpointHook) -> None:
+        if runner.iter == 3:
+            path = saver.save_now(runner)
+            meta = load_file(path)['meta']
+            found.append((path, meta['epoch'], meta['iter'], (tmp_path / 'latest.pth').readlink()))
+
+    build(tmp_path, interval=1, max_keep_ckpts=1, hooks=[Calls(save)]).train()
+    assert found == [(tmp_path / 'iter_4.pth', 1, 4, Path('iter_4.pth'))]
+    assert names(tmp_path) == ['epoch_2.pth', 'latest.pth']
+
+
+def test_save_now_does_not_write_the_same_state_twice(tmp_path, monkeypatch):
+    written, rename = [], atomic_file.rename
+
+    def note(partial: Path, path: Path) -> None:
+        written.append(path.name)
+        rename(partial, path)
+
+    monkeypatch.setattr(atomic_file, 'rename', note)
+    hooks = [Calls(lambda runner, saver: saver.save_now(runner))]
+    build(tmp_path, interval=1, by_epoch=False, hooks=hooks).train()
+    assert [name for name in written if name.startswith('iter')] == names(tmp_path, 'iter*')
+
+
+def test_nothing_is_saved_while_gradients_are_accumulated(tmp_path):
+    can_save = []
+    hooks = [Calls(lambda runner, saver: can_save.append(saver.can_save(runner)))]
+    build(tmp_path, interval=3, by_epoch=False, accumulate=2, hooks=hooks).train()
+    assert can_save == [False, True] * 3
+    assert names(tmp_path) == ['iter_4.pth', 'iter_6.pth', 'latest.pth']
+
+
+def test_an_epoch_that_ends_between_updates_is_saved_after_the_next_one(tmp_path):
+    build(tmp_path, interval=1, accumulate=2).train()
+    assert names(tmp_path) == ['epoch_2.pth', 'iter_4.pth', 'latest.pth']
+    assert load_file(tmp_path / 'iter_4.pth')['meta']['epoch'] == 1
+
+
+def test_save_now_refuses_half_an_update(tmp_path):
+    hooks = [Calls(lambda runner, saver: saver.save_now(runner))]
+    with pytest.raises(ValueError, match='ask can_save'):
+        build(tmp_path, accumulate=2, hooks=hooks).train()
+
+
+def test_the_best_checkpoint_replaces_the_one_before_and_is_not_for_resuming(tmp_path):
+    build(tmp_path, interval=1, scores=[0.5, 0.6], save_best='accuracy').train()
+    assert names(tmp_path, 'best*') == ['best_accuracy_epoch_2.pth']
+    best = load_file(tmp_path / 'best_accuracy_epoch_2.pth')
+    assert best['meta']['resumable'] is False
+    assert 'optimizer' not in best
+    assert load_file(tmp_path / 'epoch_2.pth')['message_hub']['runtime_info']['best_score'] == 0.6
+
+
+def test_a_best_checkpoint_that_is_not_beaten_stays(tmp_path):
+    build(tmp_path, interval=1, scores=[0.6, 0.5], save_best='accuracy').train()
+    assert names(tmp_path, 'best*') == ['best_accuracy_epoch_1.pth']
+
+
+def test_the_best_checkpoint_before_goes_after_the_new_one_is_there(tmp_path, monkeypatch):
+    seen, rename = {}, atomic_file.rename
+
+    def look(partial: Path, path: Path) -> None:
+        seen[path.name] = names(tmp_path, 'best*.pth')
+        rename(partial, path)
+
+    monkeypatch.setattr(atomic_file, 'rename', look)
+    build(tmp_path, interval=1, scores=[0.5, 0.6], save_best='accuracy').train()
+    assert seen['best_accuracy_epoch_2.pth'] == ['best_accuracy_epoch_1.pth']
+
+
+def test_a_state_that_is_not_finite_stops_the_run_and_leaves_the_last_good_one(tmp_path):
+    def spoil(runner: Runner, saver: CheckpointHook) -> None:
+        if runner.iter == 3:
+            with torch.no_grad():
+                runner.model.layer.bias.fill_(float('nan'))
+
+    with pytest.raises(NotFiniteStateError, match=r'state_dict\.layer\.bias'):
+        build(tmp_path, interval=1, max_keep_ckpts=1, hooks=[Calls(spoil)]).train()
+    assert names(tmp_path) == ['epoch_1.pth', 'latest.pth']
+
+
+def test_the_error_of_the_thread_stops_training_at_the_next_iteration(tmp_path, monkeypatch):
+    reached = []
+
+    def refuse(descriptor: int) -> None:
+        raise PermissionError(13, 'Permission denied')
+
+    def note(runner: Runner, saver: CheckpointHook) -> None:
+        if saver.writer._job is not None:
+            saver.writer._job.exception()  # waits
+        reached.append(runner.iter)
+
+    monkeypatch.setattr(atomic_file, 'to_disk', refuse)
+    with pytest.raises(NotWrittenError, match=r'iter_2\.pth could not be written: Permission'):
+        build(tmp_path, interval=2, by_epoch=False, hooks=[Calls(note)]).train()
+    assert reached == [0, 1]
+
+
+def test_the_error_of_the_last_write_does_not_pass_unseen(tmp_path, monkeypatch):
+    def refuse(descriptor: int) -> None:
+        raise PermissionError(13, 'Permission denied')
+
+    monkeypatch.setattr(atomic_file, 'to_disk', refuse)
+    with pytest.raises(NotWrittenError, match=r'epoch_2\.pth could not be written'):
+        build(tmp_path, interval=2).train()
+
+
+def test_half_a_file_of_a_killed_run_is_removed(tmp_path):
+    (tmp_path / 'epoch_7.pth.123.partial').write_bytes(b'half')
+    build(tmp_path, interval=1).train()
+    assert names(tmp_path, '*.partial') == []
+
+
+def test_files_that_a_killed_run_did_not_come_to_remove_go_in_their_turn(tmp_path):
+    build(tmp_path, interval=2, by_epoch=False).train()
+    second = build(tmp_path, interval=1, max_keep_ckpts=2)
+    second.train()
+    assert names(tmp_path) == ['epoch_1.pth', 'epoch_2.pth', 'latest.pth']
 
 
 def test_an_unknown_argument_is_refused_at_once():
@@ -86,38 +296,14 @@ def test_an_unknown_argument_is_refused_at_once():
         CheckpointHook(interval=1, keep=3)
 
 
-STATE_OF_A_RUN = dict(meta={}, message_hub={}, optimizer={})
+@pytest.mark.parametrize(
+    'options', [dict(backend_args=dict(backend='petrel')), dict(save_optimizer=False)]
+)
+def test_what_would_make_files_unsafe_is_refused_at_once(options):
+    with pytest.raises(ValueError, match='leave it out'):
+        CheckpointHook(interval=1, **options)
 
 
-def loading(resume: bool = False, training: bool = True) -> SimpleNamespace:
-    model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4))
-    loop = Loop() if training else {}
-    return SimpleNamespace(model=model, _resume=resume, _train_loop=loop, _load_from='file.pth')
-
-
-def test_the_checkpoint_of_another_model_is_refused_with_names():
-    state = {f'layers.{i}.weight': torch.zeros(2, 2) for i in range(4)}
-    with pytest.raises(ValueError, match=r'file\.pth does not fit Sequential.*layers\.0\.weight'):
-        CheckpointHook().after_load_checkpoint(loading(), {'state_dict': state})
-
-
-@pytest.mark.parametrize('runner', [loading(resume=True), loading(training=False)])
-def test_a_resumed_run_and_a_test_need_every_tensor(runner):
-    state = runner.model.state_dict()
-    CheckpointHook().after_load_checkpoint(runner, STATE_OF_A_RUN | {'state_dict': dict(state)})
-    state.pop('1.bias')
-    with pytest.raises(ValueError, match=r'100% must match'):
-        CheckpointHook().after_load_checkpoint(runner, STATE_OF_A_RUN | {'state_dict': state})
-
-
-def test_weights_alone_are_nothing_to_resume_from():
-    runner = loading(resume=True)
-    with pytest.raises(ValueError, match=r'no message_hub, meta, optimizer.*--load-checkpoint'):
-        CheckpointHook().after_load_checkpoint(runner, {'state_dict': runner.model.state_dict()})
-
-
-def test_a_new_run_may_have_another_head():
-    runner = loading()
-    runner.model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(10)), nn.Linear(2, 3))
-    state = runner.model.state_dict() | {'10.weight': torch.zeros(5, 2), '10.bias': torch.zeros(5)}
-    CheckpointHook().after_load_checkpoint(runner, {'state_dict': state})
+def test_a_folder_elsewhere_is_refused_at_once():
+    with pytest.raises(ValueError, match='must be a local folder'):
+        CheckpointHook(interval=1, out_dir='s3://bucket')

@@ -80,8 +80,11 @@ def test_where_the_host_lags_all_stop_one_update_later(build):
     assert leave(runner) == 5
 
 
-def test_a_signal_at_the_end_of_an_epoch_waits_for_what_is_due_there(build, tmp_path):
-    assert leave(build(SignalAt(signal.SIGUSR1, iteration=2))) == 4
+def test_a_run_stopped_at_the_end_of_an_epoch_is_validated_once_it_goes_on(build, tmp_path):
+    assert leave(build(SignalAt(signal.SIGUSR1, iteration=2))) == 3
+    assert not any('accuracy/top1' in line for line in read_scalars(tmp_path / 'run'))
+    changes = dict(resume=True, load_from=str(tmp_path / 'run/latest.pth'))
+    assert leave(build(SignalAt(signal.SIGUSR1, iteration=3), **changes)) == 4
     assert any('accuracy/top1' in line for line in read_scalars(tmp_path / 'run'))
 
 

@@ -103,11 +103,11 @@ def test_a_signal_reaches_the_training_and_a_cancelled_job_stays_so(slurm, numbe
     'options, first, later',
     [
         ([], ['--resume', 'auto'], ['--resume', 'auto']),
-        (['--resume', 'a.pth', '--amp'], ['--resume', 'a.pth', '--amp'], ['--amp', '--resume', 'auto']),
+        (['--resume', 'a.pth'], ['--resume', 'a.pth'], ['--resume', 'auto']),
         (['--load-checkpoint=a.pth'], ['--load-checkpoint=a.pth'], ['--resume', 'auto']),
         (['--auto-resume', '--amp'], ['--auto-resume', '--amp'], ['--amp', '--resume', 'auto']),
     ],
-)  # fmt: skip
+)
 def test_a_job_that_was_queued_again_resumes(slurm, options, first, later):
     for count, expected in (('0', first), ('1', later)):
         start(slurm, *options, CODE='0', SLURM_RESTART_COUNT=count, **IN_JOB).wait(30)

@@ -24,7 +24,8 @@ def describe(runner: Runner, guard: UpdateGuard, verdict: Verdict) -> dict:
     """The content of the file, for a verdict whose update has moved nothing."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     # Running statistics as they were before the batch; the model's own may have seen it.
-    state = {**model.state_dict(), **guard.buffers.saved()}
+    state, saved = model.state_dict(), guard.buffers.saved()
+    state |= {name: value for name, value in saved.items() if name in state}
     scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
     return dict(
         kind=KIND,
@@ -44,8 +45,11 @@ def describe(runner: Runner, guard: UpdateGuard, verdict: Verdict) -> dict:
 
 
 def write(content: dict, work_dir: str) -> Path:
-    """Write ``failed_steps/iter_N_rank_R.pth``, complete or not at all, and return its path."""
-    name = f'iter_{content["iteration"]}_rank_{content["rank"]}.pth'
+    """Write ``failed_steps/iter_N_rank_R.pth``, complete or not at all, and return its path.
+
+    N counts from 1, as the log does; iterations in the content are those done before, as seeds are.
+    """
+    name = f'iter_{content["iteration"] + 1}_rank_{content["rank"]}.pth'
     path = Path(work_dir) / FOLDER / name
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix('.partial')

@@ -63,7 +63,7 @@ def replay(content: dict) -> Replay:
             data = model.data_preprocessor(step['batch'], True)
             loss, log = model.parse_losses(model(**data, mode='loss'))
         (wrapper.scale_loss(loss) * content['loss_scale']).backward()
-        losses.append({name: float(value) for name, value in log.items()})
+        losses.append({name: float(value.detach()) for name, value in log.items()})
     return measured(model, losses, first_bad, content['loss_scale'])
 
 

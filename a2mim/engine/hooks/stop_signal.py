@@ -8,10 +8,10 @@ from types import FrameType
 
 from mmengine.dist import barrier
 from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 
-from a2mim.exit_codes import TRY_AGAIN
 from a2mim.engine.hooks.checkpoint import CheckpointHook
+from a2mim.exit_codes import TRY_AGAIN
 from a2mim.registry import HOOKS
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
@@ -24,10 +24,10 @@ class StopSignalHook(Hook):
     """Stop at SIGTERM or SIGUSR1, on all processes after the same update; tools register it.
 
     The request travels with the verdict of the finite guard. Then the checkpoint of this very
-    iteration is saved and the process ends with code 75. A signal during validation is honoured
-    after it, since the model holds averaged weights then and the figure belongs to the epoch; one
-    at the end of an epoch, after what is due there. A second signal, ``ECHO`` seconds or more
-    later, has its usual effect at once: the last checkpoint stays as it is.
+    iteration is saved and the process ends with code 75; what is due at the end of an epoch, the
+    resumed run does. A signal during validation is honoured after it, since the model may hold
+    averaged weights then. A second signal, ``ECHO`` seconds or more later, has its usual effect at
+    once: the last checkpoint stays as it is.
     """
 
     # After all others, which have finished the iteration when the checkpoint is made.
@@ -52,10 +52,7 @@ class StopSignalHook(Hook):
     ) -> None:
         """Save and leave, if all processes know that they shall and the state can be saved."""
         guard = runner.optim_wrapper.guard
-        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         if not guard.stop_agreed:
-            return
-        if by_epoch and self.end_of_epoch(runner.train_dataloader, batch_idx):
             return
         saver = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
         if saver is not None and not saver.can_save(runner):

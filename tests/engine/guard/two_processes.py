@@ -1,0 +1,61 @@
+"""Two gloo processes, of which one has a bad loss; run by a test, never imported.
+
+Usage: two_processes.py FOLDER FUSED, where each process writes ``RANK.pt``: what it had after each
+of four updates. Process 1 has the bad loss in the second, and asks to stop before the fourth.
+"""
+
+import multiprocessing
+import sys
+from pathlib import Path
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from a2mim.engine.compat import OptimWrapper
+from a2mim.engine.guard import UpdateGuard, Verdict
+from a2mim.engine.guard.failed_step import on_cpu
+
+
+def train(rank: int, folder: Path, fused: bool) -> None:
+    """Four updates, and what there is after each."""
+    torch.set_num_threads(1)
+    store = f'file://{folder}/store'
+    distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    model = DistributedDataParallel(network, broadcast_buffers=False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=fused)
+    wrapper, verdicts = OptimWrapper(optimizer), []
+    wrapper.guard = guard = UpdateGuard(network, optimizer, verdicts.append)
+    torch.manual_seed(1 + rank)
+    states = []
+    for iteration in range(4):
+        guard.begin(iteration, None)
+        guard.stop_requested = rank == 1 and iteration == 3
+        bad = rank == 1 and iteration == 1
+        loss = model(torch.randn(5, 3) * (float('nan') if bad else 1)).square().mean()
+        wrapper.update_params(loss)
+        states.append(on_cpu(dict(weights=network.state_dict(), optimizer=optimizer.state_dict())))
+    guard.settle()
+    torch.save(
+        dict(states=states, said=[said(verdict) for verdict in verdicts]), folder / f'{rank}.pt'
+    )
+    distributed.destroy_process_group()
+
+
+def said(verdict: Verdict) -> tuple[bool, ...]:
+    """What both processes have to agree on, and the last what they do not."""
+    return verdict.bad, verdict.bad_loss, verdict.stop, verdict.own_bad_loss
+
+
+if __name__ == '__main__':
+    # Forked here, where there are no threads yet: one import of torch serves both.
+    context = multiprocessing.get_context('fork')
+    arguments = Path(sys.argv[1]), sys.argv[2] == 'True'
+    processes = [context.Process(target=train, args=(rank, *arguments)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    sys.exit(any(process.exitcode for process in processes))

@@ -1,0 +1,185 @@
+"""SIGTERM and SIGUSR1 finish the step, save and leave; a second one leaves at once."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from a2mim.engine.compat.quiet import silence_harmless_warnings
+from a2mim.engine.hooks import StopSignalHook, stop_signal
+from a2mim.engine.runner import ToolRunner
+from toy_run import ROOT, load_tool, read_scalars, toy_config, write_images
+
+NUMBERS = [signal.SIGTERM, signal.SIGUSR1]
+
+
+class SignalAt(Hook):
+    """Send this process a signal in the middle of an iteration, or before a validation."""
+
+    def __init__(self, number: int, iteration: int = -1, in_validation: bool = False) -> None:
+        self.number, self.iteration, self.in_validation = number, iteration, in_validation
+
+    def before_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
+        if runner.iter == self.iteration:
+            os.kill(os.getpid(), self.number)
+
+    def before_val_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
+        if self.in_validation:
+            self.in_validation = False
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.fixture
+def build(tmp_path) -> Callable[..., Runner]:
+    """A function from a hook and changes of the config to a run of four epochs of three."""
+    write_images(tmp_path / 'data/train', 4)
+    write_images(tmp_path / 'data/val', 1)
+    number = itertools.count()
+
+    def build(hook: Hook, **changes: object) -> Runner:
+        defaults = dict(
+            work_dir=str(tmp_path / 'run'), experiment_name=f'{tmp_path.name}-{next(number)}'
+        )
+        runner = ToolRunner.from_cfg(toy_config(tmp_path / 'data', **{**defaults, **changes}))
+        runner.register_hook(hook)
+        return runner
+
+    return build
+
+
+def leave(runner: Runner) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        runner.train()
+    assert exit_.value.code == 75
+    return runner.iter + 1
+
+
+@pytest.mark.parametrize('number', NUMBERS)
+def test_a_signal_lets_the_step_finish_saves_and_ends_with_its_code(build, tmp_path, number):
+    before = [signal.getsignal(each) for each in NUMBERS]
+    runner = build(SignalAt(number, iteration=4))
+    assert leave(runner) == 5
+    saved = torch.load(tmp_path / 'run/latest.pth', weights_only=False)
+    assert saved['meta']['iter'] == 5
+    for key, value in runner.model.state_dict().items():
+        assert torch.equal(saved['state_dict'][key], value)
+    assert [signal.getsignal(each) for each in NUMBERS] == before
+
+
+def test_where_the_host_lags_all_stop_one_update_later(build):
+    runner = build(SignalAt(signal.SIGUSR1, iteration=3), optim_wrapper__optimizer__fused=True)
+    assert leave(runner) == 5
+
+
+def test_a_run_stopped_at_the_end_of_an_epoch_is_validated_once_it_goes_on(build, tmp_path):
+    assert leave(build(SignalAt(signal.SIGUSR1, iteration=2))) == 3
+    assert not any('accuracy/top1' in line for line in read_scalars(tmp_path / 'run'))
+    changes = dict(resume=True, load_from=str(tmp_path / 'run/latest.pth'))
+    assert leave(build(SignalAt(signal.SIGUSR1, iteration=3), **changes)) == 4
+    assert any('accuracy/top1' in line for line in read_scalars(tmp_path / 'run'))
+
+
+def test_a_signal_during_validation_is_honoured_after_it(build, tmp_path):
+    assert leave(build(SignalAt(signal.SIGTERM, in_validation=True))) == 4
+    assert any('accuracy/top1' in line for line in read_scalars(tmp_path / 'run'))
+
+
+def test_a_signal_waits_until_accumulated_gradients_have_been_used(build):
+    silence_harmless_warnings()  # the schedule moves before the first update
+    changes = dict(optim_wrapper__accumulative_counts=2)
+    assert leave(build(SignalAt(signal.SIGUSR1, iteration=4), **changes)) % 2 == 0
+
+
+def test_a_run_that_is_complete_ends_as_ever(build):
+    build(SignalAt(signal.SIGUSR1, iteration=11)).train()
+
+
+def test_a_run_without_checkpoints_leaves_too(build, tmp_path):
+    leave(build(SignalAt(signal.SIGUSR1, iteration=1), default_hooks__checkpoint=None))
+    assert not [*(tmp_path / 'run').glob('*.pth')]
+
+
+def test_a_thread_that_may_not_listen_trains_all_the_same(build):
+    failures = []
+
+    def train(runner: Runner) -> None:
+        try:
+            runner.train()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(
+        target=train, args=(build(StopSignalHook(), train_cfg__max_epochs=1),)
+    )
+    thread.start()
+    thread.join()
+    assert failures == []
+
+
+class Guard:
+    stop_requested = False
+
+
+@pytest.fixture
+def listening(monkeypatch) -> StopSignalHook:
+    """A hook as during training, and no process that is really killed."""
+    hook = StopSignalHook()
+    hook._runner = type('Runner', (), {})()
+    hook._runner.optim_wrapper = type('Wrapper', (), dict(guard=Guard()))()
+    hook._runner.logger = type('Logger', (), dict(info=lambda self, text: None))()
+    hook.sent = []
+    monkeypatch.setattr(stop_signal.os, 'kill', lambda pid, number: hook.sent.append(number))
+    monkeypatch.setattr(stop_signal.signal, 'signal', lambda *args: hook.sent.append(args))
+    return hook
+
+
+def test_an_echo_of_the_same_request_is_no_second_one(listening):
+    for _ in range(3):
+        listening._heard(signal.SIGUSR1, None)
+    assert listening.sent == []
+    assert listening._runner.optim_wrapper.guard.stop_requested
+
+
+def test_a_second_signal_has_its_usual_effect_at_once(listening, monkeypatch):
+    listening._heard(signal.SIGUSR1, None)
+    later = time.monotonic() + stop_signal.ECHO
+    monkeypatch.setattr(stop_signal.time, 'monotonic', lambda: later)
+    listening._heard(signal.SIGTERM, None)
+    assert listening.sent == [(signal.SIGTERM, signal.SIG_DFL), signal.SIGTERM]
+
+
+def test_the_tool_ends_with_the_code_and_resumes_to_the_end(build, tmp_path):
+    cfg = toy_config(tmp_path / 'data')
+    cfg.dump(tmp_path / 'toy.py')
+    command = [sys.executable, str(ROOT / 'tools/train.py'), str(tmp_path / 'toy.py')]
+    command += ['--work-dir', str(tmp_path / 'out'), '--cfg-options', 'train_cfg.max_epochs=400']
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    wait_for(lambda: [*(tmp_path / 'out').glob('*/vis_data/scalars.json')])
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(60) == 75
+    done = torch.load(tmp_path / 'out/latest.pth', weights_only=False)['meta']['iter']
+    epochs = done // 3 + 1
+    options = ['--resume', 'auto', '--cfg-options', f'train_cfg.max_epochs={epochs}']
+    cfg.dump(tmp_path / 'toy.py')
+    load_tool('train').main(
+        [str(tmp_path / 'toy.py'), '--work-dir', str(tmp_path / 'out'), *options]
+    )
+    last = torch.load(tmp_path / 'out/latest.pth', weights_only=False)['meta']
+    assert last['iter'] == 3 * epochs
+
+
+def wait_for(found: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not found() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert found()

@@ -25,6 +25,7 @@ ALLOWED = {
     'engine': {'registry', 'masking', 'checkpoint', 'version'},
     'evaluation': {'registry', 'masking'},
     'zoo': {'registry', 'checkpoint'},
+    'doctor': {'registry'},
     'inference': {'masking', 'datasets'},
     '': {'version'},
 }

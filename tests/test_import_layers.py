@@ -28,6 +28,7 @@ ALLOWED = {
     'evaluation': {'registry', 'masking'},
     'transfer': {'registry', 'checkpoint', 'models', 'engine'},
     'zoo': {'registry', 'checkpoint'},
+    'doctor': {'registry'},
     'inference': {'masking', 'datasets'},
     '': {'version'},
 }

@@ -44,11 +44,13 @@ class WholeStates:
 
         Within the block that process may ask for states as often as it likes, alone.
         """
-        self._weights = {name: whole(v) for name, v in self.model.state_dict().items()}
-        self._moments = {
-            index: {name: whole(value) for name, value in moments.items()}
-            for index, moments in self.optimizer.state_dict()['state'].items()
+        weights = {name: whole(value) for name, value in self.model.state_dict().items()}
+        moments = {
+            index: {name: whole(value) for name, value in values.items()}
+            for index, values in self.optimizer.state_dict()['state'].items()
         }
+        if is_main_process():
+            self._weights, self._moments = weights, moments
         try:
             yield
         finally:
@@ -75,7 +77,7 @@ class WholeStates:
 
 
 def whole(value: object) -> object:
-    """A sharded tensor as a whole one, on the CPU of the first process and nowhere else."""
+    """A sharded tensor as a whole one, kept on the CPU of the first process and nowhere else."""
     if not isinstance(value, DTensor):
         return value
     tensor = value.full_tensor()

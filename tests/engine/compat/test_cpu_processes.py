@@ -27,3 +27,9 @@ def test_what_a_config_says_about_the_wrapper_is_kept(started):
     start_gloo_process(cfg)
     assert cfg.model_wrapper_cfg.find_unused_parameters is True
     assert cfg.model_wrapper_cfg.static_graph is True
+
+
+def test_a_wrapper_of_another_kind_keeps_its_own_arguments(started):
+    cfg = Config(dict(model_wrapper_cfg=dict(type='FullyShard')))
+    start_gloo_process(cfg)
+    assert cfg.model_wrapper_cfg == dict(type='FullyShard')

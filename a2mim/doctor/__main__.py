@@ -1,0 +1,68 @@
+"""Say what this machine can do, and what to do where it cannot.
+
+    python -m a2mim.doctor [--json]
+
+Exit code 0 if training works, 1 if it does not; what is optional does not count.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from a2mim.doctor.finding import Finding, Verdict
+from a2mim.doctor.machine import check_gpus, check_machine
+from a2mim.doctor.packages import check_core, check_extras, check_mixtures, check_operators
+from a2mim.doctor.self_check import check_training
+
+COLOURS = {Verdict.OK: 'green', Verdict.MISSING: 'yellow', Verdict.PROBLEM: 'red'}
+
+
+def examine() -> list[Finding]:
+    """All findings; what needs torch is left out where torch does not import."""
+    findings = [*check_machine(), *check_core(), *check_mixtures()]
+    if not any(finding.stops for finding in findings):
+        findings += [*check_gpus(), *check_training()]
+    return [*findings, check_operators(), *check_extras()]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog='python -m a2mim.doctor',
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--json', action='store_true', help='for programs to read')
+    args = parser.parse_args(argv)
+    findings = examine()
+    works = not any(finding.stops for finding in findings)
+    console = Console()
+    if args.json:
+        text = json.dumps(dict(works=works, findings=[asdict(f) for f in findings]), indent=2)
+        console.out(text, highlight=False)
+    else:
+        console.print(as_table(findings))
+        console.print('Training works.' if works else 'Training does not work yet; see above.')
+    return 0 if works else 1
+
+
+def as_table(findings: Iterable[Finding]) -> Table:
+    """One line per finding, a rule between the parts."""
+    table = Table('part', 'name', 'found', 'verdict', 'what to do')
+    part = ''
+    for finding in findings:
+        if part and finding.part != part:
+            table.add_section()
+        part = finding.part
+        verdict = Text(finding.verdict.value, style=COLOURS[finding.verdict])
+        table.add_row(part, Text(finding.name), Text(finding.found), verdict, Text(finding.remedy))
+    return table
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

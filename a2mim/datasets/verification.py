@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from a2mim.datasets.sources.image_files import ImageFiles
+from a2mim.datasets.sources.stored_images import StoredImages
 from a2mim.errors import BadDataError
 
 CHUNK = 32  # images that a process is handed at a time
@@ -48,7 +48,7 @@ class Verdict(NamedTuple):
     mode: str = ''
 
 
-def examine(source: ImageFiles, index: int) -> Verdict:
+def examine(source: StoredImages, index: int) -> Verdict:
     """Read one image."""
     try:
         image = source.load(index)
@@ -59,7 +59,7 @@ def examine(source: ImageFiles, index: int) -> Verdict:
     return Verdict(index, size=tuple(image.shape[1:]), mode=_mode(source.name(index), len(image)))
 
 
-def examine_all(source: ImageFiles, workers: int) -> Iterator[Verdict]:
+def examine_all(source: StoredImages, workers: int) -> Iterator[Verdict]:
     """Read all images, in any order; 0 ``workers`` read in this process.
 
     A process that dies takes nothing with it: what it was given is read again, one image at a
@@ -101,7 +101,7 @@ def _examine_chunks(
             yield from verdicts
 
 
-def _examine_singly(source: ImageFiles, indices: Iterable[int]) -> Iterator[Verdict]:
+def _examine_singly(source: StoredImages, indices: Iterable[int]) -> Iterator[Verdict]:
     """Read images one after the other in a process of their own, replaced when it dies."""
     left = deque(indices)
     while left:
@@ -115,10 +115,10 @@ def _examine_singly(source: ImageFiles, indices: Iterable[int]) -> Iterator[Verd
 
 
 # The source travels to a process once, when that starts: it may hold millions of names.
-_HERE: dict[str, ImageFiles] = {}
+_HERE: dict[str, StoredImages] = {}
 
 
-def _pool(source: ImageFiles, workers: int) -> ProcessPoolExecutor:
+def _pool(source: StoredImages, workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, initializer=_HERE.update, initargs=({'source': source},))
 
 
@@ -128,7 +128,7 @@ def _examine_here(indices: Iterable[int]) -> list[Verdict]:
 
 def _reason(error: BaseException) -> str:
     """What the error of the decoder or the file system says, without the path."""
-    while isinstance(error, BadDataError):
+    while isinstance(error, BadDataError) and error.__cause__:
         error = error.__cause__
     return getattr(error, 'strerror', None) or str(error) or type(error).__name__
 

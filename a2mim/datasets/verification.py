@@ -3,13 +3,14 @@
 Axes: C channels, (H, W) pixels.
 """
 
+import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from a2mim.datasets.sources.stored_images import StoredImages
 from a2mim.errors import BadDataError
@@ -56,7 +57,7 @@ def examine(source: StoredImages, index: int) -> Verdict:
         reason = _reason(error)
         kinds = (kind for text, kind in KINDS.items() if text.lower() in reason.lower())
         return Verdict(index, next(kinds, 'damaged'), reason)
-    return Verdict(index, size=tuple(image.shape[1:]), mode=_mode(source.name(index), len(image)))
+    return Verdict(index, size=tuple(image.shape[1:]), mode=_mode(source, index))
 
 
 def examine_all(source: StoredImages, workers: int) -> Iterator[Verdict]:
@@ -133,10 +134,10 @@ def _reason(error: BaseException) -> str:
     return getattr(error, 'strerror', None) or str(error) or type(error).__name__
 
 
-def _mode(name: str, channels: int) -> str:
-    """How Pillow calls what a file holds; arrays and bands are beyond it."""
+def _mode(source: StoredImages, index: int) -> str:
+    """How Pillow calls what an image is stored as; arrays and bands are beyond it."""
     try:
-        with Image.open(name) as picture:
+        with Image.open(io.BytesIO(source.content(index))) as picture:
             return picture.mode
-    except OSError:
-        return f'{channels} bands'
+    except UnidentifiedImageError:
+        return f'{source.channels} bands'

@@ -195,6 +195,7 @@ def test_shards_from_elsewhere_are_read_once_indexed(tmp_path, capsys):
         ({'u__cls': b'0'}, "sample '/u' of .* has 0 images"),
         ({'u__png': b'', 'u__jpg': b''}, "sample '/u' of .* has 2 images"),
         ({'u__png': b'', 'u__cls': b'0', 'v__png': b''}, '1 of 2 images in .* have a label'),
+        ({'u__png': b'', 'u__cls': b'cat'}, "u.cls of .* holds b'cat'"),
         ({}, 'holds no image'),
     ],
 )

@@ -105,6 +105,21 @@ def test_another_number_of_channels_is_found(tmp_path, capsys):
     assert '  channels   1' in text
 
 
+@pytest.mark.parametrize('form', ['webdataset', 'lmdb'])
+def test_shards_are_verified_like_folders(root, tmp_path, capsys, form):
+    shards = tmp_path / 'shards'
+    for path in root.glob('bad *'):
+        if not path.exists():  # a broken link cannot be copied
+            path.unlink()
+    bad = len(list(root.glob('bad *')))
+    load_tool('prepare_data/make_shards').main([str(root), str(shards), '--format', form])
+    assert verify.main([str(shards), '--workers', '2', '--out', str(tmp_path / 'out.txt')]) == 1
+    names = (tmp_path / 'out.txt').read_text().splitlines()
+    assert len(names) == bad
+    assert all(name.startswith(str(shards)) and '::' in name for name in names)
+    assert 'stored as RGB (68), L (2)' in capsys.readouterr().out
+
+
 class Deadly(ImageFolder):
     """A folder whose images 3 and 40 end the process that reads them."""
 

@@ -1,4 +1,4 @@
-r"""Read every image below a folder as training would, and name those that cannot be read.
+r"""Read every image of a folder as training would, and name those that cannot be read.
 
     python tools/prepare_data/verify_dataset.py data/photos
     python tools/prepare_data/verify_dataset.py data/photos --out bad_files.txt
@@ -18,8 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from a2mim.datasets import ImageFolder, ImageList
-from a2mim.datasets.sources import ImageFiles
+from a2mim.datasets.sources import StoredImages, open_source
 from a2mim.datasets.verification import Verdict, examine_all
 from a2mim.engine.bad_files import write_names
 from a2mim.engine.launch.options import check_out
@@ -31,7 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('root', metavar='DIR', help='folder of images, searched in depth')
+    parser.add_argument('root', metavar='DIR', help='folder of images, or of shards')
     parser.add_argument('--channels', type=int, default=3, help='1, 3 or what the files hold')
     parser.add_argument('--workers', type=int, default=usable_cores(), help='processes that read')
     parser.add_argument('--list-file', metavar='FILE', help='only the images that FILE lists')
@@ -44,14 +43,7 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
-def find_source(args: argparse.Namespace) -> ImageFiles:
-    """The images that the command line names."""
-    if args.list_file:
-        return ImageList(args.list_file, args.root, channels=args.channels)
-    return ImageFolder(args.root, channels=args.channels)
-
-
-def show(source: ImageFiles, good: Sequence[Verdict], bad: Sequence[Verdict]) -> None:
+def show(source: StoredImages, good: Sequence[Verdict], bad: Sequence[Verdict]) -> None:
     """Print the bad files one by one, then what there is in all."""
     for verdict in bad:
         print(f'{source.name(verdict.index)!r}: {verdict.reason}')
@@ -74,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.workers < 0:
         raise ValueError(f'--workers {args.workers} must not be negative')
     check_out(args.out)
-    source = find_source(args)
+    source = open_source(args.root, args.list_file, channels=args.channels)
     verdicts = track(
         examine_all(source, args.workers), 'reading', len(source), console=Console(stderr=True)
     )

@@ -6,6 +6,7 @@ an image cannot be read, ``load`` raises BadDataError, and ``source.name(index)`
 """
 
 from a2mim.datasets.sources.cifar import CIFAR
+from a2mim.datasets.sources.detect import open_source
 from a2mim.datasets.sources.image_files import ImageFiles
 from a2mim.datasets.sources.image_folder import ImageFolder
 from a2mim.datasets.sources.image_list import ImageList
@@ -23,4 +24,5 @@ __all__ = [
     'PhotoPatches',
     'StoredImages',
     'WebShards',
+    'open_source',
 ]

@@ -40,8 +40,7 @@ def write_index(root: Path, classes: Sequence[str] | None = None) -> None:
     shards = sorted(path.name for path in root.glob('*.tar'))
     if not shards:
         raise FileNotFoundError(f'{root} holds no tar file; give the folder of the shards')
-    found = [entry for number, name in enumerate(shards) for entry in _entries(root / name, number)]
-    entries = np.array(found, dtype=ENTRY)
+    entries = np.concatenate([_entries(root / name, n) for n, name in enumerate(shards)])
     labelled = int((entries['label'] != NO_LABEL).sum())
     if labelled not in (0, len(entries)):
         raise ValueError(f'{labelled} of {len(entries)} images in {root} have a label; all or none')
@@ -79,7 +78,7 @@ def read_index(root: Path) -> tuple[np.ndarray, list[str], list[str]]:
     return entries, summary['shards'], summary['classes']
 
 
-def _entries(path: Path, shard: int) -> list[tuple]:
+def _entries(path: Path, shard: int) -> np.ndarray:
     """An ``ENTRY`` of each sample of a shard."""
     try:
         with tarfile.open(path, 'r:') as archive:  # the colon: no compression
@@ -91,7 +90,7 @@ def _entries(path: Path, shard: int) -> list[tuple]:
         ) from error
     if not entries:
         raise ValueError(f'{path} holds no image; remove it')
-    return [(shard, *entry) for entry in entries]
+    return np.array([(shard, *entry) for entry in entries], dtype=ENTRY)
 
 
 def _entry(
@@ -105,7 +104,13 @@ def _entry(
             f'one, with one of these endings: {" ".join(IMAGE_SUFFIXES)}'
         )
     labels = [info for info in members if info.name.endswith('.cls')]
-    label = int(archive.extractfile(labels[0]).read()) if labels else NO_LABEL
+    text = archive.extractfile(labels[0]).read() if labels else b'%d' % NO_LABEL
+    try:
+        label = int(text)
+    except ValueError as error:
+        raise ValueError(
+            f'{labels[0].name} of {path} holds {text[:20]!r}; expected is the number of a class'
+        ) from error
     suffix = os.path.splitext(images[0].name)[1].lower()
     return images[0].offset_data, images[0].size, suffix, label
 

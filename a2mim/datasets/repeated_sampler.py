@@ -47,10 +47,11 @@ class RepeatedEpochSampler(EpochSampler):
         else:
             self.num_samples = size // ROUND * ROUND // self.world_size
 
-    def __iter__(self) -> Iterator[SampleKey]:
-        order = self.order()
-        for step in range(self.num_samples):
+    def keys(self, epoch: int, start: int = 0) -> Iterator[SampleKey]:
+        """What this rank sees of an epoch, from its ``start``-th sample on."""
+        order = self.order(epoch)
+        for step in range(start, self.num_samples):
             place, repeat = divmod(self.rank + step * self.world_size, self.num_repeats)
             # Where there are more ranks than copies, the first images come again as further ones.
             again, place = divmod(place, len(order))
-            yield SampleKey(int(order[place]), self.epoch, repeat + again * self.num_repeats)
+            yield SampleKey(int(order[place]), epoch, repeat + again * self.num_repeats)

@@ -4,6 +4,7 @@ A dataset draws every random number of a sample from its key alone. The key trav
 sampler to the worker, so that a sample is the same in any worker and after any resume.
 """
 
+import itertools
 import operator
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -46,18 +47,33 @@ class EpochSampler(DefaultSampler):
         round_up: Whether every rank gets the same number of samples.
     """
 
-    def order(self) -> np.ndarray:
-        """The indices of the current epoch, in its order."""
+    endless = False
+    start = 0
+
+    def start_at(self, sample: int) -> None:
+        """Begin the current epoch, and each later one, with the ``sample``-th of this rank.
+
+        A run that is resumed within an epoch goes on there without loading what it has seen.
+        """
+        self.start = sample
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The indices of an epoch, in its order."""
         size = len(self.dataset)
         if self.shuffle:
-            return np.random.default_rng((self.seed, self.epoch)).permutation(size)
+            return np.random.default_rng((self.seed, epoch)).permutation(size)
         return np.arange(size)
 
-    def __iter__(self) -> Iterator[SampleKey]:
-        order = self.order()
-        for position in range(self.rank, self.total_size, self.world_size):
+    def keys(self, epoch: int, start: int = 0) -> Iterator[SampleKey]:
+        """What this rank sees of an epoch, from its ``start``-th sample on."""
+        order = self.order(epoch)
+        first = self.rank + start * self.world_size
+        for position in range(first, self.total_size, self.world_size):
             repeat, place = divmod(position, len(order))
-            yield SampleKey(int(order[place]), self.epoch, repeat)
+            yield SampleKey(int(order[place]), epoch, repeat)
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        return self.keys(self.epoch, self.start)
 
 
 @DATA_SAMPLERS.register_module()
@@ -65,10 +81,13 @@ class InfiniteEpochSampler(EpochSampler):
     """One epoch after another without end, for training that counts iterations.
 
     A batch may join the end of one pass through the data and the start of the next; ``epoch`` is
-    the number of the pass.
+    the number of the first pass, and ``start_at`` counts samples through all of them.
     """
 
+    endless = True
+
     def __iter__(self) -> Iterator[SampleKey]:
-        while True:
-            yield from super().__iter__()
-            self.set_epoch(self.epoch + 1)
+        passes, start = divmod(self.start, len(self))
+        for epoch in itertools.count(self.epoch + passes):
+            yield from self.keys(epoch, start)
+            start = 0

@@ -47,9 +47,9 @@ class ShardSampler(EpochSampler):
         self.window = window
         self.starts = np.asarray(source.starts)
 
-    def order(self) -> np.ndarray:
-        """The indices of the current epoch; rank r of n takes every n-th from the r-th on."""
-        rng = np.random.default_rng((self.seed, self.epoch))
+    def order(self, epoch: int) -> np.ndarray:
+        """The indices of an epoch; rank r of n takes every n-th from the r-th on."""
+        rng = np.random.default_rng((self.seed, epoch))
         shards = np.split(np.arange(len(self.dataset)), self.starts[1:])
         in_turn = np.concatenate([shards[number] for number in rng.permutation(len(shards))])
         order = np.empty_like(in_turn)

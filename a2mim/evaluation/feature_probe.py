@@ -87,7 +87,7 @@ class FeatureProbeHook(Hook):
             # Through gloo, since waiting processes would keep their GPUs busy with NCCL, and
             # without its limit of 10 minutes.
             self._waiting = distributed.new_group(backend='gloo', timeout=timedelta(days=1))
-        if runner.epoch == 0:
+        if runner.iter == 0:
             self._measure(runner, 0)
 
     def after_train_epoch(self, runner: Runner) -> None:

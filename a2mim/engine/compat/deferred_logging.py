@@ -63,13 +63,14 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
             wrapper.pending_grad_norm = None
         due = self.every_n_inner_iters(batch_idx, self._interval)
         if due or self.end_of_epoch(runner.train_dataloader, batch_idx):
-            self._flush(runner)
+            self.flush(runner)
 
     def after_train(self, runner: Runner) -> None:
         """Leave nothing behind: hooks that draw curves read the history."""
-        self._flush(runner)
+        self.flush(runner)
 
-    def _flush(self, runner: Runner) -> None:
+    def flush(self, runner: Runner) -> None:
+        """Bring what is queued to the log; all processes together, also before a checkpoint."""
         if not self._pending:
             return
         values = torch.stack([value.float() for _, value in self._pending])

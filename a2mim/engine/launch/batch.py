@@ -103,6 +103,36 @@ def apply_batch_rule(cfg: Config, processes: int) -> str | None:
     )
 
 
+def compare_plans(before: BatchPlan, now: BatchPlan) -> str | None:
+    """Whether a run put together as ``before`` may go on as ``now``; return a line for the log.
+
+    It may on another number of processes if an iteration has as many images: then schedules and
+    the place in the epoch hold, and each step sees the same images.
+
+    Raises:
+        ValueError: If an iteration or an optimiser step has another number of images.
+    """
+    if now == before:
+        return None
+    images = before.processes * before.batch_size
+    if now.processes * now.batch_size == images and now.accumulation == before.accumulation:
+        return (
+            f'resumed with global batch {now}, stopped with {before}: each step has the same '
+            'images, but random erasing, mixing and rounding differ, so that results agree, but '
+            'not to the last bit'
+        )
+    remedy = f'a number of processes that divides {images}'
+    if images % now.processes == 0:
+        remedy = (
+            f'train_dataloader.batch_size={images // now.processes} and '
+            f'optim_wrapper.accumulative_counts={before.accumulation}'
+        )
+    raise ValueError(
+        f'this run has global batch {now}, but the checkpoint was trained with {before}, and its '
+        f'schedules count iterations of {images} images: resume with {remedy}'
+    )
+
+
 def scale_minima(schedulers: dict | list | None, factor: float) -> list[float]:
     """Multiply every ``eta_min`` by ``factor`` in place; return the new ones."""
     entries = schedulers if isinstance(schedulers, list) else [schedulers or {}]

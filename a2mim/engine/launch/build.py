@@ -16,7 +16,7 @@ from a2mim.engine.launch.mask_grid import check_mask_grid
 from a2mim.engine.launch.names import check_names, check_option_names
 from a2mim.engine.launch.options import apply_train_options, existing_file
 from a2mim.engine.launch.processes import count_processes, fit_workers, join_processes
-from a2mim.engine.launch.resume import check_same_experiment, find_checkpoint
+from a2mim.engine.launch.resume import adopt_seed, check_same_experiment, find_checkpoint
 from a2mim.engine.launch.work_dir import default_work_dir, refuse_used_work_dir
 from a2mim.engine.runner import ToolRunner
 
@@ -83,6 +83,7 @@ def choose_start(cfg: Config, resume: str | None) -> str | None:
     if Path(checkpoint).resolve().parent != Path(cfg.work_dir).resolve():
         refuse_used_work_dir(cfg.work_dir)
     check_same_experiment(cfg, checkpoint)
+    adopt_seed(cfg, checkpoint)
     cfg.resume, cfg.load_from = True, checkpoint
     return f'resuming from {checkpoint}'
 

@@ -5,16 +5,18 @@ from pathlib import Path
 
 from mmengine import Config
 
-from a2mim.checkpoint import literal_config
+from a2mim.checkpoint import literal_config, load_file
 from a2mim.engine.launch.names import RUNNER_KEYS
 
 # What may differ between the parts of one run: where things are, what is shown and kept, how the
-# work is spread over processors, and initial weights, which the checkpoint replaces.
+# work is spread over processors, and initial weights, which the checkpoint replaces. The batch per
+# process and the accumulation belong to a number of processes: the checkpoint itself has all three.
 HARMLESS = re.compile(
     r'(work_dir|resume|load_from|launcher|log_level|log_processor|experiment_name|visualizer|'
     r'env_cfg|sync_bn|model_wrapper_cfg|find_unused_parameters|compile|val_\w+|test_\w+|'
     r'train_cfg\.val_\w+|default_hooks\.(logger|checkpoint|timer)|model\.backbone\.init_cfg|'
-    r'train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor))(\.|$)'
+    r'train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor|batch_size)|'
+    r'optim_wrapper\.accumulative_counts)(\.|$)'
     r'|.*\.(root|list_file|on_bad_image|grad_checkpointing)$'
 )
 
@@ -63,6 +65,8 @@ def check_same_experiment(cfg: Config, checkpoint: str) -> None:
         if before.get(key) != now.get(key)
         and key.split('.')[0] in RUNNER_KEYS
         and not HARMLESS.match(key)
+        # Where none is given, one is drawn, and found again in the checkpoint.
+        and not (key == 'randomness.seed' and None in (before.get(key), now.get(key)))
     ]
     if differing:
         more = f' and {len(differing) - 4} more' if len(differing) > 4 else ''
@@ -71,6 +75,14 @@ def check_same_experiment(cfg: Config, checkpoint: str) -> None:
             f'resume with {written[-1]}, or start a new run in another --work-dir with '
             '--load-checkpoint'
         )
+
+
+def adopt_seed(cfg: Config, checkpoint: str) -> None:
+    """Let a run whose config has no seed go on with the one that was drawn when it started."""
+    randomness = cfg.get('randomness') or {}
+    if randomness.get('seed') is None:
+        seed = load_file(checkpoint).get('meta', {}).get('seed')
+        cfg.randomness = {**randomness, 'seed': seed}
 
 
 def flatten(node: object, prefix: str = '') -> dict[str, object]:

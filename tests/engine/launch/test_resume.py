@@ -50,7 +50,6 @@ def test_the_same_config_passes(checkpoint):
         ({'optim_wrapper__optimizer__lr': 0.5}, r'optim_wrapper\.optimizer\.lr: 0\.001 then, 0\.5'),
         ({'model__backbone__drop_path_rate': 0.1}, "drop_path_rate: 'not set' then, 0.1 now"),
         ({'train_cfg__max_epochs': 9}, r'train_cfg\.max_epochs'),
-        ({'train_dataloader__batch_size': 2}, r'train_dataloader\.batch_size'),
         ({'randomness__seed': 7}, r'randomness\.seed'),
     ],
 )
@@ -65,6 +64,7 @@ def test_another_experiment_is_refused_with_what_differs(checkpoint, options, me
         {'work_dir': 'elsewhere', 'resume': True, 'load_from': 'x.pth', 'launcher': 'pytorch'},
         {'train_dataloader__num_workers': 3, 'val_dataloader__batch_size': 9},
         {'default_hooks__logger__interval': 9, 'default_hooks__checkpoint__interval': 3},
+        {'train_dataloader__batch_size': 2, 'optim_wrapper__accumulative_counts': 2},
         {'train_dataloader__dataset__source__root': '/moved'},
         {'model__backbone__init_cfg': {'type': 'Pretrained', 'checkpoint': 'x.pth'}},
         {'model__backbone__grad_checkpointing': True, 'train_cfg__val_interval': 2},

@@ -1,0 +1,179 @@
+"""Runs that draw random numbers wherever a run can, and all that is to be equal in two of them.
+
+Pixels are mixed, erased, hidden and cropped at random, and blocks of the network are dropped.
+"""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from a2mim.engine.compat.quiet import silence_harmless_warnings
+from a2mim.engine.runner import ToolRunner
+from toy_run import loader, toy_config
+
+CROP = dict(type='RandomResizedCrop', size=32)
+EPOCH = 5  # batches: 18 images, 4 at a time, the last batch with 2
+# What a flavour adds to a run; the names are those of the matrix.
+FLAVOURS = {
+    'plain': dict(),
+    'ema': dict(custom_hooks=[dict(type='WarmupEMAHook', momentum=0.1, warmup_epochs=1)]),
+    'mmengine ema': dict(custom_hooks=[dict(type='EMAHook', momentum=0.1, update_buffers=True)]),
+    'bf16': dict(optim_wrapper__type='AmpOptimWrapper', optim_wrapper__dtype='bfloat16'),
+    # Five batches an epoch, two a step: a step joins two epochs.
+    'accumulation': dict(optim_wrapper__accumulative_counts=2),
+}
+PRE_TRAINING = ('bf16', 'accumulation')
+
+
+def fine_tuning(data: Path) -> dict:
+    """Changes of the toy config by which it draws all that fine-tuning draws."""
+    train = loader(data / 'train', 4, shuffle=True)
+    train['dataset'].update(
+        pipeline=[CROP, dict(type='RandomFlip')],
+        erase=dict(type='RandomErasing', image_size=32, p=0.7),
+    )
+    return dict(
+        model__backbone__drop_path_rate=0.3,
+        model__loss=dict(type='SoftTargetCrossEntropy'),
+        model__data_preprocessor__mixup=dict(
+            mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=3
+        ),
+        train_dataloader=train,
+    )
+
+
+def pre_training(data: Path) -> dict:
+    """The same for masked image modelling."""
+    train = loader(data / 'train', 4, shuffle=True)
+    train['dataset'] = dict(
+        type='MaskedImageDataset',
+        source=dict(type='ImageFolder', root=str(data / 'train')),
+        pipeline=[CROP, dict(type='RandomFlip')],
+        mask=dict(type='BlockMask', image_size=32, block_size=16, ratio=0.5),
+    )
+    model = dict(
+        _delete_=True,
+        type='A2MIM',
+        backbone=dict(
+            type='TimmBackbone',
+            model_name='test_vit',
+            mask_after='blocks.0',
+            img_size=32,
+            drop_path_rate=0.2,
+        ),
+        neck=dict(type='PixelShuffleDecoder'),
+        head=dict(
+            type='MIMHead',
+            spatial=dict(type='L1Loss'),
+            spectral=dict(type='FocalFrequencyLoss', loss_weight=0.1),
+        ),
+        data_preprocessor=dict(type='ImagePreprocessor', mean=[127.0] * 3, std=[64.0] * 3),
+    )
+    no_validation = dict(val_dataloader=None, val_evaluator=None, val_cfg=None)
+    return dict(model=model, train_dataloader=train, **no_validation)
+
+
+class Witness(Hook):
+    """Write down what each step saw, and what came of it."""
+
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.steps: dict[int, dict[str, torch.Tensor]] = {}
+        self.validated: list[tuple[int, dict[str, float]]] = []
+
+    def before_train(self, runner: Runner) -> None:
+        """Watch the input of the trunk: what mixing and erasing have made of the images."""
+        model = getattr(runner.model, 'module', runner.model)
+        model.backbone.register_forward_pre_hook(self._seen, with_kwargs=True)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict) -> None:
+        """Begin a step."""
+        self._step = {f'batch {name}': value.clone() for name, value in data_batch.items()}
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict
+    ) -> None:
+        """End a step."""
+        self._step.update({name: value.detach() for name, value in outputs.items()})
+        self.steps[runner.iter] = self._step
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float]) -> None:
+        """Write down when which accuracy was measured."""
+        self.validated.append((runner.iter, metrics))
+
+    def _seen(self, module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
+        if module.training:
+            tensors = [*args, *kwargs.values()]
+            self._step.update({f'input {i}': tensor for i, tensor in enumerate(tensors)})
+
+
+def run(cfg: Config, after_build: Callable[[Runner], None] | None = None) -> tuple[Runner, Witness]:
+    """Train what ``cfg`` says, from another random state than any run before."""
+    silence_harmless_warnings()
+    system = random.SystemRandom()
+    runner, witness = ToolRunner.from_cfg(cfg), Witness()
+    runner.register_hook(witness)
+    random.seed(system.random())
+    np.random.seed(system.randrange(2**32))
+    torch.manual_seed(system.randrange(2**32))
+    runner.train()
+    return runner, witness
+
+
+def differing(left: object, right: object, name: str = '') -> list[str]:
+    """Where two nested states differ in any bit; the lists and dicts may hold anything."""
+    if isinstance(left, dict | list | tuple) and type(left) is type(right):
+        pairs = [
+            dict(node.items() if isinstance(node, dict) else enumerate(node))
+            for node in (left, right)
+        ]
+        return [
+            found
+            for key in sorted(pairs[0].keys() | pairs[1].keys(), key=str)
+            for found in differing(pairs[0].get(key), pairs[1].get(key), f'{name}.{key}')
+        ]
+    if isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor):
+        same = left.dtype == right.dtype and torch.equal(left, right)
+    else:
+        same = left == right
+    return [] if same else [name]
+
+
+def state(runner: Runner) -> dict[str, object]:
+    """All that a step leaves to the next one."""
+    averages = [hook.ema_model.state_dict() for hook in runner.hooks if hasattr(hook, 'ema_model')]
+    return dict(
+        weights=dict(runner.model.state_dict()),
+        optimizer=runner.optim_wrapper.state_dict(),
+        inner_count=runner.optim_wrapper.inner_count,
+        schedulers=[dict(scheduler.state_dict()) for scheduler in runner.param_schedulers],
+        averages=[dict(average) for average in averages],
+    )
+
+
+def config(data: Path, work_dir: Path, loop: str, flavour: str, **changes: object) -> Config:
+    """A run of 3 epochs, with a checkpoint after every second iteration."""
+    by_epoch = loop == 'epochs'
+    train_cfg = (
+        dict(_delete_=True, by_epoch=True, max_epochs=3)
+        if by_epoch
+        else dict(_delete_=True, by_epoch=False, max_iters=3 * EPOCH, val_interval=4)
+    )
+    options = dict(
+        work_dir=str(work_dir),
+        experiment_name=work_dir.name,
+        train_cfg=train_cfg,
+        default_hooks__logger__interval=3,
+        default_hooks__checkpoint=dict(
+            type='CheckpointHook', interval=2, by_epoch=False, max_keep_ckpts=-1
+        ),
+    )
+    kind = (pre_training if flavour in PRE_TRAINING else fine_tuning)(data)
+    return toy_config(data, **{**kind, **options, **FLAVOURS[flavour], **changes})

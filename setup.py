@@ -10,6 +10,8 @@ VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'a2mim/version.py').read_te
 
 # Libraries that exports are read back in.
 EXPORT = ['onnx>=1.17', 'onnxscript>=0.3', 'onnxruntime>=1.20', 'transformers>=4.49']
+# Images in shards: what writes tar files of the WebDataset layout, and LMDB databases.
+SHARDS = ['webdataset>=0.2.100', 'lmdb>=1.4']
 
 setup(
     name='a2mim',
@@ -26,6 +28,7 @@ setup(
     install_requires=(ROOT / 'requirements.txt').read_text().split(),
     extras_require={
         'export': EXPORT,
-        'test': ['pytest>=8', 'pytest-xdist>=3.5', 'ruff>=0.9', *EXPORT],
+        'shards': SHARDS,
+        'test': ['pytest>=8', 'pytest-xdist>=3.5', 'ruff>=0.9', *EXPORT, *SHARDS],
     },
 )

@@ -6,7 +6,15 @@ from a2mim.datasets.masked_image import MaskedImageDataset
 from a2mim.datasets.reading import IMAGE_SUFFIXES, read_image
 from a2mim.datasets.repeated_sampler import RepeatedEpochSampler
 from a2mim.datasets.samplers import EpochSampler, InfiniteEpochSampler, SampleKey
-from a2mim.datasets.sources import CIFAR, ImageFolder, ImageList, PhotoPatches
+from a2mim.datasets.shard_sampler import ShardSampler
+from a2mim.datasets.sources import (
+    CIFAR,
+    ImageFolder,
+    ImageList,
+    LmdbImages,
+    PhotoPatches,
+    WebShards,
+)
 from a2mim.datasets.transforms import (
     BlockMask,
     CenterCrop,
@@ -28,6 +36,7 @@ __all__ = [
     'ImageFolder',
     'ImageList',
     'InfiniteEpochSampler',
+    'LmdbImages',
     'MaskedImageDataset',
     'PhotoPatches',
     'RandomErasing',
@@ -36,8 +45,10 @@ __all__ = [
     'RepeatedEpochSampler',
     'Resize',
     'SampleKey',
+    'ShardSampler',
     'TimmAugment',
     'TorchvisionTransform',
+    'WebShards',
     'channels_last_collate',
     'read_image',
 ]

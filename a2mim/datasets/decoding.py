@@ -6,7 +6,6 @@ in memory, which is how files are decoded and what the fast resize wants.
 
 import io
 import math
-import os
 
 import numpy as np
 import tifffile
@@ -18,29 +17,27 @@ from a2mim.datasets.jpeg import MAX_PIXELS, START, decode_jpeg
 from a2mim.errors import BadDataError
 
 
-def decode_image(
-    data: bytes, name: str, channels: int = 3, *, shrink_to: int | None = None
-) -> Tensor:
+def decode_image(data: bytes, suffix: str, channels: int, shrink_to: int | None = None) -> Tensor:
     """Decode what a file holds; see ``read_image``, which takes the file itself.
 
     Args:
         data: All bytes of the file.
-        name: Its name, for the ending and for messages.
+        suffix: The ending of its name, in small letters.
         channels: C.
         shrink_to: Coarser decoding of large JPEG files.
+
+    Shape:
+        returns: (C, H, W), uint8.
 
     Raises:
         BadDataError: If the bytes are no image, or one of another number of channels.
     """
     try:
-        return _decode(data, os.path.splitext(name)[1].lower(), channels, shrink_to)
+        return _decode(data, suffix, channels, shrink_to)
     except MemoryError:
         raise  # the machine's fault, not the image's
     except Exception as error:  # decoders meet damage with whatever error they happen to run into
-        reason = str(error) or type(error).__name__
-        raise BadDataError(
-            f'cannot read {name!r} as an image with {channels} channels: {reason}'
-        ) from error
+        raise BadDataError(str(error) or type(error).__name__) from error
 
 
 def _decode(data: bytes, suffix: str, channels: int, shrink_to: int | None) -> Tensor:

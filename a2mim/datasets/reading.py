@@ -45,22 +45,35 @@ def read_image(path: str, channels: int = 3, *, shrink_to: int | None = None) ->
             than ``MAX_PIXELS`` pixels.
     """
     try:
-        data = _content(path, most=2 * channels * MAX_PIXELS)
-    except OSError as error:
-        if error.errno in SHORTAGES:
-            raise
-        raise BadDataError(
-            f'cannot read {path!r} as an image with {channels} channels: {error.strerror or error}'
-        ) from error
-    return decode_image(data, path, channels, shrink_to=shrink_to)
+        return decode_image(read_file(path, channels), suffix_of(path), channels, shrink_to)
+    except (OSError, BadDataError) as error:
+        raise refusal(error, path, channels) from error
 
 
-def _content(path: str, most: int) -> bytes:
-    """All bytes of a regular file; opening a pipe would wait for ever."""
+def read_file(path: str, channels: int) -> bytes:
+    """All bytes of a regular file.
+
+    Raises:
+        OSError: If the file cannot be read, or has more bytes than an image can.
+    """
     status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
         raise OSError('it is no regular file')
+    most = 2 * channels * MAX_PIXELS  # 16 bits a channel
     if status.st_size > most:
         raise OSError(f'it has {status.st_size} bytes, more than the {most} of the largest image')
     with open(path, 'rb') as file:
         return file.read()
+
+
+def suffix_of(name: str) -> str:
+    """The ending of a name, in small letters."""
+    return os.path.splitext(name)[1].lower()
+
+
+def refusal(error: OSError | BadDataError, name: str, channels: int) -> BadDataError:
+    """The error that says which image cannot be read; a shortage of the machine stays as it is."""
+    if isinstance(error, OSError) and error.errno in SHORTAGES:
+        raise error
+    reason = getattr(error, 'strerror', None) or error
+    return BadDataError(f'cannot read {name!r} as an image with {channels} channels: {reason}')

@@ -31,6 +31,12 @@ def test_leaves_the_batch_of_the_loader_untouched():
     assert batch['image'].dtype == torch.uint8
 
 
+def test_a_note_of_the_workers_stays_on_the_host():
+    batch = dict(image=torch.zeros(1, 3, 4, 4, dtype=torch.uint8), unreadable=torch.tensor([-1]))
+    assert set(ImagePreprocessor(MEAN, STD)(batch)) == {'image'}
+    assert 'unreadable' in batch
+
+
 def test_writes_the_layout_that_the_backbone_asked_for():
     preprocessor = ImagePreprocessor(MEAN, STD)
     preprocessor.memory_format = torch.channels_last

@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from a2mim.datasets import ImageFolder
 from toy_run import load_tool
 
 stats = load_tool('prepare_data/compute_stats')
@@ -58,7 +59,7 @@ def test_they_are_those_of_all_pixels_together(tmp_path, capsys, channels, suffi
 def test_they_are_exact_before_they_are_rounded(tmp_path):
     arrays = images(3)
     write(tmp_path / 'data', arrays, '.png')
-    counts, _ = stats.count_levels(stats.ImageFolder(str(tmp_path / 'data')), None, 0)
+    counts, _ = stats.count_levels(ImageFolder(str(tmp_path / 'data')), None, 0)
     mean, std = stats.mean_and_std(counts)
     pixels = np.concatenate([array.reshape(-1, 3) for array in arrays]).astype(np.float64)
     np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-13)
@@ -67,7 +68,7 @@ def test_they_are_exact_before_they_are_rounded(tmp_path):
 
 def test_workers_count_the_same(tmp_path):
     write(tmp_path / 'data', images(3), '.png')
-    source = stats.ImageFolder(str(tmp_path / 'data'))
+    source = ImageFolder(str(tmp_path / 'data'))
     for alone, shared in zip(
         stats.count_levels(source, None, 0), stats.count_levels(source, None, 2), strict=True
     ):

@@ -18,8 +18,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from a2mim.datasets import ImageFolder, ImageList
-from a2mim.datasets.sources import ImageFiles
+from a2mim.datasets.sources import StoredImages, open_source
 from a2mim.engine.launch.user_errors import one_line_errors
 
 LEVELS = np.arange(256)
@@ -36,7 +35,7 @@ class Histograms(Dataset):
         returns: (C, 256), int64, and (H, W).
     """
 
-    def __init__(self, source: ImageFiles, indices: np.ndarray) -> None:
+    def __init__(self, source: StoredImages, indices: np.ndarray) -> None:
         self.source = source
         self.indices = indices
 
@@ -54,7 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('root', metavar='DIR', help='folder of images, searched in depth')
+    parser.add_argument('root', metavar='DIR', help='folder of images, or of shards')
     parser.add_argument('--channels', type=int, default=3, help='1, 3 or what the files hold')
     parser.add_argument('--max-images', type=int, metavar='N', help='N images, evenly spread')
     parser.add_argument('--workers', type=int, default=usable_cores(), help='processes that read')
@@ -68,7 +67,7 @@ def usable_cores() -> int:
 
 
 def count_levels(
-    source: ImageFiles, max_images: int | None, workers: int
+    source: StoredImages, max_images: int | None, workers: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Histogram (C, 256) of all images together, and the size (N, 2) of each.
 
@@ -113,11 +112,7 @@ def as_list(values: np.ndarray) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
-    source = (
-        ImageList(args.list_file, args.root, channels=args.channels)
-        if args.list_file
-        else ImageFolder(args.root, channels=args.channels)
-    )
+    source = open_source(args.root, args.list_file, channels=args.channels)
     counts, sizes = count_levels(source, args.max_images, args.workers)
     mean, std = mean_and_std(counts)
     by_area = sizes[np.argsort(sizes.prod(axis=1), kind='stable')]

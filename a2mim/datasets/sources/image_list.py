@@ -38,7 +38,7 @@ class ImageList(ImageFiles):
         list_file, root = os.path.expanduser(list_file), os.path.expanduser(root)
         if not os.path.isfile(list_file):
             raise FileNotFoundError(f'list_file={list_file!r} does not exist')
-        paths, labels = _parse(list_file)
+        paths, labels = read_list(list_file)
         # Only the first: looking for a million files would delay every start.
         if not os.path.isfile(os.path.join(root, paths[0])):
             raise FileNotFoundError(
@@ -57,8 +57,12 @@ class ImageList(ImageFiles):
         )
 
 
-def _parse(list_file: str) -> tuple[list[str], list[int] | None]:
-    """Paths and labels of a list; no label at all gives None."""
+def read_list(list_file: str) -> tuple[list[str], list[int] | None]:
+    """Paths and labels of a list; no label at all gives None.
+
+    Raises:
+        ValueError: If the list has no entry, or only some lines have a label.
+    """
     text = Path(list_file).read_text(encoding='utf-8', errors='surrogateescape')
     lines = text.split('\n')  # splitlines would also cut at characters that names may contain
     entries = [_split(line.strip()) for line in lines if line.strip()]

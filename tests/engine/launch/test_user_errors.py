@@ -4,6 +4,7 @@ import pytest
 
 from a2mim.engine.launch import user_errors
 from a2mim.engine.launch.user_errors import FirstIteration, one_line_errors, sentence
+from a2mim.errors import BadDataError
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,15 @@ def test_errors_pass_once_training_works():
     training.after_train_iter(None, 0)
     with pytest.raises(ValueError, match='late'), one_line_errors(training):
         raise ValueError('late')
+
+
+def test_bad_data_are_one_line_at_any_time(capsys):
+    training = FirstIteration()
+    training.after_train_iter(None, 0)
+    with pytest.raises(SystemExit) as exit_, one_line_errors(training):
+        raise BadDataError('image 3 is empty')
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == 'error: image 3 is empty\n'
 
 
 def test_a_developer_sees_where_it_came_from(monkeypatch):

@@ -1,0 +1,263 @@
+"""Tar shards and databases hold what the folder held that they were made of."""
+
+import io
+import multiprocessing
+import pickle
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import webdataset
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from a2mim.datasets import EpochSampler, ImageFolder, channels_last_collate
+from a2mim.datasets.sources import web_shards
+from a2mim.datasets.sources.shard_index import write_index
+from a2mim.errors import BadDataError
+from a2mim.registry import DATASETS
+from toy_run import load_tool
+
+make_shards = load_tool('prepare_data/make_shards').main
+index_shards = load_tool('prepare_data/index_shards').main
+TYPES = {'webdataset': 'WebShards', 'lmdb': 'LmdbImages'}
+NUMBER = 23
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Class folders with JPEG, PNG and array files; image i is uniformly 10·i."""
+    for index in range(NUMBER):
+        suffix = ('.jpg', '.PNG', '.npy')[index % 3]
+        path = tmp_path / 'photos' / ('a cat', 'dog')[index % 2] / f'{index:02}.x{suffix}'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.full((8, 9, 3), 10 * index, np.uint8)
+        np.save(path, pixels) if suffix == '.npy' else Image.fromarray(pixels).save(path)
+    return tmp_path / 'photos'
+
+
+def make(form: str, folder: Path) -> dict:
+    """Config of a source that was made of the folder."""
+    out = str(folder.parent / form)
+    options = ['--format', form, '--images-per-shard', '5', '--with-labels']
+    make_shards([str(folder), out, *options])
+    return {'type': TYPES[form], 'root': out}
+
+
+@pytest.fixture(params=TYPES)
+def made(request, folder) -> dict:
+    """Configs of both kinds of sources, one after the other."""
+    return make(request.param, folder)
+
+
+def levels(source) -> list[int]:
+    return [int(source.load(index)[0, 0, 0]) for index in range(len(source))]
+
+
+def add(path: Path, **members: bytes) -> None:
+    """A tar file of these members, a dot in place of a double underscore."""
+    with tarfile.open(path, 'w') as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name.replace('__', '.'))
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+
+
+def png(level: int) -> bytes:
+    file = io.BytesIO()
+    Image.new('L', (4, 4), level).save(file, 'PNG')
+    return file.getvalue()
+
+
+def test_every_image_is_there_once_with_its_label_in_random_order(made, folder):
+    source = DATASETS.build(made)
+    found = levels(source)
+    assert sorted(found) == [10 * index for index in range(NUMBER)] != found
+    assert [source.label(index) for index in range(NUMBER)] == [x // 10 % 2 for x in found]
+    assert source.classes == ('a cat', 'dog')
+
+
+def test_the_bytes_are_copied_as_they_are(made, folder):
+    source, original = DATASETS.build(made), ImageFolder(str(folder))
+    copied = {source.content(index) for index in range(NUMBER)}
+    assert copied == {original.content(index) for index in range(NUMBER)}
+
+
+def test_the_same_seed_gives_the_same_files(folder, tmp_path):
+    for name, seed in (('one', 0), ('two', 0), ('three', 1)):
+        make_shards([str(folder), str(tmp_path / name), '--seed', str(seed)])
+    one, two, three = (
+        (tmp_path / name / '000000.tar').read_bytes() for name in ('one', 'two', 'three')
+    )
+    assert one == two != three
+
+
+def test_few_labels_are_spread_over_each_class(made):
+    source = DATASETS.build({**made, 'labels_per_class': 2})
+    assert sorted(source.label(index) for index in range(len(source))) == [0, 0, 1, 1]
+
+
+def test_without_labels_there_are_none(folder, tmp_path):
+    for form, kind in TYPES.items():
+        out = str(tmp_path / form)
+        make_shards([str(folder), out, '--format', form])
+        source = DATASETS.build({'type': kind, 'root': out})
+        assert source.label(0) is None
+        assert source.classes == ()
+
+
+def test_webdataset_reads_the_same_shards(folder):
+    source = DATASETS.build(make('webdataset', folder))
+    urls = [f'{source.root}/{name}' for name in source.shards]
+    assert len(urls) == 5
+    stream = webdataset.WebDataset(urls, shardshuffle=False)
+    for index, sample in enumerate(stream):
+        (image,) = (sample[key] for key in ('jpg', 'png', 'npy') if key in sample)
+        assert image == source.content(index)
+        assert int(sample['cls']) == source.label(index)
+    assert index == NUMBER - 1
+
+
+def dataset(made: dict):
+    return DATASETS.build(
+        {
+            'type': 'MaskedImageDataset',
+            'source': made,
+            'pipeline': [{'type': 'RandomResizedCrop', 'size': 8}],
+            'mask': {'type': 'BlockMask', 'image_size': 8, 'block_size': 4},
+            'on_bad_image': 'substitute',
+        }
+    )
+
+
+def batches(made: dict, **options: object) -> list[dict]:
+    images = dataset(made)
+    images[0]  # opened in the main process first
+    loader = DataLoader(
+        images,
+        batch_size=4,
+        sampler=EpochSampler(images, seed=0),
+        collate_fn=channels_last_collate,
+        **options,
+    )
+    return list(loader)
+
+
+@pytest.mark.parametrize('context', ['fork', pytest.param('spawn', marks=pytest.mark.slow)])
+def test_samples_are_the_same_in_workers_of_either_kind(made, context):
+    alone = batches(made)
+    start = multiprocessing.get_context(context)
+    workers = batches(made, num_workers=2, multiprocessing_context=start)
+    for one, other in zip(alone, workers, strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_bad_member_is_replaced_and_called_by_its_shard(folder, tmp_path):
+    next(folder.glob('*/07.*')).write_bytes(b'no image')
+    for form, kind in TYPES.items():
+        out = str(tmp_path / form)
+        make_shards([str(folder), out, '--format', form, '--images-per-shard', '5'])
+        images = dataset({'type': kind, 'root': out})
+        noted = [images[index]['unreadable'] for index in range(NUMBER)]
+        (index,) = (number for number in noted if number >= 0)
+        place = rf'{out}/00000{index // 5}\.tar' if form == 'webdataset' else out
+        name = images.source.name(index)
+        with pytest.raises(BadDataError, match=rf"'{place}::{index:09}\.\w+' as an image"):
+            images.source.load(index)
+        assert name.endswith(images.source.suffix(index))
+
+
+def test_only_some_shards_are_open_at_a_time(folder, monkeypatch):
+    monkeypatch.setattr(web_shards, 'MAX_OPEN', 2)
+    source = DATASETS.build(make('webdataset', folder))
+    assert len(set(levels(source))) == NUMBER
+    assert len(source._files) == 2
+    assert levels(pickle.loads(pickle.dumps(source))) == levels(source)
+
+
+def test_shards_from_elsewhere_are_read_once_indexed(tmp_path, capsys):
+    add(tmp_path / 'b.tar', x__png=png(3), x__cls=b'1', x__json=b'{}')
+    add(tmp_path / 'a.tar', u__cls=b'0', u__png=png(1), v__seg__png=png(2), v__cls=b'1')
+    index_shards([str(tmp_path)])
+    assert '3 images in 2 shards, 2 classes' in capsys.readouterr().out
+    source = DATASETS.build({'type': 'WebShards', 'root': str(tmp_path)})
+    assert levels(source) == [1, 2, 3]
+    assert [source.label(index) for index in range(3)] == [0, 1, 1]
+    assert source.classes == ('0', '1')
+
+
+@pytest.mark.parametrize(
+    ('members', 'message'),
+    [
+        ({'u__cls': b'0'}, "sample '/u' of .* has 0 images"),
+        ({'u__png': b'', 'u__jpg': b''}, "sample '/u' of .* has 2 images"),
+        ({'u__png': b'', 'u__cls': b'0', 'v__png': b''}, '1 of 2 images in .* have a label'),
+        ({'u__png': b'', 'u__cls': b'cat'}, "u.cls of .* holds b'cat'"),
+        ({}, 'holds no image'),
+    ],
+)
+def test_shards_that_are_no_images_are_refused(tmp_path, members, message):
+    add(tmp_path / 'a.tar', **members)
+    with pytest.raises(ValueError, match=message):
+        write_index(tmp_path)
+
+
+def test_a_compressed_shard_is_refused(tmp_path):
+    with tarfile.open(tmp_path / 'a.tar', 'w:gz'):
+        pass
+    with pytest.raises(ValueError, match=r'a\.tar is no intact tar file.*uncompressed'):
+        write_index(tmp_path)
+
+
+def test_a_folder_without_shards_or_index_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match='holds no tar file'):
+        write_index(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'no index\.json; make it with .*index_shards'):
+        DATASETS.build({'type': 'WebShards', 'root': str(tmp_path)})
+    with pytest.raises(FileNotFoundError, match=r'has no data\.mdb; .*make_shards'):
+        DATASETS.build({'type': 'LmdbImages', 'root': str(tmp_path)})
+
+
+def test_an_outdated_index_is_refused(tmp_path):
+    add(tmp_path / 'a.tar', u__png=png(1))
+    write_index(tmp_path)
+    add(tmp_path / 'a.tar', **{f'u{n}__png': png(1) for n in range(99)})
+    with pytest.raises(ValueError, match='when it was indexed; restore it, or index'):
+        DATASETS.build({'type': 'WebShards', 'root': str(tmp_path)})
+
+
+def test_a_key_that_the_database_lacks_is_a_bad_image(folder):
+    made = make('lmdb', folder)
+    path = Path(made['root'], 'keys.txt')
+    path.write_text('000000000.jpg 0\n' + path.read_text())
+    with pytest.raises(BadDataError, match='the database has no such key'):
+        levels(DATASETS.build(made))
+
+
+@pytest.mark.parametrize('form', TYPES)
+def test_nothing_is_overwritten_and_nothing_unfinished_is_left(folder, tmp_path, form):
+    (tmp_path / 'there').mkdir()
+    with pytest.raises(FileExistsError, match='is there already'):
+        make_shards([str(folder), str(tmp_path / 'there'), '--format', form])
+    (folder / 'dog' / 'gone.png').symlink_to('nowhere')
+    with pytest.raises((BadDataError, FileNotFoundError), match=r'gone\.png'):
+        make_shards([str(folder), str(tmp_path / 'new'), '--format', form])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['photos', 'there']
+
+
+@pytest.mark.parametrize(('form', 'package'), [('webdataset', 'webdataset'), ('lmdb', 'lmdb')])
+def test_a_missing_package_is_named_with_its_extra(folder, tmp_path, monkeypatch, form, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"{package} is missing: .*'a2mim\[shards\]'"):
+        make_shards([str(folder), str(tmp_path / 'new'), '--format', form])
+
+
+def test_a_database_needs_the_package(folder, monkeypatch):
+    made = make('lmdb', folder)
+    monkeypatch.setattr('mmengine.fileio.io.backend_instances', {})
+    monkeypatch.setitem(sys.modules, 'lmdb', None)
+    with pytest.raises(ImportError, match=r"run pip install 'a2mim\[shards\]'"):
+        DATASETS.build(made)

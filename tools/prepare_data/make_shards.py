@@ -1,0 +1,156 @@
+"""Copy the images of a folder into WebDataset shards or an LMDB database.
+
+    python tools/prepare_data/make_shards.py data/photos data/shards --images-per-shard 5000
+    python tools/prepare_data/make_shards.py data/flowers data/lmdb --format lmdb --with-labels
+
+The bytes of the files are copied as they are. Their order is random, so that a shard has images of
+all classes; the same ``--seed`` gives the same order. The new folder appears once it is complete.
+"""
+
+import argparse
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from a2mim.datasets import ImageFolder
+from a2mim.datasets.reading import refusal
+from a2mim.datasets.sources.lmdb_images import CLASSES, KEYS
+from a2mim.datasets.sources.shard_index import write_index
+from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.errors import BadDataError
+
+ROOM = 2  # an LMDB database may take so many times the bytes that it holds; unused room is no file
+
+
+class Sample(NamedTuple):
+    """An image on its way: its key with an ending, its bytes and, if there is one, its class."""
+
+    key: str
+    data: bytes
+    label: int | None
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('root', metavar='DIR', help='folder of images, searched in depth')
+    parser.add_argument('out', metavar='OUT', help='folder to make')
+    parser.add_argument('--format', choices=sorted(WRITERS), default='webdataset')
+    parser.add_argument(
+        '--images-per-shard',
+        type=int,
+        default=10_000,
+        metavar='N',
+        help='images in a tar file; of a database, those written at a time',
+    )
+    parser.add_argument('--with-labels', action='store_true', help='the folders are the classes')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the order')
+    return parser.parse_args(argv)
+
+
+def read_samples(source: ImageFolder, seed: int) -> Iterator[Sample]:
+    """All images in random order.
+
+    Raises:
+        BadDataError: If a file cannot be read; whether it is an image is not looked at.
+    """
+    order = np.random.default_rng(seed).permutation(len(source)).tolist()
+    console = Console(stderr=True)
+    for number, index in enumerate(track(order, 'copying', console=console)):
+        key = f'{number:09}{source.suffix(index)}'
+        try:
+            data = source.content(index)
+        except OSError as error:
+            raise BadDataError(
+                f'{refusal(error, source.name(index), source.channels)}; repair the file or remove '
+                'it (tools/prepare_data/verify_dataset.py finds all such files)'
+            ) from error
+        yield Sample(key, data, source.label(index))
+
+
+def write_tar_files(
+    samples: Iterable[Sample], folder: Path, source: ImageFolder, images_per_shard: int
+) -> None:
+    """Shards of so many images, and their index."""
+    try:
+        from webdataset import TarWriter
+    except ImportError as error:
+        raise ImportError("webdataset is missing: run pip install 'a2mim[shards]'") from error
+    writer = None
+    for number, (key, data, label) in enumerate(samples):
+        if number % images_per_shard == 0:
+            if writer:
+                writer.close()
+            path = folder / f'{number // images_per_shard:06}.tar'
+            writer = TarWriter(str(path), encoder=False, mtime=0)
+        stem, suffix = os.path.splitext(key)
+        note = {} if label is None else {'cls': str(label).encode()}
+        writer.write({'__key__': stem, suffix[1:]: data, **note})
+    writer.close()
+    write_index(folder, source.classes)
+
+
+def write_database(
+    samples: Iterable[Sample], folder: Path, source: ImageFolder, images_per_shard: int
+) -> None:
+    """One database, written so many images at a time, and the list of its keys."""
+    try:
+        import lmdb
+    except ImportError as error:
+        raise ImportError("lmdb is missing: run pip install 'a2mim[shards]'") from error
+    sizes = (os.path.getsize(source.name(index)) for index in range(len(source)))
+    room = ROOM * sum(sizes) + 2**24 + 2**13 * len(source)
+    lines = []
+    with lmdb.open(str(folder), map_size=room, lock=False) as database:
+        samples = iter(samples)
+        while batch := list(islice(samples, images_per_shard)):
+            with database.begin(write=True) as transaction:
+                for key, data, label in batch:
+                    transaction.put(key.encode(), data)
+                    lines.append(key if label is None else f'{key} {label}')
+    (folder / KEYS).write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    if source.classes:
+        (folder / CLASSES).write_bytes(b''.join(os.fsencode(f'{x}\n') for x in source.classes))
+
+
+WRITERS: dict[str, Callable[[Iterable[Sample], Path, ImageFolder, int], None]] = {
+    'webdataset': write_tar_files,
+    'lmdb': write_database,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    args = parse_args(argv)
+    out = Path(args.out)
+    if args.images_per_shard < 1:
+        raise ValueError(f'--images-per-shard {args.images_per_shard} must be at least 1')
+    if out.exists():
+        raise FileExistsError(f'{out} is there already; remove it or give another name')
+    source = ImageFolder(args.root, with_labels=args.with_labels)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f'{out.name}.partial-', dir=out.parent))
+    try:
+        samples = read_samples(source, args.seed)
+        WRITERS[args.format](samples, partial, source, args.images_per_shard)
+        partial.chmod(0o755)  # the temporary folder is the user's alone
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial)
+        raise
+    print(f'{out}: {len(source)} images')
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        main()

@@ -1,0 +1,83 @@
+r"""Read every image of a folder as training would, and name those that cannot be read.
+
+    python tools/prepare_data/verify_dataset.py data/photos
+    python tools/prepare_data/verify_dataset.py data/photos --out bad_files.txt
+
+Exit codes: 0 if all images can be read, 1 if some cannot, 2 if the command itself is wrong.
+``xargs -d '\n' -a bad_files.txt rm --`` removes what the second command found.
+"""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from a2mim.datasets.sources import StoredImages, open_source
+from a2mim.datasets.verification import Verdict, examine_all
+from a2mim.engine.bad_files import write_names
+from a2mim.engine.launch.options import check_out
+from a2mim.engine.launch.user_errors import one_line_errors
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('root', metavar='DIR', help='folder of images, or of shards')
+    parser.add_argument('--channels', type=int, default=3, help='1, 3 or what the files hold')
+    parser.add_argument('--workers', type=int, default=usable_cores(), help='processes that read')
+    parser.add_argument('--list-file', metavar='FILE', help='only the images that FILE lists')
+    parser.add_argument('--out', metavar='FILE', help='write the names of bad files to FILE')
+    return parser.parse_args(argv)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+
+
+def show(source: StoredImages, good: Sequence[Verdict], bad: Sequence[Verdict]) -> None:
+    """Print the bad files one by one, then what there is in all."""
+    for verdict in bad:
+        print(f'{source.name(verdict.index)!r}: {verdict.reason}')
+    print(f'images    {len(good)} can be read, {len(bad)} cannot')
+    for kind, number in Counter(verdict.kind for verdict in bad).most_common():
+        print(f'  {kind:<10} {number}')
+    if not good:
+        return
+    sizes = np.array([verdict.size for verdict in good])
+    by_area = sizes[np.argsort(sizes.prod(axis=1), kind='stable')]
+    for name, place in (('smallest', 0), ('median', len(sizes) // 2), ('largest', -1)):
+        print(f'{name:<9} {by_area[place][0]}×{by_area[place][1]} pixels (height × width)')
+    modes = Counter(verdict.mode for verdict in good).most_common()
+    print(f'stored as {", ".join(f"{mode} ({number})" for mode, number in modes)}')
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the result is the exit code."""
+    args = parse_args(argv)
+    if args.workers < 0:
+        raise ValueError(f'--workers {args.workers} must not be negative')
+    check_out(args.out)
+    source = open_source(args.root, args.list_file, channels=args.channels)
+    verdicts = track(
+        examine_all(source, args.workers), 'reading', len(source), console=Console(stderr=True)
+    )
+    verdicts = sorted(verdicts)
+    bad = [verdict for verdict in verdicts if verdict.kind]
+    show(source, [verdict for verdict in verdicts if not verdict.kind], bad)
+    if args.out:
+        write_names(Path(args.out), [source.name(verdict.index) for verdict in bad])
+    return int(bool(bad))
+
+
+if __name__ == '__main__':
+    with one_line_errors():
+        sys.exit(main())

@@ -5,18 +5,24 @@ each inherited config, and the arguments of each type. ``schema_writer.py`` writ
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from unittest import mock
 
 from mmengine import Config
 
+from a2mim.engine.launch import names as engine_names
 from a2mim.engine.launch.names import RUNNER_KEYS
 from a2mim.engine.launch.signatures import accepted_arguments, find_types
 
-CONSUMED = {'type', '_scope_', 'priority'}
+CONSUMED = engine_names.CONSUMED | {'_scope_', '_delete_'}
+# Types that hand what they do not know to another one.
+PASSED_ON = {'RandomChoiceResize': 'Resize'}
 # Arguments that the builder of norms takes out.
 NORM = {'requires_grad'}
+# Read by Config itself.
+IMPORTS = {'imports', 'allow_failed_imports'}
 # Checked by the class that reads them.
 OPAQUE = ('paramwise_cfg',)
 
@@ -72,18 +78,24 @@ def _unknown_below(node: object, base: object, path: str, arguments: dict) -> It
     if kind is None or kind == inherited.get('type'):
         known = {*inherited, *arguments.get(kind, ())}
     else:
-        known = known_arguments(kind, arguments)
+        known = known_arguments(kind, node, arguments)
     if 'norm_cfg' in path:
         known |= NORM
+    if path == 'custom_imports':
+        known |= IMPORTS
     yield from (f'{path}.{key}' for key in node.keys() - known - CONSUMED)
     for key, item in node.items():
         yield from _unknown_below(item, inherited.get(key), f'{path}.{key}', arguments)
 
 
-def known_arguments(kind: str, arguments: dict) -> set[str]:
-    """Arguments of a type: of the package by the schema, of ours by its signature."""
+def known_arguments(kind: str, given: Iterable[str], arguments: dict) -> set[str]:
+    """Arguments of a type: of the package by the schema, of ours by its signature.
+
+    One of ours that passes the rest on takes all of ``given`` but a near miss of a name it has.
+    """
     if not kind.startswith('a2mim.'):
-        return {*arguments[kind]}
+        return {*arguments[kind], *arguments.get(PASSED_ON.get(kind), ())}
     (found,) = find_types(kind.removeprefix('a2mim.'))
-    names, _ = accepted_arguments(found)
-    return names
+    names, exact = accepted_arguments(found)
+    passed_on = {name for name in given if not exact and not get_close_matches(name, names)}
+    return names | passed_on

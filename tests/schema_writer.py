@@ -31,7 +31,7 @@ def schema_of(paths: list[Path]) -> dict:
     ]
     found = {kind: [item.get(kind) for item in registries] for kind in kinds}
     arguments = {
-        kind: sorted(set().union(*(accepted_arguments(target)[0] for target in targets)))
+        kind: sorted(set().union(*(accepted_arguments(target)[0] for target in targets)) - {'self'})
         for kind, candidates in found.items()
         if (targets := [target for target in candidates if target is not None])
     }

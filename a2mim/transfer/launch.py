@@ -79,7 +79,7 @@ def build_train_runner(args: argparse.Namespace) -> Runner:
     notes.append(fit_workers(cfg, processes))
     notes.append(choose_start(cfg, 'auto' if args.resume else None))
     join_processes(cfg, args.launcher)
-    cfg.experiment_name = free_name(Path(args.config).stem)
+    _name_run(cfg, Path(args.config).stem)
     runner = TransferRunner.from_cfg(cfg)
     for note in filter(None, notes):
         runner.logger.info(note)
@@ -98,7 +98,7 @@ def build_test_runner(args: argparse.Namespace) -> Runner:
     cfg.load_from = existing_file(args.checkpoint, 'checkpoint')
     # Below the folder of the run, whose own config must stay what was trained.
     cfg.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
-    cfg.experiment_name = free_name(f'{Path(args.config).stem}_test')
+    _name_run(cfg, f'{Path(args.config).stem}_test')
     fit_workers(cfg, count_processes(args.launcher))
     join_processes(cfg, args.launcher)
     return TransferRunner.from_cfg(cfg)
@@ -138,3 +138,11 @@ def _load_config(args: argparse.Namespace) -> Config:
     cfg.merge_from_dict(args.options)
     cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}
     return cfg
+
+
+def _name_run(cfg: Config, name: str) -> None:
+    cfg.experiment_name = free_name(name)
+    if cfg.get('visualizer'):
+        # Under the one name in their configs, a second run of this process would write its curves
+        # into the folder of the first.
+        cfg.visualizer.name = cfg.experiment_name

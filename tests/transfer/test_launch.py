@@ -34,7 +34,7 @@ class PooledMaps(BaseModel):
         scores = self.classifier(self.norm(pooled))
         if mode == 'loss':
             return dict(loss=nn.functional.cross_entropy(scores, label))
-        return [dict(score=score, label=true) for score, true in zip(scores, label, strict=True)]
+        return [dict(scores=score, label=true) for score, true in zip(scores, label, strict=True)]
 
 
 @pytest.fixture(scope='module')
@@ -62,6 +62,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         init_cfg=dict(type='a2mim.TrunkPretrained', checkpoint='PRETRAIN'),
     )
     cfg.train_cfg.max_epochs = 2
+    cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    cfg.test_cfg = {}
     cfg.custom_imports = dict(imports=['a2mim.transfer'], allow_failed_imports=False)
     (tmp_path / 'configs').mkdir()
     cfg.dump('configs/toy.py')

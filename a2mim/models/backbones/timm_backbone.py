@@ -3,6 +3,7 @@
 Axes: B batch, C channels, (H, W) features, (h, w) mask blocks.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 from mmengine.model import BaseModule, initialize
@@ -13,6 +14,7 @@ from a2mim.masking import upsample_mask
 from a2mim.models.backbones.geometry import Geometry, image_shapes, trace_first_fit
 from a2mim.models.backbones.layout import fitting_blocks
 from a2mim.models.backbones.mask_token import MaskToken
+from a2mim.models.backbones.multi_scale import MultiScaleReader
 from a2mim.models.backbones.timm_model import (
     create_trunk,
     enable_checkpointing,
@@ -37,6 +39,9 @@ class TimmBackbone(BaseModule):
             index into timm's ``feature_info`` (-2: last but one stage);
             ``tools/analysis_tools/list_stages.py`` prints the choice. None: no token, and a mask
             has no effect.
+        out_indices: Indices into timm's ``feature_info`` (blocks of a ViT), for a detector: maps
+            from there, for images of any size, in place of the last one. See
+            ``MultiScaleReader``.
         mask_token: Options of ``MaskToken``.
         grad_checkpointing: Trade compute for memory.
         num_classes: 0 for a trunk without pooling; more for timm's complete classifier.
@@ -45,7 +50,7 @@ class TimmBackbone(BaseModule):
         timm_kwargs: Passed to ``timm.create_model`` (``img_size``, ``in_chans``, …).
 
     Attributes:
-        out_channels: Channels of what ``forward`` returns.
+        out_channels: Channels of what ``forward`` returns; with ``out_indices``, of each map.
         stride: Pixels per position of it, int or (height, width); None for a classifier.
         mask_channels, mask_stride: The same where the token goes in; None without a token.
         prefers_channels_last: Whether the trunk is convolutional.
@@ -53,7 +58,8 @@ class TimmBackbone(BaseModule):
     Shape:
         image: (B, C, height, width), normalised pixels.
         mask: (B, h, w), 1 where hidden.
-        returns: (B, out_channels, H, W); with ``num_classes``, logits (B, num_classes).
+        returns: (B, out_channels, H, W); with ``num_classes``, logits (B, num_classes); with
+            ``out_indices``, a tuple of maps.
 
     Raises:
         ValueError: If timm has no such model or module, or the model cannot work: it takes no
@@ -69,6 +75,7 @@ class TimmBackbone(BaseModule):
         model_name: str,
         mask_after: str | int | None = None,
         mask_token: dict | None = None,
+        out_indices: Sequence[int] | None = None,
         grad_checkpointing: bool = False,
         num_classes: int = 0,
         init_cfg: dict | list[dict] | None = None,
@@ -82,6 +89,11 @@ class TimmBackbone(BaseModule):
                 f'mask_after={mask_after!r} hides features of a trunk; leave it out with '
                 f'num_classes={num_classes}, a classifier'
             )
+        if out_indices is not None and (mask_after is not None or num_classes):
+            raise ValueError(
+                f'out_indices={tuple(out_indices)} are for a trunk that hides nothing: leave '
+                'mask_after and num_classes out'
+            )
         if not num_classes:
             timm_kwargs.setdefault('global_pool', '')
         self.model = create_trunk(model_name, num_classes=num_classes, **timm_kwargs)
@@ -93,6 +105,11 @@ class TimmBackbone(BaseModule):
         self.mask_after = self.mask_channels = self.mask_stride = self.mask_token = None
         self._masking: tuple[Tensor, tuple[int, int]] | None = None
         self._inserted = False
+        self._reader = None
+        if out_indices is not None:
+            self._reader = MultiScaleReader(self.model, out_indices)
+            self.out_channels, self.stride = self._reader.out_channels, self._reader.stride
+            return
         shapes = image_shapes(self.model, timm_kwargs)
         self._in_channels = shapes[0][0]
         if mask_after is not None:
@@ -102,8 +119,10 @@ class TimmBackbone(BaseModule):
         if not num_classes:
             self._fit(trace_first_fit(self.model, shapes, self._places()), mask_token or {})
 
-    def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
         """Encode ``image``, its features hidden where ``mask`` is 1."""
+        if self._reader is not None:
+            return self._reader(image)
         image_size = (image.shape[2], image.shape[3])
         if mask is None or self.mask_after is None:
             features = self.model(image)

@@ -20,14 +20,18 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import torch
+from mmengine import Config
 from sudden_death import choose_death, count_steps, die_within_a_write, run_forked
 
+import a2mim.datasets
+import a2mim.evaluation
+import a2mim.models  # noqa: F401, what a run would import by itself, in each fork anew
 from a2mim.checkpoint import load_file
 from a2mim.engine.checkpointing import newest_checkpoint
 
@@ -78,6 +82,7 @@ class Experiment:
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.rng = folder, random.Random(seed)
         self.main = load_train_tool().main
+        _ = Config.fromfile(HERE / 'killed_run.py').pretty_text  # loads the formatter
         self.counts: Counter[str] = Counter()
         self.failures: list[str] = []
         self.deaths: list[dict[str, object]] = []
@@ -89,16 +94,26 @@ class Experiment:
         self.final = load_file(self.reference / 'latest.pth')
         self.losses = dict(logged_losses(self.reference))
 
-    def run(self, kills: int) -> None:
-        """Begin runs and kill them until there were ``kills``, and let the last one finish."""
-        number = 0
+    def runs(self, kills: int) -> Iterator[dict[str, object]]:
+        """Begin runs and kill them until there were ``kills``, and let the last one finish.
+
+        Yields:
+            The figures so far, after each run.
+        """
+        start, number = time.monotonic(), 0
         while self.counts['kills'] < kills:
             work_dir = self.folder / f'run{number}'
             self._survive(work_dir, kills)
             self._compare(work_dir)
             shutil.rmtree(work_dir)
             number += 1
-            print(f'{number} runs, {dict(self.counts)}', flush=True)
+            yield dict(
+                seconds=round(time.monotonic() - start),
+                seconds_of_an_undisturbed_run=round(self.seconds, 1),
+                **self.counts,
+                deaths=dict(Counter(f'{d["moment"]} {d["step"]}' for d in self.deaths)),
+                failures=self.failures,
+            )
 
     def _survive(self, work_dir: Path, kills: int) -> None:
         reached = 0
@@ -120,7 +135,7 @@ class Experiment:
     def _choose(self) -> tuple[float | None, object]:
         if self.counts['kills'] % 2:
             return self.rng.uniform(0, self.seconds), None
-        death = choose_death(self.rng, self.calls, share=0.5)
+        death = choose_death(self.rng, self.calls, share=0.3)
         self.deaths.append(death)
         return None, partial(die_within_a_write, **death, rng=self.rng)
 
@@ -180,20 +195,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--out', type=Path, help='JSON file for the figures')
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # no thread may run when a process is forked
-    start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix='kills') as folder:
         experiment = Experiment(Path(folder), args.seed)
-        experiment.run(args.kills)
-    result = dict(
-        seconds=round(time.monotonic() - start),
-        undisturbed_seconds=round(experiment.seconds, 1),
-        **experiment.counts,
-        deaths=dict(Counter(f'{d["moment"]} {d["step"]}' for d in experiment.deaths)),
-        failures=experiment.failures,
-    )
-    print(json.dumps(result, indent=2))
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=2) + '\n')
+        for figures in experiment.runs(args.kills):
+            text = json.dumps(figures, indent=2)
+            print(text, flush=True)
+            if args.out:
+                args.out.write_text(text + '\n')
     if experiment.failures:
         raise SystemExit(f'{len(experiment.failures)} failures')
 

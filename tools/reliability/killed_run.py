@@ -38,7 +38,7 @@ model = dict(
         spectral=dict(type='FocalFrequencyLoss', loss_weight=0.1),
     ),
 )
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3))
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, fused=True))
 param_scheduler = dict(type='CosineAnnealingLR', T_max=28, by_epoch=False)
 train_cfg = dict(by_epoch=True, max_epochs=4)
 auto_scale_lr = dict(base_batch_size=4, enable=False)

@@ -4,7 +4,6 @@ Pixels are mixed, erased, hidden and cropped at random, and blocks of the networ
 """
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from a2mim.engine.compat.quiet import silence_harmless_warnings
+from a2mim.engine.hooks import CheckpointHook
 from a2mim.engine.runner import ToolRunner
 from toy_run import loader, toy_config
 
@@ -116,17 +116,32 @@ class Witness(Hook):
             self._step.update({f'input {name}': value.clone() for name, value in output.items()})
 
 
-def run(cfg: Config, after_build: Callable[[Runner], None] | None = None) -> tuple[Runner, Witness]:
+def run(cfg: Config, *hooks: Hook) -> tuple[Runner, Witness]:
     """Train what ``cfg`` says, from another random state than any run before."""
     silence_harmless_warnings()
     system = random.SystemRandom()
     runner, witness = ToolRunner.from_cfg(cfg), Witness()
-    runner.register_hook(witness)
+    for hook in (witness, *hooks):
+        runner.register_hook(hook)
     random.seed(system.random())
     np.random.seed(system.randrange(2**32))
     torch.manual_seed(system.randrange(2**32))
     runner.train()
     return runner, witness
+
+
+class SaveAt(Hook):
+    """Save after some iterations, as a signal does."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, iterations: tuple[int, ...]) -> None:
+        self.iterations = iterations
+
+    def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
+        """Save, if it is time to."""
+        if runner.iter + 1 in self.iterations:
+            next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook)).save_now(runner)
 
 
 def differing(left: object, right: object, name: str = '') -> list[str]:
@@ -161,7 +176,7 @@ def state(runner: Runner) -> dict[str, object]:
 
 
 def config(data: Path, work_dir: Path, loop: str, flavour: str, **changes: object) -> Config:
-    """A run of 3 epochs, with a checkpoint after every second iteration."""
+    """A run of 3 epochs, with a checkpoint after the second."""
     by_epoch = loop == 'epochs'
     train_cfg = (
         dict(_delete_=True, by_epoch=True, max_epochs=3)
@@ -174,7 +189,10 @@ def config(data: Path, work_dir: Path, loop: str, flavour: str, **changes: objec
         train_cfg=train_cfg,
         default_hooks__logger__interval=3,
         default_hooks__checkpoint=dict(
-            type='CheckpointHook', interval=2, by_epoch=False, max_keep_ckpts=-1
+            type='CheckpointHook',
+            interval=2 if by_epoch else 2 * EPOCH,
+            by_epoch=by_epoch,
+            max_keep_ckpts=-1,
         ),
     )
     kind = (pre_training if flavour in PRE_TRAINING else fine_tuning)(data)

@@ -74,3 +74,10 @@ def test_the_runner_builds_it_by_name():
 def test_no_repeats_are_refused(build):
     with pytest.raises(ValueError, match='num_repeats=0'):
         build(10, num_repeats=0)
+
+
+def test_an_epoch_may_begin_at_any_sample(build):
+    sampler = build(600, rank=1, ranks=4)
+    whole = list(sampler)
+    sampler.start_at(50)
+    assert list(sampler) == whole[50:]

@@ -91,3 +91,38 @@ def test_every_part_of_a_key_changes_the_draws():
     draws = {key.generator(0).random() for key in keys} | {keys[0].generator(1).random()}
     assert len(draws) == 5
     assert keys[0].generator(0).random() in draws
+
+
+@pytest.mark.parametrize('world_size', [1, 3])
+@pytest.mark.parametrize('shuffle', [True, False])
+def test_an_epoch_may_begin_at_any_sample_of_each_rank(world_size, shuffle):
+    for sampler in ranks(10, world_size, shuffle=shuffle):
+        whole = list(sampler)
+        for start in range(len(whole) + 2):
+            sampler.start_at(start)
+            assert list(sampler) == whole[start:]
+
+
+def test_where_an_epoch_begins_does_not_change_its_length():
+    sampler = EpochSampler(range(10), seed=0)
+    sampler.start_at(7)
+    assert len(sampler) == 10
+
+
+def test_two_ranks_go_on_where_one_process_stopped():
+    alone = EpochSampler(range(12), seed=0)
+    alone.start_at(8)
+    rest = list(alone)
+    both = []
+    for sampler in ranks(12, 2):
+        sampler.start_at(4)
+        both += list(sampler)
+    assert sorted(both) == sorted(rest)
+
+
+def test_an_endless_order_begins_at_any_sample_of_any_epoch():
+    whole = list(itertools.islice(InfiniteEpochSampler(range(4), seed=0), 20))
+    for start in range(12):
+        sampler = InfiniteEpochSampler(range(4), seed=0)
+        sampler.start_at(start)
+        assert list(itertools.islice(sampler, 8)) == whole[start : start + 8]

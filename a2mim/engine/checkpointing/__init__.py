@@ -6,7 +6,7 @@ from a2mim.engine.checkpointing.newest import newest_checkpoint
 from a2mim.engine.checkpointing.own_state import check_own
 from a2mim.engine.checkpointing.run_files import RunFiles
 from a2mim.engine.checkpointing.snapshot import snapshot
-from a2mim.engine.checkpointing.training_state import training_state
+from a2mim.engine.checkpointing.training_state import describe, training_state
 
 __all__ = [
     'BackgroundWriter',
@@ -14,6 +14,7 @@ __all__ = [
     'RunFiles',
     'check_finite',
     'check_own',
+    'describe',
     'newest_checkpoint',
     'snapshot',
     'training_state',

@@ -19,7 +19,8 @@ def training_state(runner: Runner, meta: dict, *, weights_only: bool) -> dict:
 
     Args:
         runner: A run between two iterations.
-        meta: What to say beside the tensors: ``epoch`` and ``iter``, both finished, at least.
+        meta: What to say beside the tensors: ``epoch`` and ``iter``, both finished, and what
+            ``describe`` finds.
         weights_only: Leave out the optimiser and the schedulers.
     """
     for hook in runner.hooks:
@@ -27,7 +28,7 @@ def training_state(runner: Runner, meta: dict, *, weights_only: bool) -> dict:
             hook.flush(runner)  # values that wait for their log line
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     state = dict(
-        meta=meta | describe(runner),
+        meta={**meta, 'time': time.strftime('%Y%m%d_%H%M%S')},
         state_dict=model.state_dict(),
         message_hub=runner.message_hub.state_dict(),
     )
@@ -39,12 +40,11 @@ def training_state(runner: Runner, meta: dict, *, weights_only: bool) -> dict:
 
 
 def describe(runner: Runner) -> dict:
-    """Where a state comes from."""
+    """Where the states of a run come from; to format the config takes long, so ask once."""
     about = dict(
         cfg=runner.cfg.pretty_text,
         seed=runner.seed,
         experiment_name=runner.experiment_name,
-        time=time.strftime('%Y%m%d_%H%M%S'),
         mmengine_version=mmengine.__version__,
     )
     dataset = runner.train_dataloader.dataset

@@ -18,6 +18,7 @@ from a2mim.engine.checkpointing import (
     RunFiles,
     check_finite,
     check_own,
+    describe,
     snapshot,
     training_state,
 )
@@ -72,6 +73,7 @@ class CheckpointHook(MMEngineCheckpointHook):
             folder.mkdir(parents=True, exist_ok=True)
             for name in remove_partials(folder):
                 runner.logger.info(f'removed {name}, left by a run that was killed')
+        self.about = describe(runner)
         templates = (self.filename_tmpl, IN_BETWEEN)
         self.files = RunFiles(folder, work_dir, templates, self.max_keep_ckpts)
 
@@ -175,7 +177,7 @@ class CheckpointHook(MMEngineCheckpointHook):
         self.writer.wait()  # before the copy: there is never more than one in memory
         # A sharded model is put together by all processes.
         with getattr(runner.model, 'gathered', nullcontext)():
-            state = training_state(runner, meta, weights_only=weights_only)
+            state = training_state(runner, self.about | meta, weights_only=weights_only)
             if not is_main_process():
                 return
             check_finite(state)

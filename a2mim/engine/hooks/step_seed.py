@@ -11,8 +11,8 @@ from a2mim.registry import HOOKS
 class StepSeedHook(Hook):
     """Seed every global generator before each step, from seed, iteration and rank.
 
-    Before all other hooks, so that what they draw is that of the step too. The runner of the tools
-    registers the hook.
+    Early, so that what later hooks draw is that of the step too. The runner of the tools registers
+    the hook.
     """
 
     priority = 'VERY_HIGH'

@@ -38,6 +38,25 @@ def test_a_resumed_wrapper_takes_its_own_state():
     build()[1].load_state_dict(wrapper.state_dict())
 
 
+def test_a_resumed_wrapper_scales_the_loss_as_the_one_that_was_stopped():
+    def scaling() -> tuple[nn.Module, AmpOptimWrapper]:
+        model, wrapper = build()
+        # float16 has a scaler; this one doubles its scale after every second finite update.
+        wrapper.loss_scaler = torch.amp.GradScaler('cpu', init_scale=8.0, growth_interval=2)
+        return model, wrapper
+
+    model, wrapper = scaling()
+    for _ in range(3):
+        wrapper.update_params(model(torch.ones(3, 4)).sum())
+    resumed_model, resumed = scaling()
+    resumed_model.load_state_dict(model.state_dict())
+    resumed.load_state_dict(wrapper.state_dict())
+    for each_model, each in ((model, wrapper), (resumed_model, resumed)):
+        each.update_params(each_model(torch.ones(3, 4)).sum())
+        assert each.loss_scaler.get_scale() == 32  # once more after the fourth
+    assert torch.equal(resumed_model.weight, model.weight)
+
+
 def test_bfloat16_scales_no_loss():
     assert build()[1].loss_scaler.is_enabled() is False
 

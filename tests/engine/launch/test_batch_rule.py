@@ -6,7 +6,12 @@ import pytest
 from mmengine import Config
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
-from a2mim.engine.launch.batch import apply_batch_rule, check_epoch_length
+from a2mim.engine.launch.batch import (
+    BatchPlan,
+    apply_batch_rule,
+    check_epoch_length,
+    compare_plans,
+)
 
 
 def config(batch: int, base: int = 2048, accumulation: int = 1, scale: bool = False) -> Config:
@@ -139,3 +144,28 @@ def test_an_epoch_shorter_than_one_update_is_refused():
 )
 def test_other_epochs_pass(kind, batches):
     check_epoch_length(runner(kind, batches, 4))
+
+
+def test_the_same_batch_on_the_same_processes_goes_on_without_a_word():
+    assert compare_plans(BatchPlan(8, 256, 2), BatchPlan(8, 256, 2)) is None
+
+
+def test_the_same_iterations_on_other_processes_are_named():
+    note = compare_plans(BatchPlan(8, 256, 2), BatchPlan(4, 512, 2))
+    assert note.startswith('resumed with global batch 4096 = 4 × 512 × 2')
+    assert 'stopped with 4096 = 8 × 256 × 2' in note
+    assert 'not to the last bit' in note
+
+
+@pytest.mark.parametrize(
+    'now, remedy',
+    [
+        # The same global batch in twice the iterations, which schedules count.
+        (BatchPlan(4, 256, 2), r'batch_size=512 and optim_wrapper\.accumulative_counts=1'),
+        (BatchPlan(8, 128, 1), r'batch_size=256 and'),
+        (BatchPlan(3, 256, 1), r'a number of processes that divides 2048'),
+    ],
+)
+def test_other_iterations_are_refused_with_what_to_set(now, remedy):
+    with pytest.raises(ValueError, match=remedy):
+        compare_plans(BatchPlan(8, 256, 1), now)

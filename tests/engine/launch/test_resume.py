@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine import Config
 
-from a2mim.engine.launch.resume import check_same_experiment, find_checkpoint
+from a2mim.engine.launch.resume import adopt_seed, check_same_experiment, find_checkpoint
 from toy_run import toy_config
 
 
@@ -117,3 +117,20 @@ def test_many_differences_are_counted(checkpoint):
     cfg.optim_wrapper.optimizer = dict(type='SGD', lr=1, momentum=0.9, nesterov=True, dampening=0)
     with pytest.raises(ValueError, match='and 1 more'):
         check_same_experiment(cfg, checkpoint)
+
+
+def test_a_run_without_a_seed_goes_on_with_the_one_that_was_drawn(tmp_path: Path):
+    torch.save(dict(meta=dict(seed=1234)), tmp_path / 'epoch_1.pth')
+    cfg = Config(dict(randomness=dict(deterministic=True)))
+    adopt_seed(cfg, str(tmp_path / 'epoch_1.pth'))
+    assert cfg.randomness == dict(deterministic=True, seed=1234)
+
+
+def test_a_seed_that_is_given_stays(tmp_path: Path):
+    cfg = Config(dict(randomness=dict(seed=0)))
+    adopt_seed(cfg, str(tmp_path / 'never read.pth'))
+    assert cfg.randomness.seed == 0
+
+
+def test_a_run_without_a_seed_is_the_same_experiment_with_the_drawn_one(checkpoint):
+    check_same_experiment(changed(checkpoint, randomness={}), checkpoint)

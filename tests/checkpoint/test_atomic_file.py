@@ -1,0 +1,129 @@
+"""A file is the old one or the new one, complete, at whatever step its writer dies or fails."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from a2mim.checkpoint import atomic_file
+from a2mim.checkpoint.atomic_file import remove_partials, replace_link, write_atomically
+
+OLD, NEW = b'old' * 1000, b'new' * 2000
+
+# A process that has only the file layer, so that it starts in a moment, and dies in one step of it.
+DYING = """
+import importlib.util, os, signal, sys
+from pathlib import Path
+
+spec = importlib.util.spec_from_file_location('atomic_file', sys.argv[1])
+layer = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(layer)
+step, moment, path = sys.argv[2], sys.argv[3], Path(sys.argv[4])
+original = getattr(layer, step)
+
+def die(*args):
+    if moment == 'within':
+        args[0].write(args[1][:100])
+        args[0].flush()
+    elif moment == 'after':
+        original(*args)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(layer, step, die)
+layer.write_atomically(path, lambda file: [file.write(b'new' * 1000) for _ in range(2)])
+"""
+# In the order in which they come: the name belongs to the old file up to the end of the rename.
+DEATHS = [
+    ('put', 'before', OLD),
+    ('put', 'within', OLD),
+    ('put', 'after', OLD),
+    ('to_disk', 'before', OLD),
+    ('to_disk', 'after', OLD),
+    ('verify', 'before', OLD),
+    ('verify', 'after', OLD),
+    ('rename', 'before', OLD),
+    ('rename', 'after', NEW),
+    ('sync_folder', 'before', NEW),
+    ('sync_folder', 'after', NEW),
+]
+
+
+@pytest.mark.parametrize('step, moment, left', DEATHS)
+def test_a_writer_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path, step, moment, left):
+    path = tmp_path / 'file'
+    path.write_bytes(OLD)
+    arguments = [sys.executable, '-c', DYING, atomic_file.__file__, step, moment, str(path)]
+    assert subprocess.run(arguments, check=False).returncode == -9
+    assert path.read_bytes() == left
+    assert len(remove_partials(tmp_path)) == (left == OLD)
+    assert [*tmp_path.iterdir()] == [path]
+
+
+STEPS = ('put', 'to_disk', 'verify', 'rename')
+
+
+@pytest.mark.parametrize('step', STEPS)
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, step):
+    def refuse(*args: object) -> None:
+        raise OSError(errno.EIO, 'Input/output error')
+
+    path = tmp_path / 'file'
+    path.write_bytes(OLD)
+    monkeypatch.setattr(atomic_file, step, refuse)
+    with pytest.raises(OSError, match='Input/output error'):
+        write_atomically(path, lambda file: file.write(NEW))
+    assert path.read_bytes() == OLD
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_torch_save_reports_the_error_of_the_disk_and_not_its_own(tmp_path, monkeypatch):
+    def full(file: object, data: object) -> None:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(atomic_file, 'put', full)
+    with pytest.raises(OSError, match='No space left'):
+        write_atomically(tmp_path / 'a.pth', lambda file: torch.save({'a': torch.ones(9999)}, file))
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_disk_that_returns_other_bytes_is_noticed(tmp_path, monkeypatch):
+    def flip(descriptor: int) -> None:
+        os.pwrite(descriptor, b'X', 100)
+
+    monkeypatch.setattr(atomic_file, 'to_disk', flip)
+    with pytest.raises(OSError, match='the disk returned 6000 bytes with checksum'):
+        write_atomically(tmp_path / 'file', lambda file: file.write(NEW))
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_limit_of_the_system_on_file_sizes_leaves_the_old_file(tmp_path):
+    path = tmp_path / 'file'
+    path.write_bytes(OLD)
+    limited = f"""
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+{DYING.replace('setattr(layer, step, die)', '')}
+"""
+    arguments = [sys.executable, '-c', limited, atomic_file.__file__, 'put', '', str(path)]
+    done = subprocess.run(arguments, check=False, capture_output=True, text=True)
+    assert 'File too large' in done.stderr
+    assert path.read_bytes() == OLD
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_the_size_is_returned(tmp_path):
+    assert write_atomically(tmp_path / 'file', lambda file: file.write(NEW)) == 6000
+    assert (tmp_path / 'file').read_bytes() == NEW
+
+
+def test_a_link_is_replaced_even_where_an_attempt_was_interrupted(tmp_path):
+    (tmp_path / f'latest.pth.{os.getpid()}.partial').symlink_to('gone.pth')
+    replace_link(tmp_path / 'latest.pth', 'epoch_1.pth')
+    replace_link(tmp_path / 'latest.pth', 'epoch_2.pth')
+    assert (tmp_path / 'latest.pth').readlink() == Path('epoch_2.pth')
+    assert [path.name for path in tmp_path.iterdir()] == ['latest.pth']

@@ -180,7 +180,8 @@ class Experiment:
     def _compare(self, work_dir: Path) -> None:
         last = load_file(work_dir / 'latest.pth')
         for part in COMPARED:
-            self.failures += differing(self.final[part], last[part], f'{work_dir.name} {part}')
+            wrong = differing(self.final[part], last[part], f'{work_dir.name} {part}')
+            self.failures += [f'{len(wrong)} entries, the first is {wrong[0]}'] if wrong else []
         losses = logged_losses(work_dir)
         self.counts['losses compared'] += len(losses)
         wrong = [step for step, loss in losses if self.losses[step] != loss]

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from a2mim.checkpoint import CheckedFile, replace_link, write_patiently
-from a2mim.engine.checkpointing.newest import iteration_of
+from a2mim.engine.checkpointing.newest import iteration_of, newest_checkpoint
 from a2mim.engine.checkpointing.snapshot import num_bytes
 
 LATEST = 'latest.pth'
@@ -40,14 +40,30 @@ class RunFiles:
             Size of the file in bytes.
         """
         size = self.write_only(path, state)
-        replace_link(self.folder / LATEST, path.name)
-        name = str(path).encode()
-        write_patiently(self.work_dir / LAST, partial(put, name), len(name), advice=self.advice())
+        self._mark(path)
         self.last = path
         self.kept = [*(old for old in self.kept if old != path), path]
         while self.keep > 0 and len(self.kept) > self.keep:
             self.kept.pop(0).unlink(missing_ok=True)
         return size
+
+    def repair(self) -> None:
+        """Let ``latest.pth`` and mmengine's file name the newest whole checkpoint.
+
+        A run that was killed between a file and its link left the link on the file before; had it
+        been the last one, no other would come to move it.
+        """
+        link = self.folder / LATEST
+        if self.last is None or (link.is_symlink() and link.readlink() == Path(self.last.name)):
+            return
+        self.last, _ = newest_checkpoint(self.folder)
+        if self.last is not None:
+            self._mark(self.last)
+
+    def _mark(self, path: Path) -> None:
+        replace_link(self.folder / LATEST, path.name)
+        name = str(path).encode()
+        write_patiently(self.work_dir / LAST, partial(put, name), len(name), advice=self.advice())
 
     def write_only(self, path: Path, state: dict) -> int:
         """Write a file that is not for resuming; return its size in bytes."""

@@ -76,6 +76,8 @@ class CheckpointHook(MMEngineCheckpointHook):
         self.about = describe(runner)
         templates = (self.filename_tmpl, IN_BETWEEN)
         self.files = RunFiles(folder, work_dir, templates, self.max_keep_ckpts)
+        if is_main_process():
+            self.files.repair()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse the checkpoint of another model, or one that is no state to go on from."""

@@ -136,7 +136,6 @@ def listening(monkeypatch) -> StopSignalHook:
     hook = StopSignalHook()
     hook._runner = type('Runner', (), {})()
     hook._runner.optim_wrapper = type('Wrapper', (), dict(guard=Guard()))()
-    hook._runner.logger = type('Logger', (), dict(info=lambda self, text: None))()
     hook.sent = []
     monkeypatch.setattr(stop_signal.os, 'kill', lambda pid, number: hook.sent.append(number))
     monkeypatch.setattr(stop_signal.signal, 'signal', lambda *args: hook.sent.append(args))

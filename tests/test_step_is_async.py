@@ -11,7 +11,10 @@ import torch
 from mmengine import Config
 from torch.utils.data import DataLoader
 
+from a2mim.engine.guard.host_copy import HostCopy
+from a2mim.engine.hooks.finite_guard import MAX_FILES, FiniteGuardHook
 from a2mim.engine.runner import ToolRunner
+from faults import FaultHook
 from finetune_recipes import read
 from host_sync import HostSyncError, no_host_sync
 
@@ -33,10 +36,13 @@ TINY = {
 def build_runner(tmp_path) -> Callable[..., ToolRunner]:
     """A function from a recipe, and a model base in place of its own, to a run of four steps."""
 
-    def build(recipe: str, model_base: str | None = None, interval: int = 50) -> ToolRunner:
+    def build(
+        recipe: str, model_base: str | None = None, interval: int = 50, **optimizer: object
+    ) -> ToolRunner:
         cfg = Config.fromfile(PRETRAIN / recipe)
         model = Config.fromfile(PRETRAIN / model_base).model if model_base else cfg.model
         model.backbone.update(TINY[model.backbone.model_name])
+        cfg.optim_wrapper.optimizer.update(optimizer)
         image = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
         mask = torch.tensor([[1, 0], [1, 1]], dtype=torch.uint8)
         return ToolRunner(
@@ -128,6 +134,38 @@ def test_a_step_of_fine_tuning_erases_mixes_and_never_waits(build_finetuning, st
     before = head.weight.detach().clone()
     train_without_waiting(runner)
     assert not torch.equal(head.weight, before)
+
+
+def test_the_guard_reads_what_an_earlier_step_has_found(build_runner, monkeypatch):
+    # As on a GPU, where the fused form is the default.
+    runner = build_runner(R50, fused=True)
+    ages, start, read = [], HostCopy.__init__, HostCopy.read
+
+    def started(copy: HostCopy, values: torch.Tensor) -> None:
+        copy.iteration = runner.iter
+        start(copy, values)
+
+    def aged(copy: HostCopy) -> list[float]:
+        ages.append(runner.iter - copy.iteration)
+        return read(copy)
+
+    monkeypatch.setattr(HostCopy, '__init__', started)
+    monkeypatch.setattr(HostCopy, 'read', aged)
+    train_without_waiting(runner)
+    assert ages == [1] * 4
+
+
+@pytest.mark.parametrize('bad', [2, 3])
+def test_a_bad_step_waits_for_nothing_either(build_runner, bad):
+    runner = build_runner(R50, fused=True)
+    runner.register_hook(FaultHook([bad], where='gradient'))
+    monitored = runner.model.neck.projection.weight
+    before = monitored.detach().clone()
+    # What is kept of a failed step is copied when it is, and is no part of a healthy one.
+    next(h for h in runner.hooks if isinstance(h, FiniteGuardHook))._written = MAX_FILES
+    train_without_waiting(runner)
+    assert monitored.isfinite().all()
+    assert not torch.equal(monitored, before)
 
 
 def test_a_value_that_is_read_in_the_step_is_noticed(build_runner):

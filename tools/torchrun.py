@@ -43,8 +43,8 @@ if __name__ == '__main__':
     try:
         main()
     except ChildFailedError as error:
-        codes = {failure.exitcode for failure in error.failures.values()}
-        for code in SPOKEN_FOR:
-            if code in codes:
-                raise SystemExit(code) from None
+        # The others have been stopped because of the first.
+        code = error.get_first_failure()[1].exitcode
+        if code in SPOKEN_FOR:
+            raise SystemExit(code) from None
         raise

@@ -12,7 +12,8 @@ from mmengine.logging import MMLogger
 HARMLESS_WARNINGS = (
     # torch 2.14 renamed this option of DDP; mmengine 0.10 passes the old name.
     ('`broadcast_buffers` is deprecated', FutureWarning),
-    # Schedules count iterations; with accumulation the first update comes some iterations later.
+    # Schedules count iterations; with accumulation the first update comes some iterations later,
+    # and the finite guard may skip it.
     (r'Detected call of `scheduler\.step\(\)` before `optimizer\.step\(\)`', UserWarning),
     # A config is written for GPUs and runs on the CPU too.
     ("'pin_memory' argument is set as true but no accelerator is found", UserWarning),

@@ -5,13 +5,15 @@ torch's fused optimisers read the tensor ``optimizer.found_inf`` in their kernel
 """
 
 import torch
+from torch.distributed.tensor import DTensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 FUSED = (Adam, AdamW, SGD)
+WORTH_IT = ('cuda',)  # devices for which the host should not wait
 
 
 def prefer_fused(optimizer: Optimizer) -> None:
-    """Take the fused form on a GPU, where the config names neither it nor ``foreach``.
+    """Take the fused form on a GPU, where the config says neither it nor ``foreach=True``.
 
     Only there: the order of its operations changes the last bits of a step, and the processor
     waits for nothing on a CPU. A state that was loaded from another form is moved along.
@@ -19,12 +21,9 @@ def prefer_fused(optimizer: Optimizer) -> None:
     if type(optimizer) not in FUSED:
         return
     groups = optimizer.param_groups
-    free = all(
-        g['fused'] is None and g['foreach'] is None and not g['differentiable'] for g in groups
-    )
-    if not free or not all(
-        p.is_cuda and p.is_floating_point() for g in groups for p in g['params']
-    ):
+    settled = any(g['fused'] is not None or g['foreach'] or g['differentiable'] for g in groups)
+    parameters = [parameter for group in groups for parameter in group['params']]
+    if settled or not all(p.device.type in WORTH_IT and p.is_floating_point() for p in parameters):
         return
     for group in groups:
         group['fused'] = True
@@ -39,10 +38,12 @@ def skips_on_device(optimizer: Optimizer) -> bool:
     """Whether ``found_inf`` makes ``optimizer`` skip; SGD is prepared for a skipped first step.
 
     With dampening SGD's first momentum is no sum of its own, and such a run is told to the
-    processor instead.
+    processor instead; so is one with sharded parameters, whose kernels take no plain tensor beside.
     """
     groups = optimizer.param_groups
     if type(optimizer) not in FUSED or not all(group['fused'] for group in groups):
+        return False
+    if any(isinstance(parameter, DTensor) for group in groups for parameter in group['params']):
         return False
     if isinstance(optimizer, SGD):
         if any(group['dampening'] for group in groups):

@@ -3,6 +3,7 @@
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch.distributed.tensor import DTensor
 
 from a2mim.engine.guard import GuardedStep, UpdateGuard, Verdict, failed_step
 from a2mim.engine.guard.device_skip import prefer_fused
@@ -38,6 +39,7 @@ class FiniteGuardHook(Hook):
             raise ValueError(f'stop_after={stop_after} must be at least 1 update')
         self.stop_after = stop_after
         self.skipped, self.streak = 0, 0
+        self.guard: UpdateGuard | None = None
         self._written = 0
 
     def before_train(self, runner: Runner) -> None:
@@ -71,7 +73,7 @@ class FiniteGuardHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the counts, with the update that the host has not heard of yet."""
-        verdict = self.guard.expected()
+        verdict = None if self.guard is None else self.guard.expected()
         bad = verdict is not None and verdict.bad
         streak = self.streak if verdict is None else (self.streak + 1) * bad
         checkpoint['finite_guard'] = dict(skipped=self.skipped + bad, streak=streak)
@@ -105,7 +107,9 @@ class FiniteGuardHook(Hook):
             raise NotFiniteError(self._last_words(runner, verdict))
 
     def _keep(self, runner: Runner, verdict: Verdict) -> None:
-        if self._written == MAX_FILES:
+        # A shard is not the weights, and the others would have to take part.
+        sharded = any(isinstance(p, DTensor) for p in runner.model.parameters())
+        if sharded or self._written == MAX_FILES:
             return
         self._written += 1
         try:

@@ -62,9 +62,10 @@ class StopSignalHook(Hook):
         # The exit of the first process makes the launcher end the others.
         barrier()
         self.stop_listening()
+        saved = 'nothing is saved, without a CheckpointHook' if path is None else f'{path} is saved'
         runner.logger.info(
-            f'stopped by a signal after iteration {runner.iter + 1}; saved {path}; go on with '
-            f'--resume auto (exit code {TRY_AGAIN})'
+            f'stopped by a signal after iteration {runner.iter + 1}: {saved}; --resume auto goes '
+            f'on (exit code {TRY_AGAIN})'
         )
         raise SystemExit(TRY_AGAIN)
 
@@ -78,14 +79,11 @@ class StopSignalHook(Hook):
             signal.signal(*self._previous.popitem())
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
+        # No line in the log: it may be writing one at this very moment.
         now = time.monotonic()
         if self._first is None:
             self._first = now
             self._runner.optim_wrapper.guard.stop_requested = True
-            self._runner.logger.info(
-                f'{signal.Signals(number).name}: saving after this step and leaving; a second '
-                'signal leaves at once'
-            )
         elif now - self._first >= ECHO:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

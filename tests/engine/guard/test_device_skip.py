@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from a2mim.engine.guard import device_skip
 from a2mim.engine.guard.device_skip import prefer_fused, skips_on_device
 
 
@@ -66,6 +67,26 @@ def test_sgd_prepared_for_a_skip_moves_as_torchs_own():
 )
 def test_any_other_optimiser_has_to_be_told_by_the_host(kind, options):
     assert not skips_on_device(kind([nn.Parameter(torch.ones(1))], **options))
+
+
+@pytest.mark.parametrize('foreach, switched', [(None, True), (False, True), (True, False)])
+def test_on_a_gpu_a_loaded_optimiser_goes_on_fused_unless_it_is_to_be_otherwise(
+    monkeypatch, foreach, switched
+):
+    monkeypatch.setattr(device_skip, 'WORTH_IT', ('cpu',))
+    parameter = nn.Parameter(torch.ones(3))
+    optimizer = AdamW([parameter], foreach=foreach)
+    parameter.grad = torch.ones(3)
+    optimizer.step()
+    prefer_fused(optimizer)
+    assert skips_on_device(optimizer) is switched
+    if switched:
+        before = parameter.detach().clone(), copy.deepcopy(optimizer.state_dict()['state'])
+        step(parameter, optimizer, float('nan'), skip=True)
+        after = parameter.detach(), optimizer.state_dict()['state']
+        torch.testing.assert_close(after, before, rtol=0, atol=0)
+        step(parameter, optimizer, 1.0, skip=False)
+        assert optimizer.state[parameter]['step'] == 2
 
 
 def test_on_the_cpu_the_form_stays_as_it_is():

@@ -1,0 +1,97 @@
+"""tools/torchrun.py: the exit code of the program, and signals on their way to it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from toy_run import ROOT, toy_config, write_images
+
+PROGRAM = """
+import os, signal, sys, time
+rank = os.environ['RANK']
+def leave(number, frame):
+    open(f'heard_{rank}', 'w').write(signal.Signals(number).name)
+    sys.exit(75)
+signal.signal(signal.SIGUSR1, leave)
+signal.signal(signal.SIGTERM, leave)
+open(f'ready_{rank}', 'w').close()
+code = int(sys.argv[1])
+if code and rank == '1':
+    sys.exit(code)
+time.sleep(100)
+"""
+
+
+@pytest.fixture
+def start(tmp_path) -> Callable[..., subprocess.Popen]:
+    """A function from a program and its arguments to two processes of it."""
+    (tmp_path / 'program.py').write_text(PROGRAM)
+    clean = {key: value for key, value in os.environ.items() if 'RANK' not in key}
+
+    def start(program: str, *args: str) -> subprocess.Popen:
+        with socket.socket() as probe:
+            probe.bind(('127.0.0.1', 0))
+            port = str(probe.getsockname()[1])
+        return subprocess.Popen(
+            ['bash', str(ROOT / 'tools/torchrun.sh'), '2', program, *args],
+            cwd=tmp_path,
+            env={**clean, 'PYTHON': sys.executable, 'PORT': port, 'OMP_NUM_THREADS': '1'},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def wait_for(found: Callable[[], object], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not found() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert found()
+
+
+@pytest.mark.parametrize('code', [3, 75])
+def test_the_exit_code_is_that_of_the_program_and_nothing_more_is_said(start, code):
+    process = start('program.py', str(code))
+    _, said = process.communicate(timeout=90)
+    assert process.returncode == code
+    assert 'Traceback' not in said
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_reaches_every_process_once(start, tmp_path, number):
+    process = start('program.py', '0')
+    wait_for(lambda: len([*tmp_path.glob('ready_*')]) == 2)
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=90)
+    assert process.returncode == 75
+    assert [(tmp_path / f'heard_{rank}').read_text() for rank in (0, 1)] == [number.name] * 2
+    assert 'Traceback' not in said
+
+
+def test_two_processes_save_together_and_end_with_the_code(start, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip('for machines without GPU')
+    write_images(tmp_path / 'data/train', 4)
+    write_images(tmp_path / 'data/val', 2)
+    toy_config(tmp_path / 'data', train_cfg__max_epochs=30).dump(tmp_path / 'toy.py')
+    work_dir: Path = tmp_path / 'out'
+    options = ['--launcher', 'pytorch', '--work-dir', 'out']
+    process = start(str(ROOT / 'tools/train.py'), 'toy.py', *options)
+    wait_for(lambda: [*work_dir.glob('*/vis_data/scalars.json')])
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=90)
+    assert process.returncode == 75, said
+    assert 'Traceback' not in said
+    saved = torch.load(work_dir / 'latest.pth', weights_only=False)
+    assert (work_dir / f'iter_{saved["meta"]["iter"]}.pth').is_file()

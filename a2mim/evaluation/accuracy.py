@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 import torch
-from mmengine.evaluator import BaseMetric
 from torch import Tensor
 
+from a2mim.evaluation.gathered_metric import GatheredMetric
 from a2mim.registry import METRICS
 
 
 @METRICS.register_module()
-class Accuracy(BaseMetric):
+class Accuracy(GatheredMetric):
     """Share of images, in per cent, whose label is among the k highest scores.
 
     Args:

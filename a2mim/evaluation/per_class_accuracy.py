@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
-from mmengine.evaluator import BaseMetric
 
 from a2mim.evaluation.accuracy import label_ranks, scores_and_labels
+from a2mim.evaluation.gathered_metric import GatheredMetric
 from a2mim.registry import METRICS
 
 
@@ -31,7 +31,7 @@ class ClassReport:
 
 
 @METRICS.register_module()
-class PerClassAccuracy(BaseMetric):
+class PerClassAccuracy(GatheredMetric):
     """Top-1 accuracy of every class, in per cent.
 
     The mean over the classes, each with the same weight, is reported as

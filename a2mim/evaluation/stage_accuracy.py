@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 import torch
-from mmengine.evaluator import BaseMetric
 
 from a2mim.evaluation.accuracy import label_ranks
+from a2mim.evaluation.gathered_metric import GatheredMetric
 from a2mim.registry import METRICS
 
 
 @METRICS.register_module()
-class StageAccuracy(BaseMetric):
+class StageAccuracy(GatheredMetric):
     """Share of images, in per cent, whose label a stage gives one of its k highest scores.
 
     Reported as ``accuracy/stage{s}_top{k}``, s counted from 1.

@@ -11,7 +11,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from torch.distributed.tensor import DTensor
 
-from a2mim.engine.compat import OptimWrapper
+from a2mim.engine.compat import AmpOptimWrapper, OptimWrapper
+from a2mim.engine.optim import Lamb
 from a2mim.engine.sharding import FullyShard, check_sharding
 from a2mim.registry import MODELS
 from toy_run import toy_config
@@ -29,8 +30,10 @@ def classifier(**backbone: object) -> torch.nn.Module:
         return MODELS.build(cfg)
 
 
-def wrapper_of(model: torch.nn.Module, **options: object) -> OptimWrapper:
-    return OptimWrapper(torch.optim.SGD(model.parameters(), 0.1), **options)
+def wrapper_of(
+    model: torch.nn.Module, kind: type = torch.optim.SGD, **options: object
+) -> OptimWrapper:
+    return OptimWrapper(optimizer=kind(model.parameters(), 0.1), **options)
 
 
 def test_hooks_and_tools_take_it_for_a_wrapper(group):
@@ -53,6 +56,26 @@ def test_two_steps_are_those_of_the_plain_model(group, checkpointing):
     for name, parameter in plain.named_parameters():
         assert isinstance(shares[name], DTensor)
         torch.testing.assert_close(shares[name].full_tensor(), parameter)
+
+
+def test_lamb_moves_shares(group):
+    plain, sharded = classifier().train(), FullyShard(classifier()).train()
+    ours, theirs = wrapper_of(sharded, Lamb), wrapper_of(plain, Lamb)
+    for _ in range(3):
+        losses = sharded.train_step(BATCH, ours)
+        torch.testing.assert_close(losses['loss'], plain.train_step(BATCH, theirs)['loss'])
+
+
+def test_autocast_computes_in_bfloat16_and_keeps_weights_in_float32(group):
+    plain, sharded = classifier().train(), FullyShard(classifier()).train()
+    ours, theirs = (
+        AmpOptimWrapper(optimizer=torch.optim.SGD(model.parameters(), 0.1), dtype='bfloat16')
+        for model in (sharded, plain)
+    )
+    for _ in range(2):
+        losses = sharded.train_step(BATCH, ours)
+        torch.testing.assert_close(losses['loss'], plain.train_step(BATCH, theirs)['loss'])
+    assert next(sharded.parameters()).dtype is torch.float32
 
 
 def test_initial_weights_are_read_while_the_model_is_whole(group, tmp_path):

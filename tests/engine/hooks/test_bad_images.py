@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from a2mim.datasets import EpochSampler, SampleKey
 from a2mim.engine.bad_files import write_names
 from a2mim.engine.hooks import BadImagesHook
 from a2mim.engine.runner import ToolRunner
@@ -37,7 +38,8 @@ class Numbers(Dataset):
             raise BadDataError(f'{self.name(index)!r} is cracked')
         return torch.ones(1)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, key: SampleKey) -> dict:
+        index = key.index
         return dict(image=torch.ones(1), unreadable=index if index in self.bad else -1)
 
 
@@ -72,7 +74,9 @@ def build(tmp_path) -> Callable[..., ToolRunner]:
         return ToolRunner(
             model=Model(),
             work_dir=str(tmp_path / 'run'),
-            train_dataloader=DataLoader(dataset, batch_size=10),
+            train_dataloader=DataLoader(
+                dataset, batch_size=10, sampler=EpochSampler(dataset, shuffle=False)
+            ),
             train_cfg=dict(by_epoch=True, max_epochs=1),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
             default_hooks=dict(
@@ -85,7 +89,7 @@ def build(tmp_path) -> Callable[..., ToolRunner]:
             experiment_name=f'{tmp_path.name}-{next(count)}',
             resume=resume,
             load_from=str(tmp_path / 'run/latest.pth') if resume else None,
-            cfg=Config(),
+            cfg=Config(dict(optim_wrapper=dict(), train_dataloader=dict(batch_size=10))),
         )
 
     return build

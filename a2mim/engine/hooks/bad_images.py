@@ -138,8 +138,8 @@ class BadImagesHook(Hook):
             raise BadDataError(
                 f'{len(self._found)} of the first {seen} images cannot be read, such as '
                 f'{self._names[0]!r}: more than the accepted share of {self.max_share:.1%}. They '
-                f'are listed in {self._file}; repair or remove them, or accept more with '
-                "custom_hooks=[dict(type='BadImagesHook', max_share=...)] in the config"
+                f'are listed in {self._file}; repair or remove them, or accept more in '
+                "the config: default_hooks=dict(bad_images=dict(type='BadImagesHook', max_share=…))"
             )
 
 

@@ -36,7 +36,7 @@ class SpeedLogProcessor(LogProcessor):
             values[f'{prefix}skipped'] = skipped
             line += f'  skipped: {skipped}'
         bad_images = runner.message_hub.get_info('bad_images')
-        if mode == 'train' and bad_images and bad_images['names']:
-            values[f'{prefix}bad_images'] = len(bad_images['names'])
-            line += f'  bad images: {len(bad_images["names"])}'
+        if mode == 'train' and bad_images and bad_images['found']:
+            values[f'{prefix}bad_images'] = len(bad_images['found'])
+            line += f'  bad images: {len(bad_images["found"])}'
         return values, line

@@ -80,6 +80,13 @@ def test_processes_read_different_shards_but_for_the_one_at_the_border(ranks):
         assert all(len(part) < 4 for part in parts)
 
 
+def test_a_resumed_epoch_goes_on_in_the_same_order():
+    sampler = ShardSampler(Shards(), window=10, seed=0)
+    whole = list(sampler)
+    sampler.start_at(17)
+    assert list(sampler) == whole[17:]
+
+
 def test_a_window_that_mixes_nothing_is_refused():
     with pytest.raises(ValueError, match='window=1 mixes nothing'):
         ShardSampler(Shards(), window=1)

@@ -187,6 +187,7 @@ def test_shards_from_elsewhere_are_read_once_indexed(tmp_path, capsys):
     assert levels(source) == [1, 2, 3]
     assert [source.label(index) for index in range(3)] == [0, 1, 1]
     assert source.classes == ('0', '1')
+    assert source.name(1) == f'{tmp_path}/a.tar::v.seg.png'
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from toy_run import ROOT, load_tool, read_scalars, toy_config
 
 train = load_tool('train').main
 NUMBER, EACH = 300, 3
+# All kinds together would be the tenth of the images at which a run stops.
+KINDS = [kind for kind in kinds() if kind != 'floats']
 NO_UTF8 = os.fsdecode(b'caf\xe9.png')
 
 
@@ -28,8 +30,8 @@ def damaged(tmp_path_factory) -> tuple[Path, set[bytes]]:
             patch.save(path)
     good = sorted((root / 'train').glob('*/*.png'))
     bad = set()
-    numbers = iter(random.Random(0).sample(range(NUMBER), EACH * len(kinds()) + 2))
-    for kind in kinds():
+    numbers = iter(random.Random(0).sample(range(NUMBER), EACH * len(KINDS) + 2))
+    for kind in KINDS:
         for _ in range(EACH):
             path = good[next(numbers)]
             path.unlink()

@@ -122,9 +122,14 @@ def _key(name: str) -> str:
 
 
 def member_at(path: Path, offset: int) -> str:
-    """Name of the member whose content begins at ``offset``."""
-    with tarfile.open(path, 'r:') as archive:
-        return next(info.name for info in archive if info.offset_data == offset)
+    """Name of the member whose content begins at ``offset``, as the header before it has it.
+
+    Of names beyond 100 characters tar may keep the end elsewhere; it is not looked for.
+    """
+    with open(path, 'rb') as file:
+        file.seek(offset - tarfile.BLOCKSIZE)
+        header = file.read(tarfile.BLOCKSIZE)
+    return tarfile.TarInfo.frombuf(header, 'utf-8', 'surrogateescape').name
 
 
 def shard_starts(entries: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ class WebShards(StoredImages):
         return shard_starts(self.entries).tolist()
 
     def name(self, index: int) -> str:
-        """``shard::member``; found by looking through the shard."""
+        """``shard::member``."""
         entry = self.entries[index]
         path = os.path.join(self.root, self.shards[entry['shard']])
         return f'{path}::{member_at(Path(path), int(entry["offset"]))}'

@@ -1,7 +1,7 @@
 """Images that cannot be read: told once, counted, listed, and too many of them end the run."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -63,11 +63,11 @@ class BadImagesHook(Hook):
         self._source: Source | None = getattr(runner.train_dataloader.dataset, 'source', None)
         self._file = Path(runner.work_dir) / FILE_NAME
         self._met, self._num_met = set(), 0  # by this process, since the last exchange
-        state = runner.message_hub.get_info('bad_images', dict(seen=0, names=[]))
-        self._seen, self._names = state['seen'], []
-        found = [find_bad(self._source, state['names']) if is_main_process() else None]
-        broadcast_object_list(found)
-        self._found = set(found[0])
+        state = runner.message_hub.get_info('bad_images', dict(seen=0, found={}))
+        self._seen = state['seen']
+        still = [find_bad(self._source, state['found']) if is_main_process() else None]
+        broadcast_object_list(still)
+        self._found: dict[int, str] = still[0]  # names by index
         self._list()
 
     def after_train_iter(
@@ -94,16 +94,17 @@ class BadImagesHook(Hook):
 
     def _exchange(self, runner: Runner) -> None:
         parts = all_gather_object((self._met, self._num_met))
-        new = sorted(set().union(*(met for met, _ in parts)) - self._found)
+        new = sorted(set().union(*(met for met, _ in parts)) - self._found.keys())
         self._seen += sum(number for _, number in parts)
         self._met, self._num_met = set(), 0
         if self._seen == 0:
             return  # the data set replaces nothing
         if new:
             self._warn(runner, new)
-            self._found.update(new)
+            self._found |= {index: self._source.name(index) for index in new}
             self._list()
-        runner.message_hub.update_info('bad_images', dict(seen=self._seen, names=self._names))
+        state = dict(seen=self._seen, found=dict(self._found))
+        runner.message_hub.update_info('bad_images', state)
         self._check()
 
     def _warn(self, runner: Runner, new: Sequence[int]) -> None:
@@ -119,12 +120,11 @@ class BadImagesHook(Hook):
             runner.logger.warning(f'further images that cannot be read are only in {self._file}')
 
     def _list(self) -> None:
-        """Bring names and file up to date; a file of an earlier run in the folder goes."""
-        self._names = sorted(self._source.name(index) for index in self._found)
+        """Bring the file up to date; that of an earlier run in the folder goes."""
         if not is_main_process():
             return
-        if self._names:
-            write_names(self._file, self._names)
+        if self._found:
+            write_names(self._file, self._found.values())
         else:
             self._file.unlink(missing_ok=True)
 
@@ -135,11 +135,12 @@ class BadImagesHook(Hook):
         if seen < size:
             allowed += DEVIATIONS * math.sqrt(allowed * (1 - self.max_share))
         if len(self._found) > allowed:
+            example = min(self._found.values())
             raise BadDataError(
                 f'{len(self._found)} of the first {seen} images cannot be read, such as '
-                f'{self._names[0]!r}: more than the accepted share of {self.max_share:.1%}. They '
-                f'are listed in {self._file}; repair or remove them, or accept more with '
-                "custom_hooks=[dict(type='BadImagesHook', max_share=...)] in the config"
+                f'{example!r}: more than the accepted share of {self.max_share:.1%}. They '
+                f'are listed in {self._file}; repair or remove them, or accept more in '
+                "the config: default_hooks=dict(bad_images=dict(type='BadImagesHook', max_share=…))"
             )
 
 
@@ -152,10 +153,10 @@ def why_bad(source: Source, index: int) -> str | None:
     return None
 
 
-def find_bad(source: Source | None, names: Sequence[str]) -> list[int]:
-    """Indices of those of ``names`` that are still there and still cannot be read."""
-    if not names:
-        return []
-    wanted = set(names)
-    indices = [index for index in range(len(source)) if source.name(index) in wanted]
-    return [index for index in indices if why_bad(source, index)]
+def find_bad(source: Source | None, found: Mapping[int, str]) -> dict[int, str]:
+    """Those of ``found`` that are still called so and still cannot be read."""
+    return {
+        index: name
+        for index, name in found.items()
+        if index < len(source) and source.name(index) == name and why_bad(source, index)
+    }

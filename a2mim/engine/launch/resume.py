@@ -15,7 +15,8 @@ from a2mim.engine.launch.names import RUNNER_KEYS
 HARMLESS = re.compile(
     r'(work_dir|resume|load_from|launcher|log_level|log_processor|experiment_name|visualizer|'
     r'env_cfg|sync_bn|model_wrapper_cfg|find_unused_parameters|compile|val_\w+|test_\w+|'
-    r'train_cfg\.val_\w+|default_hooks\.(logger|checkpoint|timer)|model\.backbone\.init_cfg|'
+    r'train_cfg\.val_\w+|default_hooks\.(logger|checkpoint|timer|bad_images)|'
+    r'model\.backbone\.init_cfg|'
     r'train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor|batch_size)|'
     r'optim_wrapper\.accumulative_counts)(\.|$)'
     r'|.*\.(root|list_file|on_bad_image|grad_checkpointing)$'

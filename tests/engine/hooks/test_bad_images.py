@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from a2mim.datasets import EpochSampler, SampleKey
 from a2mim.engine.bad_files import write_names
 from a2mim.engine.hooks import BadImagesHook
 from a2mim.engine.runner import ToolRunner
@@ -37,7 +38,8 @@ class Numbers(Dataset):
             raise BadDataError(f'{self.name(index)!r} is cracked')
         return torch.ones(1)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, key: SampleKey) -> dict:
+        index = key.index
         return dict(image=torch.ones(1), unreadable=index if index in self.bad else -1)
 
 
@@ -72,7 +74,9 @@ def build(tmp_path) -> Callable[..., ToolRunner]:
         return ToolRunner(
             model=Model(),
             work_dir=str(tmp_path / 'run'),
-            train_dataloader=DataLoader(dataset, batch_size=10),
+            train_dataloader=DataLoader(
+                dataset, batch_size=10, sampler=EpochSampler(dataset, shuffle=False)
+            ),
             train_cfg=dict(by_epoch=True, max_epochs=1),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
             default_hooks=dict(
@@ -85,7 +89,7 @@ def build(tmp_path) -> Callable[..., ToolRunner]:
             experiment_name=f'{tmp_path.name}-{next(count)}',
             resume=resume,
             load_from=str(tmp_path / 'run/latest.pth') if resume else None,
-            cfg=Config(),
+            cfg=Config(dict(optim_wrapper=dict(), train_dataloader=dict(batch_size=10))),
         )
 
     return build
@@ -182,7 +186,7 @@ def test_a_resumed_run_goes_on_counting_and_listing(build, tmp_path):
         build(dataset, StopAt(4)).train()
     runner = build(dataset, resume=True)
     runner.load_or_resume()
-    assert runner.message_hub.get_info('bad_images') == dict(seen=40, names=['caf\udce9 5'])
+    assert runner.message_hub.get_info('bad_images') == dict(seen=40, found={5: 'caf\udce9 5'})
     runner.train()
     assert listed(tmp_path) == [b'caf\xe9 5', b'caf\xe9 70']
     assert len([line for line in warnings(tmp_path) if "9 5' is cracked" in line]) == 1
@@ -192,9 +196,8 @@ def test_a_resumed_run_forgets_what_was_repaired_or_removed(build, tmp_path):
     with pytest.raises(InterruptedError):
         build(Numbers(100, [5, 6, 7]), StopAt(4)).train()
     assert len(listed(tmp_path)) == 3
-    dataset = Numbers(100, [7])
-    dataset.name = lambda index: f'image {index + (index > 5)}'  # number 6 is gone
-    dataset.bad = {6}
+    dataset = Numbers(100, [6, 7])  # number 5 is repaired
+    dataset.name = lambda index: 'another' if index == 6 else f'image {index}'
     runner = build(dataset, resume=True)
     runner.train()
     assert listed(tmp_path) == [b'image 7']

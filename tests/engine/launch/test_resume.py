@@ -92,6 +92,7 @@ def test_another_experiment_is_refused_with_what_differs(checkpoint, options, me
         {'model__backbone__init_cfg': {'type': 'Pretrained', 'checkpoint': 'x.pth'}},
         {'model__backbone__grad_checkpointing': True, 'train_cfg__val_interval': 2},
         {'train_dataloader__dataset__on_bad_image': 'raise'},
+        {'default_hooks__bad_images': {'type': 'BadImagesHook', 'max_share': 0.2}},
         {'my_variable': 3},
     ],
 )

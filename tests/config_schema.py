@@ -82,6 +82,7 @@ def _unknown_below(node: object, base: object, path: str, arguments: dict) -> It
         known = known_arguments(kind, node, arguments)
     if 'norm_cfg' in path:
         known |= NORM
+    known |= engine_names.PLAIN_ENTRIES.get(path, set())
     if path == 'custom_imports':
         known |= IMPORTS
     yield from (f'{path}.{key}' for key in node.keys() - known - CONSUMED)

@@ -5,8 +5,9 @@ for A2MIM with it.
 
 Deviations from the published file: the trunk has neither the factors of LayerScale, which start as
 1 there, nor tables of relative positions, which start as 0: no such trunk has weights for them.
-Neither positions nor the class token decay in weight, which the published rule means, but does not
-reach. Mixed precision takes bfloat16 where the GPU has it.
+Its last map passes the last norm of pre-training. Neither positions nor the class token decay in
+weight, which the published rule means, but does not reach. Mixed precision takes bfloat16 where the
+GPU has it.
 
 Run: bash seg_mmsegmentation/mim_dist_train.sh \
          seg_mmsegmentation/configs/ade20k/mae-base_upernet_8xb2-amp-160k_ade20k-512x512.py \

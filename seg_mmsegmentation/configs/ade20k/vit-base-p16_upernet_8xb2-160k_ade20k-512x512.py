@@ -3,8 +3,9 @@
 Reported for A2MIM with ViT-B on ADE20K: 49.0 mIoU; at which size is not said.
 
 Deviations from the published file: the trunk keeps the absolute positions of pre-training beside
-the relative ones, both resized to 512 pixels; neither they nor the class token decay in weight,
-which the published rule means, but does not reach.
+the relative ones, both resized to 512 pixels; its last map passes the last norm of pre-training;
+neither absolute positions nor the class token decay in weight, which the published rule means, but
+does not reach.
 
 Run: bash seg_mmsegmentation/mim_dist_train.sh \
          seg_mmsegmentation/configs/ade20k/vit-base-p16_upernet_8xb2-160k_ade20k-512x512.py \

@@ -54,7 +54,7 @@ class TrunkPretrained:
         """
         report = compare(module, state)
         missing = [key for key in report.missing if self._is_trunk(key)]
-        parts = {name for name, _ in module.named_children()}
+        parts = {name.split('.')[0] for name in module.state_dict()}
         astray = [
             key
             for key in report.unexpected

@@ -44,7 +44,9 @@ class MultiScaleReader:
         self.stride = tuple(depths[index]['reduction'] for index in indices)
         self._reads_end = indices[-1] == len(depths) - 1
         patches = getattr(model, 'patch_embed', None)
-        self._has_positions = getattr(model, 'pos_embed', None) is not None
+        # A ViT with this switch resizes them itself.
+        dynamic = getattr(model, 'dynamic_img_size', False)
+        self._has_positions = getattr(model, 'pos_embed', None) is not None and not dynamic
         self._has_tables = any('relative_position' in name for name in model.state_dict())
         self._tiles = hasattr(patches, 'dynamic_feat_size')
         if self._tiles:

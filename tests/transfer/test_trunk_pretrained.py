@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from mmengine.logging import MMLogger
 from mmengine.model import initialize
 from torch import nn
 
@@ -67,14 +68,17 @@ def test_a_part_takes_its_stage_and_keeps_what_is_new(tmp_path):
     assert (head.extra_norm.weight == 3).all()
 
 
-def test_the_log_says_how_much_was_taken(tmp_path, capsys):
+def test_the_log_says_how_much_was_taken(tmp_path, caplog):
     torch.save({**trunk().state_dict(), 'fc.bias': torch.zeros(3)}, tmp_path / 'trunk.pth')
+    logger = MMLogger.get_instance('trunk_pretrained')
+    logger.addHandler(caplog.handler)
     load(trunk(), tmp_path / 'trunk.pth')
+    logger.removeHandler(caplog.handler)
     count = len(trunk().state_dict())
-    shown = capsys.readouterr()
-    line = (shown.out + shown.err).strip().splitlines()[-1]
-    assert f'ResNet: {count} of {count} tensors taken from {tmp_path}/trunk.pth' in line
-    assert '1 in the file not needed (fc.bias)' in line
+    assert caplog.messages[-1] == (
+        f'ResNet: {count} of {count} tensors taken from {tmp_path}/trunk.pth; '
+        '1 in the file not needed (fc.bias)'
+    )
 
 
 def without_one_layer() -> dict:

@@ -6,16 +6,17 @@ Axes: B batch, C channels, (H, W) features.
 from collections.abc import Sequence
 
 import torch
-from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
+
+from a2mim.models.backbones.image_positions import ImagePositions
 
 
 class MultiScaleReader:
     """Reads a timm model at several depths through its own ``forward_intermediates``.
 
-    The last norm of the model is applied to the map of its last depth, as in pre-training. Images
-    that the patches do not tile are padded below and on the right. Absolute positions are resized
-    to every image; tables of relative positions are for one size.
+    The last norm of the model is applied to the map of its last depth, as in pre-training, and to
+    no other. Images that the patches do not tile are padded below and on the right, and positions
+    are fitted to every image: by timm, or by ``ImagePositions``.
 
     Args:
         model: The timm model; no part of the reader, so that names of its weights stay.
@@ -43,58 +44,54 @@ class MultiScaleReader:
         self.out_channels = tuple(depths[index]['num_chs'] for index in indices)
         self.stride = tuple(depths[index]['reduction'] for index in indices)
         self._reads_end = indices[-1] == len(depths) - 1
+        self._positions = None
         patches = getattr(model, 'patch_embed', None)
-        # A ViT with this switch resizes them itself.
-        dynamic = getattr(model, 'dynamic_img_size', False)
-        self._has_positions = getattr(model, 'pos_embed', None) is not None and not dynamic
-        self._has_tables = any('relative_position' in name for name in model.state_dict())
-        self._tiles = hasattr(patches, 'dynamic_feat_size')
-        if self._tiles:
+        if hasattr(patches, 'dynamic_img_pad'):
             patches.strict_img_size, patches.dynamic_img_pad = False, True
+            if not getattr(model, 'dynamic_img_size', False):
+                self._positions = ImagePositions(model)
 
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
         """Encode ``image`` (B, 3, height, width); return a (B, C, H, W) for each index.
 
         Raises:
-            ValueError: If the model has tables of relative positions for another size.
+            ValueError: If the model has positions that do not fit such an image.
         """
-        resized = self._positions_for(image) if self._tiles else {}
-        reading = _Reading(self.model)
-        maps = torch.func.functional_call(reading, resized, (image, self.out_indices))
+        if self._positions is None:
+            maps = read_maps(self.model, image, self.out_indices)
+        else:
+            maps = self._read_at_its_size(image)
         if self._reads_end:
             maps[-1] = apply_last_norm(self.model, maps[-1])
         return tuple(maps)
 
-    def _positions_for(self, image: Tensor) -> dict[str, Tensor]:
-        patches = self.model.patch_embed
-        own, grid = tuple(patches.grid_size), patches.dynamic_feat_size(image.shape[-2:])
-        if tuple(grid) == own:
-            return {}
-        if self._has_tables:
-            raise ValueError(
-                f'{type(self.model).__name__} has tables of relative positions for {own[0]}×'
-                f'{own[1]} patches, the image has {grid[0]}×{grid[1]}; set img_size to the size of '
-                'all images, or use_rel_pos_bias=False to leave the tables out'
-            )
-        if not self._has_positions:
-            return {}
-        positions = self.model.pos_embed
-        extra = positions.shape[1] - own[0] * own[1]
-        resized = resample_abs_pos_embed(positions, list(grid), list(own), num_prefix_tokens=extra)
-        return {'model.pos_embed': resized}
+    def _read_at_its_size(self, image: Tensor) -> list[Tensor]:
+        grid = tuple(self.model.patch_embed.dynamic_feat_size(image.shape[-2:]))
+        replaced = self._positions.at(grid)
+        if not replaced:
+            return read_maps(self.model, image, self.out_indices)
+        named = {f'model.{name}': tensor for name, tensor in replaced.items()}
+        with self._positions.windows(grid):
+            reading = _Reading(self.model)
+            return torch.func.functional_call(reading, named, (image, self.out_indices))
 
 
 class _Reading(nn.Module):
-    """``forward_intermediates`` as a ``forward``, whose parameters can be replaced for one pass."""
+    """``read_maps`` as a module, whose parameters can be replaced for one pass."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, image: Tensor, indices: list[int]) -> list[Tensor]:
-        return self.model.forward_intermediates(
-            image, indices=indices, output_fmt='NCHW', intermediates_only=True
-        )
+        return read_maps(self.model, image, indices)
+
+
+def read_maps(model: nn.Module, image: Tensor, indices: list[int]) -> list[Tensor]:
+    """What a timm model makes of ``image`` at its depths ``indices``, as (B, C, H, W)."""
+    return model.forward_intermediates(
+        image, indices=indices, stop_early=True, output_fmt='NCHW', intermediates_only=True
+    )
 
 
 def apply_last_norm(model: nn.Module, features: Tensor) -> Tensor:

@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from torch.autograd import Variable
 
 from a2mim.masking import upsample_mask
+from a2mim.models.backbones.frozen_stages import keep_stages
 from a2mim.models.backbones.geometry import Geometry, image_shapes, trace_first_fit
 from a2mim.models.backbones.layout import fitting_blocks
 from a2mim.models.backbones.mask_token import MaskToken
 from a2mim.models.backbones.multi_scale import MultiScaleReader
+from a2mim.models.backbones.role import check_role
 from a2mim.models.backbones.timm_model import (
     create_trunk,
+    create_trunk_for_any_size,
     enable_checkpointing,
     find_module,
     last_block,
@@ -39,10 +42,13 @@ class TimmBackbone(BaseModule):
             index into timm's ``feature_info`` (-2: last but one stage);
             ``tools/analysis_tools/list_stages.py`` prints the choice. None: no token, and a mask
             has no effect.
+        mask_token: Options of ``MaskToken``.
         out_indices: Indices into timm's ``feature_info`` (blocks of a ViT), for a detector: maps
             from there, for images of any size, in place of the last one. See
             ``MultiScaleReader``.
-        mask_token: Options of ``MaskToken``.
+        frozen_stages: Stages above the stem, or blocks of a ViT, that are not trained, with the
+            stem; 0 freezes the stem alone, -1 nothing.
+        norm_eval: Keep the statistics of batch norm as they are.
         grad_checkpointing: Trade compute for memory.
         num_classes: 0 for a trunk without pooling; more for timm's complete classifier.
         init_cfg: mmengine initialisers for the trunk, or ``dict(type='Pretrained',
@@ -76,30 +82,23 @@ class TimmBackbone(BaseModule):
         mask_after: str | int | None = None,
         mask_token: dict | None = None,
         out_indices: Sequence[int] | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
         grad_checkpointing: bool = False,
         num_classes: int = 0,
         init_cfg: dict | list[dict] | None = None,
         **timm_kwargs: object,
     ) -> None:
         super().__init__(init_cfg)
-        if mask_after is None and mask_token is not None:
-            raise ValueError(f'mask_token={mask_token} needs mask_after, the place to put it')
-        if mask_after is not None and num_classes:
-            raise ValueError(
-                f'mask_after={mask_after!r} hides features of a trunk; leave it out with '
-                f'num_classes={num_classes}, a classifier'
-            )
-        if out_indices is not None and (mask_after is not None or num_classes):
-            raise ValueError(
-                f'out_indices={tuple(out_indices)} are for a trunk that hides nothing: leave '
-                'mask_after and num_classes out'
-            )
+        check_role(out_indices, num_classes, mask_after, mask_token)
         if not num_classes:
             timm_kwargs.setdefault('global_pool', '')
-        self.model = create_trunk(model_name, num_classes=num_classes, **timm_kwargs)
+        create = create_trunk if out_indices is None else create_trunk_for_any_size
+        self.model = create(model_name, num_classes=num_classes, **timm_kwargs)
         if grad_checkpointing:
             enable_checkpointing(self.model)
         self.grad_checkpointing = grad_checkpointing
+        self._kept = keep_stages(self.model, frozen_stages, norm_eval=norm_eval)
         self.prefers_channels_last = prefers_channels_last(self.model)
         self.out_channels, self.stride, self._layout = num_classes, None, None
         self.mask_after = self.mask_channels = self.mask_stride = self.mask_token = None
@@ -110,12 +109,12 @@ class TimmBackbone(BaseModule):
             self._reader = MultiScaleReader(self.model, out_indices)
             self.out_channels, self.stride = self._reader.out_channels, self._reader.stride
             return
-        shapes = image_shapes(self.model, timm_kwargs)
-        self._in_channels = shapes[0][0]
         if mask_after is not None:
             self.mask_after, place = find_module(self.model, mask_after)
             # A bound method, not a closure: copy.deepcopy (EMA) rebinds it to the copy.
             last_block(place).register_forward_hook(self._insert_token)
+        shapes = image_shapes(self.model, timm_kwargs)
+        self._in_channels = shapes[0][0]
         if not num_classes:
             self._fit(trace_first_fit(self.model, shapes, self._places()), mask_token or {})
 
@@ -133,6 +132,13 @@ class TimmBackbone(BaseModule):
         else:
             features = self._masked_pass(image, (mask, image_size))
         return features if self._layout is None else self._layout.to_map(features, image_size)
+
+    def train(self, mode: bool = True) -> 'TimmBackbone':
+        """Switch to training, all but what is frozen."""
+        super().train(mode)
+        for module in self._kept:
+            module.eval()
+        return self
 
     def init_weights(self) -> None:
         """Apply ``init_cfg`` to the trunk.

@@ -42,6 +42,18 @@ def create_trunk(model_name: str, **timm_kwargs: object) -> nn.Module:
         ) from error
 
 
+def create_trunk_for_any_size(model_name: str, **timm_kwargs: object) -> nn.Module:
+    """``create_trunk`` for images of changing size, where timm offers that for the family.
+
+    The weights and their names are the same. What it does not offer it for either needs no such
+    option, as a convolutional network, or must be helped from outside.
+    """
+    try:
+        return create_trunk(model_name, **{'dynamic_img_size': True, **timm_kwargs})
+    except TypeError:
+        return create_trunk(model_name, **timm_kwargs)
+
+
 def find_module(model: nn.Module, place: str | int) -> tuple[str, nn.Module]:
     """Path and module that ``place`` means: a module path, or an index into ``feature_info``.
 

@@ -71,7 +71,8 @@ class TrunkPretrained:
         """
         report = compare(module, state)
         missing = [key for key in report.missing if key in own and not _is_counter(key)]
-        if reason or missing or report.mismatched or report.unexpected:
+        deeper = [key for key in report.unexpected if not _is_counter(key)]
+        if reason or missing or report.mismatched or deeper:
             owner = type(module).__name__ + (f'.{self.part}' if self.part else '')
             example = f'; {missing[0]} is not in it' if missing else ''
             raise ValueError(
@@ -114,5 +115,5 @@ def belonging(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[st
 
 
 def _is_counter(key: str) -> bool:
-    # Old files lack the step counters of batch norm, which nothing reads.
+    # Old files lack the step counters of batch norm, and so do frozen norms; nothing reads them.
     return key.endswith('num_batches_tracked')

@@ -12,6 +12,7 @@ from unittest import mock
 
 from mmengine import Config
 
+import a2mim.transfer  # noqa: F401  registers what such configs name
 from a2mim.engine.launch import names as engine_names
 from a2mim.engine.launch.names import RUNNER_KEYS
 from a2mim.engine.launch.signatures import accepted_arguments, find_types

@@ -1,4 +1,4 @@
-"""A run that is cut off between two epochs, as by a kill."""
+"""A run that is cut off between two epochs or iterations, as by a kill."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -14,4 +14,13 @@ class KillAfterFirstEpoch(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """Let the first epoch pass."""
         if runner.epoch == 1:
+            raise KilledError
+
+
+class KillAfterThirdIteration(Hook):
+    """End the run as soon as its third iteration is saved."""
+
+    def before_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
+        """Let three iterations pass."""
+        if runner.iter == 3:
             raise KilledError

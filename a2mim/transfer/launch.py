@@ -25,6 +25,7 @@ from a2mim.engine.launch.processes import (
     join_processes,
 )
 from a2mim.engine.launch.work_dir import default_work_dir
+from a2mim.transfer.iterations import stretch_iterations
 from a2mim.transfer.pretrain import FROM_SCRATCH, check_shared_head, set_pretrain
 from a2mim.transfer.runner import TransferRunner
 
@@ -73,7 +74,9 @@ def build_train_runner(args: argparse.Namespace) -> Runner:
     own = Path(default_work_dir(args.config)) / Path(args.pretrain).name
     cfg.work_dir = args.work_dir or str(own)
     processes = count_processes(args.launcher)
-    notes = [apply_batch_rule(cfg, processes), fit_workers(cfg, processes)]
+    accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
+    notes = [apply_batch_rule(cfg, processes), stretch_iterations(cfg, accumulation)]
+    notes.append(fit_workers(cfg, processes))
     notes.append(choose_start(cfg, 'auto' if args.resume else None))
     join_processes(cfg, args.launcher)
     _name_run(cfg, Path(args.config).stem)

@@ -1,4 +1,4 @@
-"""What the tests with detectors share: generated images, and weights to start from."""
+"""What the tests with detectors and segmentors share: images, and weights to start from."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +12,12 @@ from shrunk_detector import write_shapes
 # Trunks by a part of the config's name: timm's name and the options of the pre-training.
 TRUNKS = {
     '_r50': ('resnet50', {}),
-    '_vit-base': (
+    'vit-base': (
         'beit_base_patch16_224',
         dict(use_abs_pos_emb=True, use_rel_pos_bias=True, init_values=0.1),
     ),
-    '_convnext-t': ('convnext_tiny', {}),
+    'convnext-t': ('convnext_tiny', {}),
+    'mae-base': ('vit_base_patch16_224', {}),
 }
 
 

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Evaluate a trained segmentor; tools/torchrun.sh says which variables it reads.
+#   bash seg_mmsegmentation/mim_dist_test.sh CONFIG CHECKPOINT GPUS [KEY=VALUE ...]
+set -euo pipefail
+
+if [ $# -lt 3 ]; then
+    echo "usage: bash seg_mmsegmentation/mim_dist_test.sh CONFIG CHECKPOINT GPUS [KEY=VALUE ...]" >&2
+    exit 2
+fi
+exec bash "$(dirname "$0")/../tools/torchrun.sh" "$3" \
+    -m a2mim.transfer.test "$1" "$2" --launcher pytorch "${@:4}"

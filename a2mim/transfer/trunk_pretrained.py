@@ -70,20 +70,9 @@ class TrunkPretrained:
             ValueError: If so.
         """
         report = compare(module, state)
-<<<<<<< HEAD
-        missing = [key for key in report.missing if self._is_trunk(key)]
-        parts = {name.split('.')[0] for name in module.state_dict()}
-        astray = [
-            key
-            for key in report.unexpected
-            if key.split('.')[0] in parts and 'relative_position' not in key
-        ]
-        if missing or report.mismatched or astray:
-=======
         missing = [key for key in report.missing if key in own and not _is_counter(key)]
         deeper = [key for key in report.unexpected if not _is_counter(key)]
         if reason or missing or report.mismatched or deeper:
->>>>>>> mmops
             owner = type(module).__name__ + (f'.{self.part}' if self.part else '')
             example = f'; {missing[0]} is not in it' if missing else ''
             raise ValueError(

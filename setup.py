@@ -12,6 +12,9 @@ VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'a2mim/version.py').read_te
 EXPORT = ['onnx>=1.17', 'onnxscript>=0.3', 'onnxruntime>=1.20', 'transformers>=4.49']
 # Images in shards: what writes tar files of the WebDataset layout, and LMDB databases.
 SHARDS = ['webdataset>=0.2.100', 'lmdb>=1.4']
+# Packages that a trunk is taken to: pure Python, their operators come from torchvision.
+SEGMENTATION = ['onedl-mmsegmentation>=1.4.2,<1.5', 'ftfy', 'regex']
+DETECTION = ['onedl-mmdetection>=3.5.1,<3.6', 'pycocotools']
 
 setup(
     name='a2mim',
@@ -30,5 +33,7 @@ setup(
         'export': EXPORT,
         'shards': SHARDS,
         'test': ['pytest>=8', 'pytest-xdist>=3.5', 'ruff>=0.9', *EXPORT, *SHARDS],
+        'seg': SEGMENTATION,
+        'det': DETECTION,
     },
 )

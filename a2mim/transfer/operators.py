@@ -31,7 +31,7 @@ class TorchvisionOperators(ModuleType):
             iou_threshold: Overlap from which the lower score goes.
             offset: 1 where right and bottom belong to the box.
         """
-        boxes, scores = _as_float32(boxes), _as_float32(scores)
+        boxes, scores = _in_float32(boxes), _in_float32(scores)
         if offset:
             boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], dim=1)
         return torchvision.ops.nms(boxes, scores, iou_threshold)
@@ -59,7 +59,7 @@ class TorchvisionOperators(ModuleType):
             raise NotImplementedError(_needs_compiling("roi_align with pool_mode='max'"))
         size = (aligned_height, aligned_width)
         pooled = torchvision.ops.roi_align(
-            _as_float32(features), _as_float32(rois), size, spatial_scale, sampling_ratio, aligned
+            _in_float32(features), _in_float32(rois), size, spatial_scale, sampling_ratio, aligned
         )
         output.copy_(pooled)
 
@@ -79,8 +79,8 @@ class TorchvisionOperators(ModuleType):
     ) -> None:
         """Fill ``grad_features`` (B, C, H, W) from the gradient (K, C, h, w) of the output."""
         gradient = torch.ops.torchvision._roi_align_backward(
-            _as_float32(grad_output),
-            _as_float32(rois),
+            _in_float32(grad_output),
+            _in_float32(rois),
             spatial_scale,
             aligned_height,
             aligned_width,
@@ -117,9 +117,9 @@ def install() -> bool:
     return isinstance(present, TorchvisionOperators)
 
 
-def _as_float32(tensor: Tensor) -> Tensor:
+def _in_float32(tensor: Tensor) -> Tensor:
     # torchvision has no kernel for bfloat16, and none for float16 on the CPU.
-    return tensor.float()
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _needs_compiling(name: str) -> str:

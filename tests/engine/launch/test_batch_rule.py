@@ -109,6 +109,16 @@ def test_a_batch_sampler_is_understood():
     assert cfg.train_dataloader.batch_sampler.batch_size == 256
 
 
+def test_a_batch_sampler_without_a_size_takes_that_of_the_loader():
+    cfg = config(4, base=256)
+    sampler = dict(type='AspectRatioBatchSampler')
+    cfg.train_dataloader = dict(batch_size=4, batch_sampler=sampler)
+    apply_batch_rule(cfg, 8)
+    assert cfg.optim_wrapper.accumulative_counts == 8
+    assert cfg.train_dataloader.batch_size == 4
+    assert cfg.train_dataloader.batch_sampler == sampler
+
+
 def test_a_config_without_a_base_batch_is_left_alone():
     cfg = config(48)
     cfg.pop('auto_scale_lr')

@@ -8,11 +8,11 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'a2mim/version.py').read_text())[1]
 
-# Libraries that exports are read back in.
-EXPORT = ['onnx>=1.17', 'onnxscript>=0.3', 'onnxruntime>=1.20', 'transformers>=4.49']
 # Packages that a trunk is taken to: pure Python, their operators come from torchvision.
 SEGMENTATION = ['onedl-mmsegmentation>=1.4.2,<1.5', 'ftfy', 'regex']
 DETECTION = ['onedl-mmdetection>=3.5.1,<3.6', 'pycocotools']
+# Libraries that exports are read back in.
+EXPORT = ['onnx>=1.17', 'onnxscript>=0.3', 'onnxruntime>=1.20', 'transformers>=4.49']
 
 setup(
     name='a2mim',
@@ -28,9 +28,9 @@ setup(
     package_data={'a2mim.configs': ['**/*.py'], 'a2mim.zoo': ['released.json']},
     install_requires=(ROOT / 'requirements.txt').read_text().split(),
     extras_require={
-        'export': EXPORT,
         'seg': SEGMENTATION,
         'det': DETECTION,
+        'export': EXPORT,
         'test': ['pytest>=8', 'pytest-xdist>=3.5', 'ruff>=0.9', *EXPORT],
     },
 )

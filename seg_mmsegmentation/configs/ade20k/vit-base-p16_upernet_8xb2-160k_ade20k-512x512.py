@@ -43,6 +43,23 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=4e-4, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(
         layer_decay=0.65,
+        # Embeddings, each block, and the last norm with the heads; timm counts that norm to a block.
+        layers=[
+            r'(?:cls_token|pos_embed|patch_embed)',
+            r'blocks\.0\.',
+            r'blocks\.1\.',
+            r'blocks\.2\.',
+            r'blocks\.3\.',
+            r'blocks\.4\.',
+            r'blocks\.5\.',
+            r'blocks\.6\.',
+            r'blocks\.7\.',
+            r'blocks\.8\.',
+            r'blocks\.9\.',
+            r'blocks\.10\.',
+            r'blocks\.11\.',
+            r'norm',
+        ],
         rules={
             'norm': dict(weight_decay=0.0),
             '[.]bn[.]': dict(weight_decay=0.0),

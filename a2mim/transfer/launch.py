@@ -16,12 +16,15 @@ from mmengine.runner import Runner
 from a2mim.engine.compat.quiet import silence_harmless_warnings
 from a2mim.engine.launch.batch import apply_batch_rule, check_epoch_length
 from a2mim.engine.launch.build import choose_start, free_name
+from a2mim.engine.launch.common_start import share_start
+from a2mim.engine.launch.lock import WorkDirLock
 from a2mim.engine.launch.names import check_option_names
 from a2mim.engine.launch.options import existing_file
 from a2mim.engine.launch.processes import (
     LAUNCHERS,
     count_processes,
     fit_workers,
+    is_first_process,
     join_processes,
 )
 from a2mim.engine.launch.work_dir import default_work_dir
@@ -56,8 +59,8 @@ def parse_test_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_intermixed_args(argv)
 
 
-def build_train_runner(args: argparse.Namespace) -> Runner:
-    """Check everything that can be checked, and build the runner.
+def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
+    """Check everything that can be checked, take the work dir, and build the runner.
 
     Raises:
         FileNotFoundError: If the config or PRETRAIN is missing.
@@ -77,10 +80,13 @@ def build_train_runner(args: argparse.Namespace) -> Runner:
     accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
     notes = [apply_batch_rule(cfg, processes), stretch_iterations(cfg, accumulation)]
     notes.append(fit_workers(cfg, processes))
-    notes.append(choose_start(cfg, 'auto' if args.resume else None))
+    if is_first_process(args.launcher):
+        notes.append(lock.take(cfg.work_dir))
+    notes += choose_start(cfg, 'auto' if args.resume else None)
     join_processes(cfg, args.launcher)
     _name_run(cfg, Path(args.config).stem)
     runner = TransferRunner.from_cfg(cfg)
+    share_start(runner)
     for note in filter(None, notes):
         runner.logger.info(note)
     check_epoch_length(runner)

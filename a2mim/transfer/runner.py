@@ -7,15 +7,17 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from a2mim.engine.compat.quiet import filter_log
+from a2mim.engine.hooks.checkpoint import CheckpointHook
 
 
 class TransferRunner(Runner):
-    """mmengine's Runner, with three differences.
+    """mmengine's Runner, with four differences.
 
     It
     - takes the weights of the trunk before it reads the data, so that a wrong file is refused
       within seconds;
     - trains batch norm per process on a CPU: torch synchronises it between GPUs only;
+    - completes a checkpoint that was begun, whatever ends the run;
     - keeps out of the log what no person reads.
     """
 
@@ -36,6 +38,15 @@ class TransferRunner(Runner):
         if not isinstance(loop, BaseLoop):
             super()._init_model_weights()
         return super().build_train_loop(loop)
+
+    def train(self) -> nn.Module:
+        """Train as mmengine does, and see to a checkpoint that is being written."""
+        try:
+            return super().train()
+        finally:
+            for hook in self.hooks:
+                if isinstance(hook, CheckpointHook):
+                    hook.finish(self)
 
     def _init_model_weights(self) -> None:
         """Done by then."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from torch import distributed
 
 from a2mim.engine.compat.strict_loading import strict_loading
+from a2mim.engine.launch.lock import WorkDirLock
 from a2mim.engine.launch.user_errors import FirstIteration, one_line_errors
 from a2mim.transfer.launch import build_train_runner, parse_train_args
 
@@ -18,8 +19,8 @@ from a2mim.transfer.launch import build_train_runner, parse_train_args
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args, training = parse_train_args(argv), FirstIteration()
-    with one_line_errors(training), strict_loading():
-        runner = build_train_runner(args)
+    with one_line_errors(training), strict_loading(), WorkDirLock() as lock:
+        runner = build_train_runner(args, lock)
         runner.register_hook(training)
         runner.train()
     if distributed.is_initialized():

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from a2mim.engine.launch.lock import WorkDirLock
 from a2mim.registry import MODELS
 from a2mim.transfer import test as evaluation
 from a2mim.transfer import train
@@ -91,12 +92,12 @@ def test_a_wrong_command_line_is_a_usage_error(argv, capsys):
 
 
 def test_every_pretrain_has_a_folder_of_its_own(config, trunk):
-    runner = build_train_runner(parse_train_args([config, str(trunk)]))
+    runner = build_train_runner(parse_train_args([config, str(trunk)]), WorkDirLock())
     assert Path(runner.work_dir) == Path('work_dirs/toy/trunk.pth').absolute()
 
 
 def test_the_weights_of_the_trunk_are_there_before_training(config, trunk):
-    runner = build_train_runner(parse_train_args([config, str(trunk)]))
+    runner = build_train_runner(parse_train_args([config, str(trunk)]), WorkDirLock())
     taken = runner.model.backbone.model.state_dict()
     for name, tensor in torch.load(trunk, weights_only=True).items():
         assert torch.equal(taken[name], tensor), name
@@ -104,7 +105,7 @@ def test_the_weights_of_the_trunk_are_there_before_training(config, trunk):
 
 def test_a_run_trains_resumes_and_is_evaluated(config, trunk):
     argv = [config, str(trunk)]
-    runner = build_train_runner(parse_train_args(argv))
+    runner = build_train_runner(parse_train_args(argv), WorkDirLock())
     runner.register_hook(KillAfterFirstEpoch())
     with pytest.raises(KilledError):
         runner.train()
@@ -152,7 +153,7 @@ def test_a_misspelt_entry_is_refused(config, trunk, capsys):
 
 def test_fewer_processes_accumulate_to_the_batch_of_the_learning_rate(config, trunk):
     argv = [config, str(trunk), 'auto_scale_lr.base_batch_size=12']
-    runner = build_train_runner(parse_train_args(argv))
+    runner = build_train_runner(parse_train_args(argv), WorkDirLock())
     assert runner.cfg.optim_wrapper.accumulative_counts == 3
     assert runner.cfg.train_dataloader.batch_size == 4
 

@@ -43,7 +43,7 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=4e-4, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(
         layer_decay=0.65,
-        # Embeddings, each block, and the last norm with the heads; to timm it is one of a block.
+        # Embeddings, each block, and the last norm with the heads: timm has it in a block.
         layers=[
             r'(?:cls_token|pos_embed|patch_embed)',
             r'blocks\.0\.',

@@ -2,7 +2,8 @@
 
 Until the first training iteration is done no work can be lost, and an error is most likely in
 what was asked for: it ends as one line on stderr with exit code 2. Set A2MIM_TRACEBACK=1 to see
-where it came from. A training that is not finite ends as one line, too, with a code of its own.
+where it came from. A training that is not finite and a checkpoint that cannot be written end as
+one line, too, at any time and with codes of their own.
 """
 
 import os
@@ -15,9 +16,11 @@ from contextlib import contextmanager
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from a2mim.checkpoint import NotWrittenError
+from a2mim.engine.checkpointing import NotFiniteStateError
 from a2mim.engine.hooks.finite_guard import NotFiniteError
 from a2mim.errors import BadDataError
-from a2mim.exit_codes import NOT_FINITE, USER_ERROR
+from a2mim.exit_codes import NOT_FINITE, NOT_WRITTEN, USER_ERROR
 
 # mmengine asserts what a config says, too; a checkpoint that it fetches itself may be refused.
 USER_ERRORS = (
@@ -30,6 +33,13 @@ USER_ERRORS = (
     AssertionError,
     pickle.UnpicklingError,
 )
+# What may come at any time, and is said in one line then too.
+EXPECTED = {
+    BadDataError: USER_ERROR,
+    NotFiniteError: NOT_FINITE,
+    NotFiniteStateError: NOT_FINITE,
+    NotWrittenError: NOT_WRITTEN,
+}
 PATIENCE = 10  # seconds
 
 
@@ -48,19 +58,17 @@ def one_line_errors(training: FirstIteration | None = None) -> Iterator[None]:
     """Turn a user error inside the block into one line on stderr and exit code 2.
 
     Args:
-        training: Once its iteration is done, errors pass through, but for those of the data.
+        training: Once its iteration is done, errors pass through, but for the ``EXPECTED`` ones.
     """
     try:
         yield
-    except USER_ERRORS as error:
-        late = training is not None and training.done and not isinstance(error, BadDataError)
+    except (*USER_ERRORS, *EXPECTED) as error:
+        code = next((EXPECTED[kind] for kind in EXPECTED if isinstance(error, kind)), None)
+        late = training is not None and training.done and code is None
         if late or os.environ.get('A2MIM_TRACEBACK'):
             raise
         report(sentence(error), process=int(os.environ.get('LOCAL_RANK', 0)))
-        raise SystemExit(USER_ERROR) from error
-    except NotFiniteError as error:
-        report(sentence(error), process=int(os.environ.get('LOCAL_RANK', 0)))
-        raise SystemExit(NOT_FINITE) from error
+        raise SystemExit(code or USER_ERROR) from error
 
 
 def report(text: str, process: int) -> None:

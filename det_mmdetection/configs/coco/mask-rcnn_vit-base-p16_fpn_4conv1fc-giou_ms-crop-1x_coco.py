@@ -44,6 +44,23 @@ optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=3e-4, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(
         layer_decay=0.75,
+        # Embeddings, each block, and the last norm with the heads: timm has it in a block.
+        layers=[
+            r'(?:cls_token|pos_embed|patch_embed)',
+            r'blocks\.0\.',
+            r'blocks\.1\.',
+            r'blocks\.2\.',
+            r'blocks\.3\.',
+            r'blocks\.4\.',
+            r'blocks\.5\.',
+            r'blocks\.6\.',
+            r'blocks\.7\.',
+            r'blocks\.8\.',
+            r'blocks\.9\.',
+            r'blocks\.10\.',
+            r'blocks\.11\.',
+            r'norm',
+        ],
         rules={
             'norm': dict(weight_decay=0.0),
             '[.]bn[.]': dict(weight_decay=0.0),

@@ -2,6 +2,9 @@
 
 import pytest
 
+from a2mim.checkpoint import NotWrittenError
+from a2mim.engine.checkpointing import NotFiniteStateError
+from a2mim.engine.hooks.finite_guard import NotFiniteError
 from a2mim.engine.launch import user_errors
 from a2mim.engine.launch.user_errors import FirstIteration, one_line_errors, sentence
 from a2mim.errors import BadDataError
@@ -53,13 +56,22 @@ def test_errors_pass_once_training_works():
         raise ValueError('late')
 
 
-def test_bad_data_are_one_line_at_any_time(capsys):
+@pytest.mark.parametrize(
+    ('error', 'code'),
+    [
+        (BadDataError('image 3 is empty'), 2),
+        (NotFiniteError('10 updates in a row'), 3),
+        (NotFiniteStateError('weight is NaN'), 3),
+        (NotWrittenError('the disk is full'), 74),
+    ],
+)
+def test_what_is_expected_is_one_line_with_its_code_at_any_time(error, code, capsys):
     training = FirstIteration()
     training.after_train_iter(None, 0)
     with pytest.raises(SystemExit) as exit_, one_line_errors(training):
-        raise BadDataError('image 3 is empty')
-    assert exit_.value.code == 2
-    assert capsys.readouterr().err == 'error: image 3 is empty\n'
+        raise error
+    assert exit_.value.code == code
+    assert capsys.readouterr().err == f'error: {error}\n'
 
 
 def test_a_developer_sees_where_it_came_from(monkeypatch):

@@ -1,7 +1,5 @@
 """The runner of the tools: mmengine's, with a readable log and a useful ``torch.compile``."""
 
-from contextlib import nullcontext
-
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
@@ -85,11 +83,6 @@ class ToolRunner(Runner):
         if isinstance(self.model, FullyShard):
             self.model.adopt(wrapper)
         return wrapper
-
-    def save_checkpoint(self, *args: object, **kwargs: object) -> None:
-        """Save as mmengine does, after all processes have handed in their shares."""
-        with self.model.gathered() if isinstance(self.model, FullyShard) else nullcontext():
-            super().save_checkpoint(*args, **kwargs)
 
     def _init_model_weights(self) -> None:
         # A sharded model was initialised while it was whole.

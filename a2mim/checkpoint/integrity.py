@@ -3,11 +3,14 @@
 import zipfile
 from pathlib import Path
 
-from a2mim.checkpoint.loading import safe_torch_load
+from a2mim.checkpoint.loading import find_refusal, safe_torch_load, unsafe_torch_load
+from a2mim.checkpoint.trust import OPTION, is_trusted
 
 
 def peek(path: Path) -> dict:
     """The content of a torch file whose tensors stay on the disk until they are used.
+
+    Within ``trust_checkpoints(True)`` the file may run code, after a warning.
 
     Raises:
         ValueError: If it cannot be read; the message is the reason.
@@ -20,7 +23,12 @@ def peek(path: Path) -> dict:
         content = safe_torch_load(path, mmap=True)
     # A damaged pickle ends in whatever error its bytes happen to mean.
     except Exception as error:
-        raise ValueError(f'it cannot be read ({str(error).splitlines()[0][:120]})') from error
+        refusal = find_refusal(error)
+        if refusal is None:
+            raise ValueError(f'it cannot be read ({str(error).splitlines()[0][:120]})') from error
+        if not is_trusted():
+            raise ValueError(f'it {refusal}: refused without {OPTION}') from error
+        content = unsafe_torch_load(path)
     if not isinstance(content, dict):
         raise ValueError(f'it holds a {type(content).__name__}')
     return content

@@ -136,6 +136,7 @@ def test_without_a_linear_probe_there_is_only_the_vote(images):
 def test_a_resumed_run_is_not_measured_as_if_it_began(images, tmp_path):
     runner = pretraining(tmp_path / 'resumed', images, [probe(images)])
     runner.train_loop._epoch = 4
+    runner.train_loop._iter = 4 * len(runner.train_dataloader)
     runner.train()
     assert [line['step'] for line in measured(tmp_path / 'resumed')] == [5]
 

@@ -9,7 +9,10 @@ from a2mim.engine.launch.lock import NAME
 from toy_run import read_scalars, toy_config, write_images
 from two_processes import finish, free_port, torchrun
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without GPU')
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without GPU'),
+]
 
 
 @pytest.fixture
@@ -45,7 +48,6 @@ def test_two_machines_train_one_model_and_the_first_one_writes_it(machines, tmp_
     assert (shared / NAME).read_text() == ''
 
 
-@pytest.mark.slow
 def test_a_machine_that_finds_no_checkpoint_resumes_from_that_of_the_first_one(machines):
     longer = ['--cfg-options', 'train_cfg.max_epochs=2']
     for folder, run in zip(machines, start(machines, '--work-dir', 'run'), strict=True):

@@ -39,7 +39,7 @@ def iteration_of(path: Path) -> int:
         ValueError: If no run can go on from it; the message is the reason.
     """
     content = peek(path)
-    absent = [entry for entry in NEEDED if entry not in content]
+    absent = [entry for entry in NEEDED if content.get(entry) is None]
     if absent:
         raise ValueError(f'it has no {", ".join(absent)}')
     iteration = content['meta'].get('iter')

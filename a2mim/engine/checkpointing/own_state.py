@@ -17,7 +17,7 @@ def check_own(runner: Runner, checkpoint: dict) -> None:
             all have to. Also if there are only weights to resume from, or half an update.
     """
     absent = {'meta', 'message_hub', 'optimizer'} - checkpoint.keys()
-    if runner._resume and not checkpoint.get('meta', {}).get('resumable', True):
+    if runner._resume and not (checkpoint.get('meta') or {}).get('resumable', True):
         raise ValueError(
             f'{runner._load_from} was written to be evaluated, perhaps in the middle of an update: '
             'resume from latest.pth beside it, or start a new run from it with --load-checkpoint'

@@ -36,7 +36,7 @@ class RunRecordHook(Hook):
         """
         if not runner._resume:
             return
-        before, now = checkpoint['meta'].get('run'), describe(runner)
+        before, now = (checkpoint.get('meta') or {}).get('run'), describe(runner)
         if before is None:
             runner.logger.warning(
                 f'{runner._load_from} does not say on how many processes it was trained: the '

@@ -86,7 +86,7 @@ def adopt_seed(cfg: Config, checkpoint: str) -> None:
     """Let a run whose config has no seed go on with the one that was drawn when it started."""
     randomness = cfg.get('randomness') or {}
     if randomness.get('seed') is None:
-        seed = load_file(checkpoint).get('meta', {}).get('seed')
+        seed = (load_file(checkpoint).get('meta') or {}).get('seed')
         cfg.randomness = {**randomness, 'seed': seed}
 
 

@@ -175,7 +175,9 @@ def test_the_tool_says_it_in_one_line_with_a_code_of_its_own(build, tmp_path, ca
     cfg.model.data_preprocessor.std = [1e-45] * 3
     cfg.dump(tmp_path / 'toy.py')
     with pytest.raises(SystemExit) as exit_:
-        load_tool('train').main([str(tmp_path / 'toy.py'), '--work-dir', str(tmp_path / 'out')])
+        # The check before a run would find it, too.
+        options = ['--work-dir', str(tmp_path / 'out'), '--no-preflight']
+        load_tool('train').main([str(tmp_path / 'toy.py'), *options])
     assert exit_.value.code == 3
     errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith('error')]
     assert len(errors) == 1

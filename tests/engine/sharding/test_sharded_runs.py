@@ -10,7 +10,10 @@ from a2mim.registry import MODELS
 from toy_run import load_tool, read_scalars, write_images
 from two_processes import SHARDED, finish, pretraining, torchrun
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without GPU')
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without GPU'),
+]
 
 
 @pytest.fixture(scope='module')
@@ -60,7 +63,6 @@ def test_the_file_has_the_entries_of_ddp_in_the_same_order_and_shape(root):
         torch.testing.assert_close(found['exp_avg'], moments['exp_avg'], rtol=1e-2, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_a_resumed_sharded_run_is_exact(root):
     options = ['--resume', 'sharded/epoch_1.pth', '--cfg-options', SHARDED]
     finish(torchrun(root, 'toy.py', '--work-dir', 'resumed', *options))

@@ -128,6 +128,11 @@ def test_it_trains_two_steps_and_evaluates(path, images, tmp_path):
     root = [] if source.type == 'PhotoPatches' else ['--data-root', str(images)]
     if source.get('channels') == 5:
         root = ['--data-root', str(images / 'bands')]
+    if source.type == 'WebShards':
+        load_tool('prepare_data/make_shards').main(
+            [str(images / 'train'), str(tmp_path / 'shards')]
+        )
+        root = ['--data-root', str(tmp_path / 'shards')]
     train([str(path), '--work-dir', str(tmp_path), *root, '--cfg-options', *options])
 
     logged = read_scalars(tmp_path)

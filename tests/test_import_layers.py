@@ -30,6 +30,18 @@ ALLOWED = {
     'zoo': {'registry', 'checkpoint'},
     'doctor': {'registry'},
     'inference': {'masking', 'datasets'},
+    'analysis': {
+        'registry',
+        'masking',
+        'checkpoint',
+        'datasets',
+        'models',
+        'engine',
+        'evaluation',
+        'zoo',
+        'inference',
+        'version',
+    },
     '': {'version'},
 }
 

@@ -17,12 +17,12 @@ from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
-from torch import distributed
 
 from a2mim.checkpoint import trust_checkpoints
 from a2mim.engine.compat.strict_loading import strict_loading
 from a2mim.engine.launch.build import build_test_runner
 from a2mim.engine.launch.options import add_common_options, add_out_option, check_out
+from a2mim.engine.launch.processes import leave_processes
 from a2mim.engine.launch.user_errors import one_line_errors
 from a2mim.evaluation import Accuracy, ClassReport, PerClassAccuracy
 
@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         if args.per_class and per_class is None:
             raise ValueError(f'--per-class needs the metric Accuracy, which {args.config} has not')
         metrics = runner.test()
+        del runner
     if is_main_process():
         print(as_lines(metrics))
         if args.per_class:
@@ -97,8 +98,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             entries = {'per_class': [dataclasses.asdict(report) for report in classes]}
             text = json.dumps({**metrics, **entries}, indent=2, ensure_ascii=False)
             Path(args.out).write_text(text + '\n', encoding='utf-8')
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+    leave_processes()
     return metrics
 
 

@@ -42,7 +42,7 @@ def as_batch(model: nn.Module, image: Image) -> Tensor:
         )
     channels = len(preprocessor.mean)
     pixels = _pixels(image, channels)  # (B, C, H, W)
-    fitted = torch.stack([_fit(one, model.input_spec.image_size) for one in pixels])
+    fitted = torch.stack([fit_image(one, model.input_spec.image_size) for one in pixels])
     return preprocessor(dict(image=fitted.to(preprocessor.mean.device)))['image']
 
 
@@ -83,7 +83,7 @@ def _with_channels(pixels: Tensor, channels: int) -> Tensor:
     raise ValueError(f'the image has {found} channels, the model was trained on {channels}')
 
 
-def _fit(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+def fit_image(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """The largest part from the centre, (C, H, W), that has the shape of ``size``."""
     height, width = pixels.shape[-2:]
     scale = max(size[0] / height, size[1] / width)

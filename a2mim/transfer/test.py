@@ -7,9 +7,8 @@ Several processes: ``mim_dist_test.sh`` in ``det_mmdetection`` and ``seg_mmsegme
 
 from collections.abc import Sequence
 
-from torch import distributed
-
 from a2mim.engine.compat.strict_loading import strict_loading
+from a2mim.engine.launch.processes import leave_processes
 from a2mim.engine.launch.user_errors import one_line_errors
 from a2mim.transfer.launch import build_test_runner, parse_test_args
 
@@ -19,8 +18,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     args = parse_test_args(argv)
     with one_line_errors(), strict_loading():
         metrics = build_test_runner(args).test()
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+    leave_processes()
     return metrics
 
 

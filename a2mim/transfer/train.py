@@ -8,10 +8,9 @@ error before the first iteration is done is one line; A2MIM_TRACEBACK=1 shows it
 
 from collections.abc import Sequence
 
-from torch import distributed
-
 from a2mim.engine.compat.strict_loading import strict_loading
 from a2mim.engine.launch.lock import WorkDirLock
+from a2mim.engine.launch.processes import leave_processes
 from a2mim.engine.launch.user_errors import FirstIteration, one_line_errors
 from a2mim.transfer.launch import build_train_runner, parse_train_args
 
@@ -23,8 +22,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         runner = build_train_runner(args, lock)
         runner.register_hook(training)
         runner.train()
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+        del runner
+    leave_processes()
 
 
 if __name__ == '__main__':

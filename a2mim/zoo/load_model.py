@@ -27,7 +27,8 @@ def load_model(
         name_or_path: A released name (``list_models()``); a file of weights: a checkpoint of ours,
             whole, published or the trunk alone, or one of the published system; or a config
             (``.py``), which is run.
-        pretrained: With weights. A config has none and needs ``pretrained=False``.
+        pretrained: With weights; False: the same model with random ones. A config has none and
+            needs ``pretrained=False``.
         config: Recipe of a file of weights that carries none: a path ending in ``.py``, or one
             below ``configs/`` without suffix.
         num_classes: Of a classifier; with weights, it must be that of the file.
@@ -44,9 +45,7 @@ def load_model(
     """
     path = Path(name_or_path)
     if path.suffix in SUFFIXES or (path.is_file() and path.suffix != '.py'):
-        if not pretrained:
-            raise ValueError(f'{path} is a file of weights: pass a config for a model without')
-        return load_model_file(path, _given(config), num_classes)
+        return load_model_file(path, _given(config), num_classes, pretrained=pretrained)
     if config is not None:
         raise ValueError(f'config={str(config)!r}: {path} is no file of weights')
     if path.suffix != '.py':
@@ -61,7 +60,7 @@ def _released(name: str, pretrained: bool, num_classes: int | None) -> nn.Module
     recipe = read_config(config_path(entry.config))
     if not pretrained:
         return build_model(recipe, num_classes)
-    return load_model_file(local_file(entry), recipe, num_classes)
+    return load_model_file(local_file(entry), recipe, num_classes, pretrained=True)
 
 
 def _given(config: str | Path | None) -> dict | None:

@@ -36,8 +36,12 @@ IMAGENET = dict(
 LEFTOVERS = ('backbone.mask_token.', 'backbone.model.norm.')
 
 
-def load_model_file(path: Path, recipe: dict | None, num_classes: int | None) -> nn.Module:
+def load_model_file(
+    path: Path, recipe: dict | None, num_classes: int | None, *, pretrained: bool
+) -> nn.Module:
     """The model of ``recipe``, or of what the file says of itself, with the weights in it.
+
+    Not ``pretrained``: the same model, and random weights.
 
     Raises:
         ValueError: If the file is no checkpoint, does not say what it holds, or does not fit.
@@ -45,13 +49,15 @@ def load_model_file(path: Path, recipe: dict | None, num_classes: int | None) ->
     content = load_file(path)
     recipe = recipe or embedded_config(path, content) or _recipe_by_name(path)
     if not any(unwrap(key).startswith('backbone.') for key in tensors_in(content)):
-        return _load_trunk(path, content, recipe, num_classes)
+        return _load_trunk(path, content, recipe, num_classes, pretrained)
     if recipe is None:
         raise ValueError(
             f'{path} holds a whole model and does not say which; pass config=, the path of its '
             "recipe, such as 'openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300'"
         )
     model = build_model(recipe, num_classes)
+    if not pretrained:
+        return model
     state = _fitted(content, path, model)
     _check_classes(model, state, path)
     load_all(model, state, path)
@@ -59,7 +65,7 @@ def load_model_file(path: Path, recipe: dict | None, num_classes: int | None) ->
 
 
 def _load_trunk(
-    path: Path, content: Mapping, recipe: dict | None, num_classes: int | None
+    path: Path, content: Mapping, recipe: dict | None, num_classes: int | None, pretrained: bool
 ) -> nn.Module:
     """A trunk alone: the file has no mask token and no decoder, and none are made up."""
     if num_classes is not None:
@@ -86,7 +92,8 @@ def _load_trunk(
         )
     classifier = classifier_keys(model.model)
     state = {key: value for key, value in trunk.state.items() if not key.startswith(classifier)}
-    load_all(model.model, state, path)
+    if pretrained:
+        load_all(model.model, state, path)
     return model
 
 

@@ -263,7 +263,6 @@ def test_a_model_without_classes_refuses_their_number(tmp_path):
 @pytest.mark.parametrize(
     'name, options, words',
     [
-        ('a.pth', dict(pretrained=False), r'a.pth is a file of weights'),
         ('a2mim_resnet50_300e', dict(config=RESNET18), r'resnet50_300e is no file of weights'),
         ('a.py', dict(config=RESNET18), r'a.py is no file of weights'),
         ('a.pth', dict(config='a/b'), r'no recipe a/b.py'),

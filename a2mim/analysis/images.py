@@ -1,0 +1,74 @@
+"""Images for a measurement: a few of a folder, or of the photographs that are installed.
+
+Axes: N images, C channels, (H, W) pixels.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from a2mim.datasets.sources.detect import open_source
+from a2mim.datasets.sources.image_folder import ImageFolder
+from a2mim.datasets.sources.photo_patches import PhotoPatches
+from a2mim.inference import fit_image
+
+PHOTOS = 'photos'
+PHOTO_SIDE = 112  # pixels, the largest patch
+
+
+class AnalysisImages:
+    """A seeded choice of ``number`` images, the same for every network.
+
+    Args:
+        where: ``'photos'``: test patches of scikit-image's photographs, whose labels say from
+            which photograph; or a folder of images, or of shards.
+        number: How many.
+        seed: Of the choice.
+        labelled: Take the folders in ``where`` as classes.
+
+    Attributes:
+        names: What a person calls each image.
+        labels: (N,) int64, None without.
+        classes: Names of the classes, empty without.
+
+    Raises:
+        FileNotFoundError: If there are no images.
+        ValueError: If there are fewer than ``number``, or no class folders.
+    """
+
+    def __init__(self, where: str, number: int, seed: int = 0, *, labelled: bool = False) -> None:
+        if where == PHOTOS:
+            self._source, self.labels = PhotoPatches('test', PHOTO_SIDE), None
+        elif labelled:
+            self._source = ImageFolder(where, with_labels=True)
+        else:
+            self._source = open_source(where)
+        if not 1 <= number <= len(self._source):
+            raise ValueError(
+                f'{number} images were asked for, {where} has {len(self._source)}; ask for 1 to '
+                f'{len(self._source)}'
+            )
+        chosen = np.random.default_rng(seed).permutation(len(self._source))[:number]
+        self._chosen = np.sort(chosen).tolist()
+        known = where == PHOTOS or labelled
+        self.classes = tuple(self._source.classes) if known else ()
+        labels = [self._source.label(index) for index in self._chosen] if known else None
+        self.labels = None if labels is None else torch.tensor(labels)
+        self.names = [self._name(index) for index in self._chosen]
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def pixels(self, size: tuple[int, int], start: int = 0, stop: int | None = None) -> Tensor:
+        """Images ``start`` to ``stop`` as uint8 (N, 3, *size): short side resized, centre cropped.
+
+        Raises:
+            BadDataError: If one cannot be read.
+        """
+        chosen = self._chosen[start:stop]
+        return torch.stack([fit_image(self._source.load(index), size) for index in chosen])
+
+    def _name(self, index: int) -> str:
+        if isinstance(self._source, PhotoPatches):
+            return f'{self._source.classes[self._source.label(index)]} {index}'
+        return self._source.name(index)

@@ -1,0 +1,71 @@
+"""What a measurement leaves: figures as PNG and PDF, tables as CSV, arrays as NPZ, and an index.
+
+``result.json`` names them with their captions; ``tools/analysis_tools/report.py`` reads it.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.figure import Figure
+
+from a2mim.checkpoint.atomic_file import write_atomically
+from a2mim.version import __version__
+
+INDEX = 'result.json'
+DPI = 150
+
+
+class Results:
+    """The folder of one measurement.
+
+    Args:
+        folder: Where everything goes; created where it is missing.
+        title: Of the section in a report.
+        settings: What it was measured with, as JSON takes it: images, seeds, subjects.
+    """
+
+    def __init__(self, folder: str | Path, title: str, settings: Mapping[str, object]) -> None:
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._index = dict(
+            title=title, version=__version__, settings=dict(settings), figures=[], tables=[]
+        )
+
+    def add_figure(self, figure: Figure, name: str, caption: str) -> None:
+        """Write ``name.png`` and ``name.pdf``; the caption says what is to be seen, and units."""
+        for suffix, canvas in (('png', FigureCanvasAgg), ('pdf', FigureCanvasPdf)):
+            buffer = io.BytesIO()
+            getattr(canvas(figure), f'print_{suffix}')(
+                buffer, **({'dpi': DPI} if suffix == 'png' else {})
+            )
+            self._write(f'{name}.{suffix}', buffer.getvalue())
+        self._index['figures'].append(dict(file=f'{name}.png', caption=caption))
+
+    def add_table(self, rows: Sequence[Mapping[str, object]], name: str, caption: str) -> None:
+        """Write ``name.csv``, one column for each key of the first row."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(rows)
+        self._write(f'{name}.csv', text.getvalue().encode())
+        self._index['tables'].append(dict(file=f'{name}.csv', caption=caption))
+
+    def add_arrays(self, name: str, **arrays: np.ndarray) -> None:
+        """Write ``name.npz``."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        self._write(f'{name}.npz', buffer.getvalue())
+
+    def finish(self) -> None:
+        """Write the index; a folder without one is an interrupted measurement."""
+        text = json.dumps(self._index, indent=2, ensure_ascii=False) + '\n'
+        self._write(INDEX, text.encode())
+
+    def _write(self, name: str, content: bytes) -> None:
+        write_atomically(self.folder / name, lambda file: file.write(content))

@@ -163,6 +163,21 @@ def test_a_shape_stands_out_from_its_photograph_by_its_colour(coco):
         assert len(np.unique(inside, axis=0)) > 3, 'a flat colour has no texture'
 
 
+def test_a_colour_of_a_class_changes_nothing_but_the_colour():
+    random, (image, shapes) = (
+        next(tool.scenes('train', 1, SIZE, 0, class_colours=colours)) for colours in (False, True)
+    )
+    outside = sum(shape.coverage for shape in shapes) == 0
+    assert (image[outside] == random[0][outside]).all()
+    for shape in shapes:
+        # Seven parts of the colour of the class and three of a texture in [0, 255].
+        mean = image[shape.coverage == 1].mean(axis=0)
+        low = 0.7 * (tool.HUES[shape.name] - tool.SPREAD)
+        high = 0.7 * (tool.HUES[shape.name] + tool.SPREAD) + 0.3 * 255
+        assert (mean >= low.clip(0)).all()
+        assert (mean <= high).all()
+
+
 @pytest.mark.parametrize(
     ('option', 'value'), [('--images', '0'), ('--val', '0'), ('--size', '31'), ('--seed', '-1')]
 )

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
 from a2mim.checkpoint.atomic_file import write_atomically
@@ -39,11 +37,9 @@ class Results:
 
     def add_figure(self, figure: Figure, name: str, caption: str) -> None:
         """Write ``name.png`` and ``name.pdf``; the caption says what is to be seen, and units."""
-        for suffix, canvas in (('png', FigureCanvasAgg), ('pdf', FigureCanvasPdf)):
+        for suffix in ('png', 'pdf'):
             buffer = io.BytesIO()
-            getattr(canvas(figure), f'print_{suffix}')(
-                buffer, **({'dpi': DPI} if suffix == 'png' else {})
-            )
+            figure.savefig(buffer, format=suffix, dpi=DPI)
             self._write(f'{name}.{suffix}', buffer.getvalue())
         self._index['figures'].append(dict(file=f'{name}.png', caption=caption))
 

@@ -1,0 +1,33 @@
+"""The command line that analyses share."""
+
+import argparse
+
+import pytest
+
+from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_analysis_options(parser, out='out', num_images=3)
+    return parser.parse_args(words)
+
+
+def test_networks_come_in_the_order_of_the_command_line():
+    args = parse('b=random:test_vit', 'a=random:test_resnet', '--device', 'cpu')
+    assert [subject.label for subject in open_subjects(args)] == ['b', 'a']
+    assert len(open_images(args)) == 3
+
+
+def test_two_networks_of_one_name_are_refused():
+    args = parse('random:test_vit', 'random:test_vit', '--device', 'cpu')
+    with pytest.raises(ValueError, match=r"called 'random test_vit'; write NAME=SOURCE"):
+        open_subjects(args)
+
+
+def test_results_know_what_they_were_measured_with(tmp_path):
+    args = parse('random:test_vit', '--out', str(tmp_path), '--seed', '4')
+    results = open_results(args, 'T', bands=5)
+    assert results._index['settings'] == dict(
+        subjects=['random:test_vit'], images='photos', num_images=3, seed=4, bands=5
+    )

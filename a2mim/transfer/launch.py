@@ -28,6 +28,7 @@ from a2mim.engine.launch.processes import (
     join_processes,
 )
 from a2mim.engine.launch.work_dir import default_work_dir
+from a2mim.transfer.data_folders import check_data_folders
 from a2mim.transfer.iterations import stretch_iterations
 from a2mim.transfer.pretrain import FROM_SCRATCH, check_shared_head, set_pretrain
 from a2mim.transfer.runner import TransferRunner
@@ -63,7 +64,7 @@ def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
     """Check everything that can be checked, take the work dir, and build the runner.
 
     Raises:
-        FileNotFoundError: If the config or PRETRAIN is missing.
+        FileNotFoundError: If the config, PRETRAIN or the images are missing.
         ImportError: If MMDetection or MMSegmentation is not installed.
         ValueError: With what is wrong, and what to do.
     """
@@ -73,6 +74,7 @@ def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
     if args.pretrain != FROM_SCRATCH:
         existing_file(args.pretrain, 'PRETRAIN')
     set_pretrain(cfg, args.pretrain)
+    check_data_folders(cfg, ('train', 'val'))
     # The published rule: a folder for each PRETRAIN.
     own = Path(default_work_dir(args.config)) / Path(args.pretrain).name
     cfg.work_dir = args.work_dir or str(own)
@@ -97,11 +99,12 @@ def build_test_runner(args: argparse.Namespace) -> Runner:
     """The runner that evaluates ``args.checkpoint``, all of which must fit the model.
 
     Raises:
-        FileNotFoundError: If the config or the checkpoint is missing.
+        FileNotFoundError: If the config, the checkpoint or the images are missing.
         ImportError: If MMDetection or MMSegmentation is not installed.
     """
     cfg = _load_config(args)
     cfg.load_from = existing_file(args.checkpoint, 'checkpoint')
+    check_data_folders(cfg, ('test',))
     # Below the folder of the run, whose own config must stay what was trained.
     cfg.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
     _name_run(cfg, f'{Path(args.config).stem}_test')

@@ -74,7 +74,6 @@ def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
     if args.pretrain != FROM_SCRATCH:
         existing_file(args.pretrain, 'PRETRAIN')
     set_pretrain(cfg, args.pretrain)
-    check_data_folders(cfg, ('train', 'val'))
     # The published rule: a folder for each PRETRAIN.
     own = Path(default_work_dir(args.config)) / Path(args.pretrain).name
     cfg.work_dir = args.work_dir or str(own)

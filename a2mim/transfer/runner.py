@@ -8,6 +8,7 @@ from torch import nn
 
 from a2mim.engine.compat.quiet import filter_log
 from a2mim.engine.hooks.checkpoint import CheckpointHook
+from a2mim.transfer.data_folders import check_data_folders
 
 
 class TransferRunner(Runner):
@@ -34,9 +35,14 @@ class TransferRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Initialise the weights, then read the data."""
+        """Initialise the weights, then look for the data, then read them.
+
+        Raises:
+            FileNotFoundError: If a folder of the data is missing.
+        """
         if not isinstance(loop, BaseLoop):
             super()._init_model_weights()
+            check_data_folders(self.cfg, ('train', 'val'))
         return super().build_train_loop(loop)
 
     def train(self) -> nn.Module:

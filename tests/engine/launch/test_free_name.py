@@ -1,7 +1,7 @@
 """Runs of one process have names of their own, however fast one follows the other."""
 
 import pytest
-from mmengine.registry import DefaultScope
+from mmengine.logging import MMLogger
 
 from a2mim.engine.launch.build import free_name
 
@@ -9,7 +9,7 @@ from a2mim.engine.launch.build import free_name
 @pytest.fixture(autouse=True)
 def runs(monkeypatch) -> dict[str, None]:
     known = {}
-    monkeypatch.setattr(DefaultScope, '_instance_dict', known)
+    monkeypatch.setattr(MMLogger, '_instance_dict', known)
     return known
 
 

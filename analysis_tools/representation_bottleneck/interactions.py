@@ -29,6 +29,7 @@ from a2mim.analysis.interactions import (
     Measured,
     check_subjects,
     draw_interactions,
+    estimate_rows,
     file_name,
     interactions,
     measure_interactions,
@@ -98,18 +99,13 @@ def measure(
     return found
 
 
-def table(found: dict[str, Measured], orders: tuple[int, ...], rest: int) -> list[dict]:
+def table(found: dict[str, Measured], settings: InteractionSettings) -> list[dict]:
     """One row for each network and order."""
-    rows = []
-    for label, one in found.items():
-        for index, order in enumerate(orders):
-            row = dict(network=label, output=one.output, order=order, share=order / rest)
-            for short, name in (('J', 'relative'), ('I', 'strength')):
-                low, high = getattr(one.estimate, f'{name}_interval')[:, index]
-                row |= {short: getattr(one.estimate, name)[index]}
-                row |= {f'{short}_low': low, f'{short}_high': high}
-            rows.append({**row, 'I_chance': one.estimate.chance[index]})
-    return rows
+    return [
+        dict(network=label, output=one.output, **row)
+        for label, one in found.items()
+        for row in estimate_rows(one.estimate, settings.orders, settings.grid**2)
+    ]
 
 
 def write(found: dict[str, Measured], settings: InteractionSettings, results: Results) -> None:
@@ -123,7 +119,7 @@ def write(found: dict[str, Measured], settings: InteractionSettings, results: Re
         path = results.folder / f'J_{file_name(label)}.npy'
         write_atomically(path, partial(np.save, arr=one.estimate.relative))
     results.add_arrays('interactions', **arrays)
-    results.add_table(table(found, orders, players - 2), 'interactions', CAPTION)
+    results.add_table(table(found, settings), 'interactions', CAPTION)
     estimates = {label: one.estimate for label, one in found.items()}
     results.add_figure(draw_interactions(estimates, orders, players), 'interactions', CAPTION)
     results.finish()

@@ -1,11 +1,12 @@
 """Interactions between image patches by the size of their context ("representation bottleneck")."""
 
+from a2mim.analysis.interactions.checks import check_subjects
 from a2mim.analysis.interactions.draw import draw_interactions
-from a2mim.analysis.interactions.estimate import Estimate, estimate, interactions
+from a2mim.analysis.interactions.estimate import Estimate, estimate, estimate_rows, interactions
 from a2mim.analysis.interactions.settings import InteractionSettings
 from a2mim.analysis.interactions.subjects import (
     Measured,
-    check_subjects,
+    file_name,
     measure_interactions,
     passes_per_second,
 )
@@ -17,6 +18,8 @@ __all__ = [
     'check_subjects',
     'draw_interactions',
     'estimate',
+    'estimate_rows',
+    'file_name',
     'interactions',
     'measure_interactions',
     'passes_per_second',

@@ -3,6 +3,7 @@
 Axes: T images, M orders, P pairs, C contexts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,3 +87,15 @@ def _chance(delta: np.ndarray) -> np.ndarray:
     centred = delta - np.nanmean(delta, axis=-1, keepdims=True)
     variance = np.nansum(centred**2, axis=-1) / np.maximum(count - 1, 1) / count
     return np.sqrt(2 / np.pi) * np.sqrt(variance).mean(axis=(0, 2))
+
+
+def estimate_rows(found: Estimate, orders: Sequence[int], players: int) -> list[dict]:
+    """One row of a table for each order; ``share`` is of the n - 2 players beside the pair."""
+    rows = []
+    for index, order in enumerate(orders):
+        row = dict(order=order, share=order / (players - 2))
+        for short, name in (('J', 'relative'), ('I', 'strength')):
+            low, high = getattr(found, f'{name}_interval')[:, index]
+            row |= {short: getattr(found, name)[index], f'{short}_low': low, f'{short}_high': high}
+        rows.append({**row, 'I_chance': found.chance[index]})
+    return rows

@@ -6,24 +6,19 @@ Axes: T images, M orders, P pairs, C contexts.
 import re
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from a2mim.analysis.images import AnalysisImages
+from a2mim.analysis.interactions.checks import check_subjects, use_labels
 from a2mim.analysis.interactions.estimate import Estimate, estimate
-from a2mim.analysis.interactions.measure import keep_present, measure_image
-from a2mim.analysis.interactions.outputs import (
-    FEATURE,
-    LOGIT_OUTPUTS,
-    choose_output,
-    network_outputs,
-    projection,
-)
+from a2mim.analysis.interactions.image_part import measure_part
+from a2mim.analysis.interactions.measure import keep_present
+from a2mim.analysis.interactions.outputs import choose_output, network_outputs
 from a2mim.analysis.interactions.settings import InteractionSettings
 from a2mim.analysis.parts import PartStore
 from a2mim.analysis.subject import Subject
@@ -38,29 +33,6 @@ class Measured:
     pairs: np.ndarray
     delta: np.ndarray
     estimate: Estimate
-
-
-def check_subjects(
-    subjects: Sequence[Subject], images: AnalysisImages, settings: InteractionSettings
-) -> None:
-    """Refuse what could only fail after a while.
-
-    Raises:
-        ValueError: If the grid does not divide an image, there are fewer than two images, or a
-            network lacks the output or the classes.
-    """
-    if len(images) < 2:
-        raise ValueError(f'{len(images)} image: confidence intervals need at least 2 --num-images')
-    for subject in subjects:
-        choose_output(subject, settings.output)
-        _use_labels(subject, images, settings)
-        for side in subject.image_size:
-            if side % settings.grid:
-                fits = [g for g in range(2, side + 1) if side % g == 0]
-                raise ValueError(
-                    f'grid={settings.grid} does not divide the {side} pixels of '
-                    f'{subject.label}; grids that do are {", ".join(map(str, fits))}'
-                )
 
 
 def measure_interactions(
@@ -90,6 +62,11 @@ def measure_interactions(
     }
 
 
+def file_name(label: str) -> str:
+    """``label`` as the name of a file."""
+    return re.sub(r'[^\w.-]+', '_', label)
+
+
 @torch.inference_mode()
 def passes_per_second(subject: Subject, settings: InteractionSettings) -> float:
     """Masked images that ``subject`` takes in a second, from one batch after another to warm up."""
@@ -111,21 +88,24 @@ def _measure_subject(
     folder: Path,
     advance: Callable[[int], None],
 ) -> Measured:
-    slug = re.sub(r'[^\w.-]+', '_', subject.label)
-    store = PartStore(folder / slug, _stored_settings(subject, images, settings))
+    store = PartStore(
+        folder / file_name(subject.label), _stored_settings(subject, images, settings)
+    )
     parts = {}
     for number in range(len(images)):
-        told = 0
-
-        def count(passes: int) -> None:
-            nonlocal told
-            told += passes
-            advance(passes)
-
+        told = []
         part = store.compute(
-            f'image{number}', lambda n=number: _part(subject, images, settings, n, count)
+            f'image{number}',
+            lambda number=number, told=told: measure_part(
+                subject,
+                images,
+                settings,
+                number,
+                lambda passes: told.append(passes) or advance(passes),
+            ),
         )
-        advance(settings.passes_per_image - told)
+        if not told:  # from the store, or left out
+            advance(settings.passes_per_image)
         if part['delta'].size:
             parts[number] = part
     if len(parts) < 2:
@@ -143,55 +123,6 @@ def _measure_subject(
     )
 
 
-@torch.inference_mode()
-def _part(
-    subject: Subject,
-    images: AnalysisImages,
-    settings: InteractionSettings,
-    number: int,
-    advance: Callable[[int], None],
-) -> Mapping[str, np.ndarray]:
-    """The differences of one image; none if it should be classified correctly and is not."""
-    pixels = images.pixels(subject.image_size, number, number + 1)
-    batch = subject.normalise(pixels)
-    whole = network_outputs(subject, batch)[0]
-    label = int(whole.argmax())
-    if _use_labels(subject, images, settings):
-        given = int(images.labels[number])
-        if settings.correct_only and given != label:
-            return dict(pairs=np.empty(0), delta=np.empty(0), scale=np.zeros(()))
-        label = given
-    value = _value(subject, settings, whole, label)
-    return measure_image(value, batch[0], number, settings, advance)
-
-
-def _value(
-    subject: Subject, settings: InteractionSettings, whole: Tensor, label: int
-) -> Callable[[Tensor], Tensor]:
-    """v, from masked images to (B,)."""
-    output = choose_output(subject, settings.output)
-    if output == FEATURE:
-        return lambda batch: projection(network_outputs(subject, batch), whole)
-    return lambda batch: LOGIT_OUTPUTS[output](network_outputs(subject, batch), label)
-
-
-def _use_labels(subject: Subject, images: AnalysisImages, settings: InteractionSettings) -> bool:
-    """Whether v is that of the label, not of the predicted class.
-
-    Raises:
-        ValueError: If labels are needed and there are none that fit.
-    """
-    fit = images.labels is not None and len(images.classes) == subject.num_classes > 0
-    needed = settings.target == 'label' or settings.correct_only
-    if needed and not fit:
-        raise ValueError(
-            f'{subject.label} has {subject.num_classes} classes, the images '
-            f'{len(images.classes)}: labels cannot be used; take --target predicted without '
-            '--correct-only'
-        )
-    return settings.correct_only or (fit and settings.target != 'predicted')
-
-
 def _stored_settings(
     subject: Subject, images: AnalysisImages, settings: InteractionSettings
 ) -> dict[str, object]:
@@ -205,7 +136,7 @@ def _stored_settings(
         contexts=settings.contexts,
         ratios=settings.ratios,
         output=choose_output(subject, settings.output),
-        label_of='image' if _use_labels(subject, images, settings) else 'network',
+        label_of='image' if use_labels(subject, images, settings) else 'network',
         correct_only=settings.correct_only,
         seed=settings.seed,
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from a2mim.analysis.interactions.estimate import estimate, interactions
+from a2mim.analysis.interactions.estimate import estimate_strength, interactions
 from a2mim.analysis.interactions.measure import keep_present, measure_image
 from a2mim.analysis.interactions.outputs import log_odds, log_probability, logit, projection
 from a2mim.analysis.interactions.settings import InteractionSettings
@@ -45,7 +45,7 @@ def test_pairwise_terms_are_found_exactly_at_every_order():
     expected = both[found['pairs'][:, 0], found['pairs'][:, 1]].numpy()
     error = np.nan_to_num(found['delta'] - expected[None, :, None])
     assert np.abs(error).max() < 1e-5
-    measured = estimate(np.stack([found['delta']] * 2), float(found['scale']))
+    measured = estimate_strength(np.stack([found['delta']] * 2), float(found['scale']))
     np.testing.assert_allclose(measured.relative, 1, atol=1e-5)
     np.testing.assert_allclose(measured.strength, np.abs(expected).mean(), rtol=1e-5)
 
@@ -67,7 +67,7 @@ def test_a_product_of_players_is_found_as_often_as_the_context_holds_the_others(
 def test_an_additive_function_has_no_relative_strength():
     alone = torch.linspace(-3, 5, PLAYERS)
     found = measure_image(lambda batch: batch.flatten(1) @ alone, ONES, 0, settings())
-    measured = estimate(np.stack([found['delta']] * 2), float(found['scale']))
+    measured = estimate_strength(np.stack([found['delta']] * 2), float(found['scale']))
     assert np.isnan(measured.relative).all()
     assert measured.strength.max() < 1e-5
 
@@ -98,7 +98,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(monkeypatch):
         delta = of_image * np.array([1.0, 3.0])[None, :, None, None]
         delta = delta + rng.uniform(-0.5, 0.5, (25, 2, 10, 1))
         delta = np.abs(delta)  # E|I| from the same law, below
-        low, high = estimate(delta, 1.0).strength_interval[:, 1]
+        low, high = estimate_strength(delta, 1.0).strength_interval[:, 1]
         inside += low <= TRUE_STRENGTH <= high
     assert 0.86 <= inside / 150 <= 1.0
 
@@ -116,14 +116,14 @@ TRUE_STRENGTH = true_strength()
 
 def test_chance_is_the_strength_of_interactions_that_are_none():
     noise = np.random.default_rng(1).normal(0, 2, (20, 1, 50, 40))
-    found = estimate(noise, 1.0)
+    found = estimate_strength(noise, 1.0)
     np.testing.assert_allclose(found.chance, 2 / 40**0.5 * (2 / np.pi) ** 0.5, rtol=0.03)
     np.testing.assert_allclose(found.strength, found.chance, rtol=0.06)
 
 
 def test_one_image_has_no_interval():
     with pytest.raises(ValueError, match='needs at least 2'):
-        estimate(np.ones((1, 2, 3, 4)), 1.0)
+        estimate_strength(np.ones((1, 2, 3, 4)), 1.0)
 
 
 def test_masked_images_are_those_of_a_plain_loop():

@@ -2,7 +2,12 @@
 
 from a2mim.analysis.interactions.checks import check_subjects
 from a2mim.analysis.interactions.draw import draw_interactions
-from a2mim.analysis.interactions.estimate import Estimate, estimate, estimate_rows, interactions
+from a2mim.analysis.interactions.estimate import (
+    Estimate,
+    estimate_rows,
+    estimate_strength,
+    interactions,
+)
 from a2mim.analysis.interactions.settings import InteractionSettings
 from a2mim.analysis.interactions.subjects import (
     Measured,
@@ -17,8 +22,8 @@ __all__ = [
     'Measured',
     'check_subjects',
     'draw_interactions',
-    'estimate',
     'estimate_rows',
+    'estimate_strength',
     'file_name',
     'interactions',
     'measure_interactions',

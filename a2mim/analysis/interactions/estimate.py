@@ -38,7 +38,7 @@ def interactions(delta: np.ndarray) -> np.ndarray:
     return np.nanmean(delta.astype(np.float64), axis=-1)
 
 
-def estimate(delta: np.ndarray, scale: float, seed: int = 0) -> Estimate:
+def estimate_strength(delta: np.ndarray, scale: float, seed: int = 0) -> Estimate:
     """Means and 95 % bootstrap intervals over images and pairs.
 
     An image is drawn with replacement, then pairs of it, the same for all orders. Both draws

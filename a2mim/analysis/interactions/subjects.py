@@ -15,7 +15,7 @@ import torch
 
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.interactions.checks import check_subjects, use_labels
-from a2mim.analysis.interactions.estimate import Estimate, estimate
+from a2mim.analysis.interactions.estimate import Estimate, estimate_strength
 from a2mim.analysis.interactions.image_part import measure_part
 from a2mim.analysis.interactions.measure import keep_present
 from a2mim.analysis.interactions.outputs import choose_output, network_outputs
@@ -119,7 +119,7 @@ def _measure_subject(
         np.array(list(parts)),
         found['pairs'],
         found['delta'],
-        estimate(found['delta'], float(found['scale'].max()), settings.seed),
+        estimate_strength(found['delta'], float(found['scale'].max()), settings.seed),
     )
 
 

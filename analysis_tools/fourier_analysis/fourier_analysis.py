@@ -42,7 +42,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('--exp-name', '--exp_name', choices=MODES, default='fourier', help='MODE')
-    add_analysis_options(parser, out='work_dirs/analysis/fourier', num_images=256)
+    add_analysis_options(parser, out='work_dirs/analysis/fourier', num_images=56)
     parser.add_argument(
         '--cutoffs',
         type=float,

@@ -6,6 +6,7 @@ Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def noises(bands: int, rms: float, seed: int = 0) -> list[Corruption]:
     edges = [*(HIGHEST * index / bands for index in range(bands)), HIGHEST + 1e-6]
     return [
         Corruption('noise', (low + high) / 2, partial(_noisy, (low, high), rms, seed))
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
+        for low, high in pairwise(edges)
     ]
 
 

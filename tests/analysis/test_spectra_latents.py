@@ -60,10 +60,8 @@ def test_windows_are_read_between_attention_and_mlp(name, first):
     block = model.layers[0].blocks[0]
     with torch.no_grad():
         x = model.patch_embed(image)
-        if first == 'norm2':  # norm before attention
-            attended = block._attn(block.norm1(x))
-        else:
-            attended = block.norm1(block._attn(x))
+        pre = first == 'norm2'
+        attended = block._attn(block.norm1(x)) if pre else block.norm1(block._attn(x))
     torch.testing.assert_close(found[1][1], (x + attended).movedim(-1, 1))
 
 

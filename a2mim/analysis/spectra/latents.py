@@ -1,0 +1,136 @@
+"""Feature maps in the depth of any timm model, read by hooks while the model runs as it is.
+
+Axes: B batch, C channels, (H, W) positions.
+Layer scale, stochastic depth and whatever else a block does are in what the hooks see: nothing is
+put together again from parts.
+"""
+
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from a2mim.models.backbones.layout import read_layout
+
+# Classes of timm that add something to their input; the outermost count.
+BLOCK = re.compile(
+    r'Block|Bottleneck|InvertedResidual|EdgeResidual|DepthwiseSeparableConv|^Residual'
+)
+MIXERS = ('attn', 'token_mixer', 'mlp_tokens')
+MLPS = ('mlp', 'mlp_channels')
+T = TypeVar('T')
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Where a feature map is: ``kind`` is stem, attention, mlp or block."""
+
+    name: str
+    kind: str
+
+
+def residual_blocks(model: nn.Module) -> dict[str, nn.Module]:
+    """The outermost residual blocks of a timm model by name.
+
+    Raises:
+        ValueError: If it has none that is known.
+    """
+    blocks: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f'{outer}.') for outer in blocks)
+        if name and not inside and BLOCK.search(type(module).__name__):
+            blocks[name] = module
+    if not blocks:
+        raise ValueError(
+            f'{type(model).__name__} has no residual blocks that are known here; depth can be '
+            'followed in ResNet, ConvNeXt, EfficientNet, ViT, Swin and the like'
+        )
+    return blocks
+
+
+def read_latents(
+    model: nn.Module, images: Tensor, reduce: Callable[[Tensor], T]
+) -> list[tuple[Latent, T]]:
+    """What ``reduce`` makes of every feature map in one pass, in the order of depth.
+
+    First is the input of the first block: behind the stem of a CNN, and behind patch embedding
+    and positions of a ViT. Then comes what every block returns; before it, in a block of
+    attention and MLP one after the other, the sum behind the attention. Blocks that compute both
+    at once give their output alone. Class and register tokens are left out.
+
+    Args:
+        model: A timm model in evaluation mode.
+        images: (B, C, height, width), normalised.
+        reduce: Gets each map as (B, C, H, W) and should keep little of it.
+
+    Raises:
+        ValueError: If there are no blocks, or their features are no maps.
+    """
+    found: list[tuple[Latent, T]] = []
+    image_size = (images.shape[-2], images.shape[-1])
+
+    def visit(name: str, kind: str, features: Tensor) -> None:
+        found.append((Latent(name, kind), reduce(as_map(model, features, image_size))))
+
+    blocks = residual_blocks(model)
+    with ExitStack() as stack, torch.inference_mode():
+        for name, block in blocks.items():
+            for handle in _hook(name, block, visit, found):
+                stack.callback(handle.remove)
+        model(images)
+    return found
+
+
+def normalised_depths(number: int) -> list[float]:
+    """Depths of ``number`` latents, from 0 at the first to 1 at the last."""
+    return [index / max(number - 1, 1) for index in range(number)]
+
+
+def as_map(model: nn.Module, features: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Features of any timm layout as (B, C, H, W), without extra tokens."""
+    layout = read_layout(
+        (1, *features.shape[1:]),
+        image_size,
+        channels_last=getattr(model, 'output_fmt', 'NCHW') == 'NHWC',
+        num_prefix_tokens=getattr(model, 'num_prefix_tokens', 0),
+    )
+    return layout.to_map(features, image_size)
+
+
+def _hook(
+    name: str, block: nn.Module, visit: Callable[[str, str, Tensor], None], found: list
+) -> list[torch.utils.hooks.RemovableHandle]:
+    between = _second_half(block)
+    # The first of them to run gets the sum behind the attention: the norm, where it comes
+    # before the MLP (ViT, Swin), or the MLP, where it comes after (Swin V2).
+    waiting = False
+
+    def enter(_module: nn.Module, inputs: tuple) -> None:
+        nonlocal waiting
+        waiting = True
+        if not found:
+            visit('stem', 'stem', inputs[0])
+
+    def halfway(_module: nn.Module, inputs: tuple) -> None:
+        nonlocal waiting
+        if waiting:
+            waiting = False
+            visit(f'{name}.attention', 'attention', inputs[0])
+
+    def leave(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+        visit(name, 'mlp' if between else 'block', output)
+
+    handles = [block.register_forward_pre_hook(enter), block.register_forward_hook(leave)]
+    return handles + [part.register_forward_pre_hook(halfway) for part in between]
+
+
+def _second_half(block: nn.Module) -> list[nn.Module]:
+    parts = dict(block.named_children())
+    mlps = [parts[name] for name in MLPS if name in parts]
+    if 'norm2' not in parts or not mlps or not any(name in parts for name in MIXERS):
+        return []
+    return [parts['norm2'], *mlps]

@@ -1,0 +1,75 @@
+import pytest
+import timm
+import torch
+from torch import nn
+
+from a2mim.analysis.spectra.latents import normalised_depths, read_latents, residual_blocks
+
+
+def maps(name, size=(160, 160), **options):
+    torch.manual_seed(0)
+    model = timm.create_model(name, **options).eval()
+    image = torch.randn(1, 3, *size)
+    return model, image, read_latents(model, image, lambda features: features.clone())
+
+
+@pytest.mark.parametrize(
+    'name, size, number, kinds',
+    [
+        ('resnet50', (64, 64), 17, {'stem', 'block'}),
+        ('test_resnet', (64, 96), 5, {'stem', 'block'}),
+        ('test_convnext', (64, 96), 10, {'stem', 'block'}),
+        ('test_vit', (160, 160), 13, {'stem', 'attention', 'mlp'}),
+    ],
+)
+def test_every_residual_is_read(name, size, number, kinds):
+    _, _, found = maps(name, size)
+    assert len(found) == number
+    assert {latent.kind for latent, _ in found} == kinds
+    assert all(features.ndim == 4 for _, features in found)
+    assert normalised_depths(number)[0] == 0
+    assert normalised_depths(number)[-1] == 1
+
+
+def test_a_vit_is_read_as_its_blocks_compute_it():
+    model, image, found = maps('test_vit', init_values=0.3)
+    with torch.no_grad():
+        x = model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(image))))
+        states = [x]
+        for block in model.blocks:
+            states.append(x := x + block.ls1.gamma * block.attn(block.norm1(x)))
+            states.append(x := x + block.ls2.gamma * block.mlp(block.norm2(x)))
+    assert len(found) == len(states)
+    for (_, features), state in zip(found, states, strict=True):
+        expected = state[:, 1:].transpose(1, 2).reshape(features.shape)
+        torch.testing.assert_close(features, expected)
+
+
+@pytest.mark.parametrize('name, first', [('swin', 'norm2'), ('swinv2', 'mlp')])
+def test_windows_are_read_between_attention_and_mlp(name, first):
+    model, image, found = maps(
+        dict(swin='swin_tiny_patch4_window7_224', swinv2='swinv2_tiny_window8_256')[name],
+        (64, 64),
+        img_size=64,
+        window_size=4,
+        depths=(1, 1, 1, 1),
+        embed_dim=24,
+        num_heads=(1, 2, 4, 8),
+    )
+    assert [latent.kind for latent, _ in found] == ['stem'] + 4 * ['attention', 'mlp']
+    block = model.layers[0].blocks[0]
+    with torch.no_grad():
+        x = model.patch_embed(image)
+        pre = first == 'norm2'
+        attended = block._attn(block.norm1(x)) if pre else block.norm1(block._attn(x))
+    torch.testing.assert_close(found[1][1], (x + attended).movedim(-1, 1))
+
+
+def test_hooks_are_gone_afterwards():
+    model, _, _ = maps('test_resnet', (64, 64))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_model_without_known_blocks_is_refused():
+    with pytest.raises(ValueError, match='Sequential has no residual blocks'):
+        residual_blocks(nn.Sequential(nn.Conv2d(3, 3, 1)))

@@ -1,0 +1,135 @@
+import csv
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from a2mim.analysis.parts import PartStore
+from small_models import classifier, pretraining, save_checkpoint
+
+TOOL = Path(__file__).parents[2] / 'analysis_tools/fourier_analysis/fourier_analysis.py'
+
+
+@pytest.fixture(scope='module')
+def tool():
+    spec = importlib.util.spec_from_file_location('fourier_analysis', TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('checkpoints')
+    save_checkpoint(pretraining(), folder / 'pretrained.pth')
+    save_checkpoint(classifier(14), folder / 'classifier.pth')
+    save_checkpoint(classifier(5), folder / 'five.pth')
+    return folder
+
+
+def run(tool, tmp_path, mode, *args):
+    options = ['--num-images', '6', '--batch-size', '4', '--device', 'cpu', '--out', str(tmp_path)]
+    tool.main(tool.parse_args(['--exp-name', mode, *map(str, args), *options]))
+    return tmp_path / mode
+
+
+def table(folder, name):
+    with open(folder / f'{name}.csv', encoding='utf-8') as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    'mode, source',
+    [
+        ('fourier', 'random:test_vit'),
+        ('variance', 'pretrained.pth'),
+        ('reconstruction', 'pretrained.pth'),
+        ('filter', 'pretrained.pth'),
+        ('noise', 'classifier.pth'),
+    ],
+)
+def test_every_mode_writes_figures_and_tables(tool, files, tmp_path, mode, source):
+    network = source if source.startswith('random:') else files / source
+    folder = run(tool, tmp_path, mode, f'a={network}', '--cutoffs', '0.3', '1.0', '--bands', '2')
+    index = json.loads((folder / 'result.json').read_text())
+    assert index['figures'] and index['tables']
+    for one in index['figures']:
+        assert (folder / one['file']).is_file()
+        assert (folder / one['file']).with_suffix('.pdf').is_file()
+    assert table(folder, mode)
+
+
+def test_the_published_spelling_is_taken(tool):
+    assert tool.parse_args(['--exp_name', 'variance', 'random:test_vit']).exp_name == 'variance'
+
+
+def test_an_unknown_mode_is_refused(tool, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        tool.parse_args(['--exp-name', 'wavelet', 'random:test_vit'])
+    assert "invalid choice: 'wavelet'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('mode', ['fourier', 'reconstruction', 'noise'])
+def test_an_interrupted_measurement_goes_on(tool, files, tmp_path, monkeypatch, mode):
+    whole = run(tool, tmp_path / 'whole', mode, f'a={files}/pretrained.pth', '--bands', '2')
+    computed, compute = [], PartStore.compute
+
+    def interrupted(store, name, measure):
+        def counted():
+            if len(computed) == 1 and not resumed:
+                raise KeyboardInterrupt
+            computed.append(name)
+            return measure()
+
+        return compute(store, name, counted)
+
+    monkeypatch.setattr(PartStore, 'compute', interrupted)
+    resumed = False
+    with pytest.raises(KeyboardInterrupt):
+        run(tool, tmp_path / 'cut', mode, f'a={files}/pretrained.pth', '--bands', '2')
+    resumed = True
+    again = run(tool, tmp_path / 'cut', mode, f'a={files}/pretrained.pth', '--bands', '2')
+    assert len(computed) == len(set(computed)) > 1
+    assert table(again, mode) == table(whole, mode)
+
+
+def test_strong_filters_cost_more_than_none(tool, files, tmp_path):
+    args = ('--cutoffs', '0', '1.414')
+    folder = run(tool, tmp_path, 'filter', f'a={files}/pretrained.pth', *args)
+    score = {(r['input'], r['frequency']): float(r['score']) for r in table(folder, 'filter')}
+    # All of an image is at frequencies from 0 to 1.414 π; nothing is lost there.
+    assert score['low-pass', '1.414'] == pytest.approx(score['clean', ''], rel=1e-5)
+    assert score['low-pass', '0.0'] != pytest.approx(score['clean', ''], rel=1e-5)
+
+
+def test_noise_of_no_strength_changes_nothing(tool, files, tmp_path):
+    args = ('--noise-rms', '0', '--bands', '2')
+    folder = run(tool, tmp_path, 'noise', f'a={files}/pretrained.pth', *args)
+    scores = [float(row['score']) for row in table(folder, 'noise')]
+    np.testing.assert_allclose(scores, scores[0])
+
+
+@pytest.mark.parametrize(
+    'mode, args, message',
+    [
+        ('noise', ['a=random:test_vit'], 'tells 1000 classes apart, the images have 14'),
+        ('noise', ['{files}/five.pth'], 'tells 5 classes apart, the images have 14'),
+        ('reconstruction', ['{files}/five.pth'], 'five has no decoder and reconstructs nothing'),
+        ('noise', ['{files}/five.pth', '{files}/pretrained.pth'], 'no score in common'),
+        ('filter', ['{files}/pretrained.pth', '--cutoffs', '1.5'], '1.5 π is out of range'),
+        ('noise', ['{files}/pretrained.pth', '--bands', '0'], '0 bands of noise'),
+        ('noise', ['{files}/pretrained.pth', '--noise-rms', '-1'], 'must be 0 or more'),
+        ('fourier', ['random:vgg11'], 'VGG has no residual blocks'),
+    ],
+)
+def test_bad_input_is_named(tool, files, tmp_path, mode, args, message):
+    with pytest.raises(ValueError, match=message):
+        run(tool, tmp_path, mode, *(arg.format(files=files) for arg in args))
+
+
+def test_another_measurement_in_the_folder_is_refused(tool, files, tmp_path):
+    run(tool, tmp_path, 'noise', f'{files}/pretrained.pth', '--bands', '2')
+    with pytest.raises(ValueError, match='holds parts of a measurement with bands=2, not 3'):
+        run(tool, tmp_path, 'noise', f'{files}/pretrained.pth', '--bands', '3')

@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_analysis_options(parser, out='work_dirs/analysis/robustness', num_images=256)
+    add_analysis_options(parser, out='work_dirs/analysis/robustness', num_images=56)
     parser.add_argument('--study', choices=AXES, required=True)
     parser.add_argument('--measure', choices=MEASURES, help='what to report, instead of the rule')
     parser.add_argument('--labelled', action='store_true', help='folders of --images are classes')

@@ -1,0 +1,107 @@
+"""What networks still know of images that are occluded, shuffled or corrupted.
+
+    python analysis_tools/robustness/robustness.py SUBJECT... --study STUDY [options]
+
+Classifiers are measured by top-1 accuracy, trunks by the cosine similarity of their pooled feature
+with that of the untouched image. The same command goes on after an interruption.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.progress import track
+
+from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
+from a2mim.analysis.robustness import (
+    CORRUPTIONS,
+    Level,
+    check_measure,
+    choose_measure,
+    corruption_levels,
+    draw_robustness,
+    occlusion_levels,
+    robustness_curves,
+    shuffle_levels,
+)
+from a2mim.analysis.robustness.measure import MEASURES
+from a2mim.engine.launch.user_errors import one_line_errors
+
+AXES = dict(
+    occlusion='share of dropped patches', shuffle='patches along a side', corruptions='severity'
+)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_analysis_options(parser, out='work_dirs/analysis/robustness', num_images=56)
+    parser.add_argument('--study', choices=AXES, required=True)
+    parser.add_argument('--measure', choices=MEASURES, help='what to report, instead of the rule')
+    parser.add_argument('--labelled', action='store_true', help='folders of --images are classes')
+    parser.add_argument(
+        '--ratios', type=float, nargs='+', default=[0, 0.1, 0.25, 0.5, 0.75, 0.9], metavar='R'
+    )
+    parser.add_argument('--grid', type=int, default=8, help='patches along a side, for occlusion')
+    parser.add_argument('--grids', type=int, nargs='+', default=[1, 2, 4, 8], metavar='N')
+    parser.add_argument('--corruptions', nargs='+', default=list(CORRUPTIONS), metavar='NAME')
+    return parser.parse_args(argv)
+
+
+def choose_levels(args: argparse.Namespace) -> tuple[list[Level], dict[str, object]]:
+    """The levels of the study, and the options that they depend on."""
+    if args.study == 'occlusion':
+        return occlusion_levels(args.ratios, args.grid), dict(grid=args.grid)
+    if args.study == 'shuffle':
+        return shuffle_levels(args.grids), {}
+    return corruption_levels(args.corruptions), {}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    args = parse_args(argv)
+    with one_line_errors():
+        levels, options = choose_levels(args)
+        subjects, images = open_subjects(args), open_images(args, labelled=args.labelled)
+        measure = args.measure or choose_measure(subjects)
+        check_measure(subjects, images, measure)
+        results = open_results(args, f'Robustness: {args.study}', study=args.study, **options)
+        shared = dict(images=args.images, num_images=len(images), study=args.study, **options)
+        curves = {}
+        for number, subject in enumerate(subjects):
+            curves[subject.label] = robustness_curves(
+                subject,
+                images,
+                levels,
+                measure,
+                Path(args.out) / 'parts' / f'{args.study}_{number}',
+                shared,
+                batch_size=args.batch_size,
+                seed=args.seed,
+                track=lambda levels, label=subject.label: track(levels, label),
+            )
+        rows = [
+            dict(network=label, change=name, value=value, score=float(score.mean()))
+            for label, own in curves.items()
+            for name, (values, scores) in own.items()
+            for value, score in zip(values.tolist(), scores, strict=True)
+        ]
+        for row in rows:
+            print(f'{row["network"]:24} {row["change"]:16} {row["value"]:6g} {row["score"]:8.3f}')
+        caption = f'{measure}, {len(images)} images'
+        results.add_table(rows, args.study, caption)
+        arrays = {
+            f'{number}/{name}': scores
+            for number, own in enumerate(curves.values())
+            for name, (_, scores) in own.items()
+        }
+        results.add_arrays(args.study, **arrays)
+        figure = draw_robustness(curves, AXES[args.study], measure)
+        results.add_figure(figure, args.study, caption)
+        results.finish()
+
+
+if __name__ == '__main__':
+    main()

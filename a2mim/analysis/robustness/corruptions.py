@@ -1,4 +1,4 @@
-"""Corruptions of images, in five severities, made of torchvision's operations.
+"""Corruptions of images, in five severities, made of operations of torchvision and OpenCV.
 
 Severities of noise, blur, contrast, JPEG and pixelation are those of the reference for 224 pixels.
 Brightness, saturation and elastic are other operations than there, with severities of our own. Of
@@ -14,6 +14,8 @@ Reference:
 
 from collections.abc import Callable
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
@@ -35,15 +37,23 @@ def _blur(pixels: Tensor, deviation: float) -> Tensor:
 
 
 def _jpeg(pixels: Tensor, quality: float) -> Tensor:
-    # The decoder of torchvision takes one image at a time.
-    return torch.stack([functional.jpeg(image, int(quality)) for image in pixels])
+    # OpenCV's: torchvision gives its own coder up. One image at a time, as every coder does.
+    return torch.stack([_jpeg_copy(image, int(quality)) for image in pixels])
+
+
+def _jpeg_copy(image: Tensor, quality: int) -> Tensor:
+    rows = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])  # BGR, as OpenCV wants
+    _, coded = cv2.imencode('.jpg', rows, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1].copy()
+    return torch.from_numpy(decoded).permute(2, 0, 1)
 
 
 def _pixelate(pixels: Tensor, share: float) -> Tensor:
     size = pixels.shape[-2:]
     small = [max(1, int(side * share)) for side in size]
     coarse = torch.nn.functional.interpolate(pixels.float(), small, mode='area')
-    return torch.nn.functional.interpolate(coarse, size, mode='nearest').round().to(torch.uint8)
+    # By area again, as the reference does: nearest neighbours would shift what does not divide.
+    return torch.nn.functional.interpolate(coarse, size, mode='area').round().to(torch.uint8)
 
 
 def _elastic(pixels: Tensor, alpha: float) -> Tensor:

@@ -20,7 +20,9 @@ def test_cosine_after_a_linear_warmup(tmp_path: Path) -> None:
     schedule = dict(
         type='WarmupCosineLR', by_epoch=True, convert_to_iter_based=True, eta_min=1e-5, warmup=1
     )
-    rates = read_rates(toy_config(tmp_path, param_scheduler=schedule), dataset_size=20)
+    cfg = toy_config(tmp_path)
+    cfg.param_scheduler = schedule
+    rates = read_rates(cfg, dataset_size=20)
     # Batches of 4: 5 iterations an epoch, 4 epochs.
     regular = [1e-5 + (1e-3 - 1e-5) * (1 + math.cos(math.pi * (i - 5) / 15)) / 2 for i in range(20)]
     expected = [min(i / 5, 1) * rate for i, rate in enumerate(regular)]
@@ -34,7 +36,9 @@ def test_processes_share_the_images(tmp_path: Path) -> None:
 
 def test_a_schedule_by_epoch_has_steps(tmp_path: Path) -> None:
     schedule = dict(type='MultiStepLR', milestones=[2], gamma=0.1, by_epoch=True)
-    lr = read_rates(toy_config(tmp_path, param_scheduler=schedule), dataset_size=8).values['lr']
+    cfg = toy_config(tmp_path)
+    cfg.param_scheduler = schedule
+    lr = read_rates(cfg, dataset_size=8).values['lr']
     np.testing.assert_allclose(lr[:, 0], [1e-3] * 4 + [1e-4] * 4)
 
 

@@ -129,7 +129,7 @@ def _one_number_a_group(cfg: Config) -> OptimWrapper:
 def _steps(wrapper: OptimWrapper, schedulers: list, total: int, length: int) -> Iterator[int]:
     for iteration in range(total):
         yield iteration
-        wrapper.optimizer.step()  # without gradients; schedulers want one before them
+        wrapper.step()  # without gradients; schedulers want one before them
         for scheduler in schedulers:
             if not scheduler.by_epoch or (iteration + 1) % length == 0:
                 scheduler.step()

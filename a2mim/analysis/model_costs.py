@@ -77,8 +77,8 @@ def count_macs(model: nn.Module, size: tuple[int, int] | None = None) -> int:
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f'{type(model).__name__} does not take images of {size[0]}×{size[1]} pixels ({reason}); leave '
-            '--shape out for the size that it was made for'
+            f'{type(model).__name__} takes no images of {size[0]}×{size[1]} pixels ({reason}); '
+            'leave --shape out for the size that it was made for'
         ) from error
     return counter.get_total_flops() // 2
 

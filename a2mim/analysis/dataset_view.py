@@ -1,0 +1,110 @@
+"""What a training sees of its images: as stored, augmented, and as the network gets them.
+
+Axes: N images, C channels, (H, W) pixels, K classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from mmengine import Config
+from mmengine.registry import DefaultScope
+from torch import Tensor
+
+from a2mim.analysis.reconstruction_figure import SIDE, show
+from a2mim.datasets.samplers import SampleKey
+from a2mim.masking import fill_hidden
+from a2mim.registry import DATASETS, FUNCTIONS, MODELS
+
+LEAST_SHARE = 0.02  # of a class in a mixed label; smoothing gives every class a little
+LONGEST = 18  # letters of a class
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """N samples.
+
+    Attributes:
+        originals: uint8 (C, H, W) of any size, as stored.
+        augmented: uint8 (N, C, H, W), behind the pipeline.
+        seen: uint8 (N, C, H, W), behind erasing, mixing or hiding.
+        captions: Of each sample: its classes and their shares, or how much is hidden.
+    """
+
+    originals: list[Tensor]
+    augmented: Tensor
+    seen: Tensor
+    captions: list[str]
+
+
+def view_dataset(cfg: Config, number: int, *, seed: int = 0, epoch: int = 0) -> DatasetView:
+    """A batch of ``number`` training images, as it reaches the network.
+
+    Args:
+        cfg: Of a pre-training or of a classification.
+        number: How many images; mixing happens among them.
+        seed: Of the choice of images and of mixing. Augmentations follow from the data set's own.
+        epoch: Whose augmentations are drawn, from 0.
+
+    Raises:
+        ValueError: If the config trains nothing, or has fewer images.
+    """
+    if not cfg.get('train_dataloader') or not cfg.get('model'):
+        raise ValueError('the config has no train_dataloader or no model: nothing is trained')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        dataset = DATASETS.build(cfg.train_dataloader.dataset)
+        preprocessor = MODELS.build(cfg.model.data_preprocessor)
+        collate = FUNCTIONS.get(cfg.train_dataloader.collate_fn.type)
+    if not 1 <= number <= len(dataset):
+        raise ValueError(f'{number} images were asked for; the data set has 1 to {len(dataset)}')
+    chosen = np.random.default_rng(seed).permutation(len(dataset))[:number].tolist()
+    batch = collate([dataset[SampleKey(index, epoch)] for index in chosen])
+    augmented = batch['image'].clone()
+    torch.manual_seed(seed)  # timm mixes from numpy's global state, noise is torch's
+    state = np.random.get_state()
+    np.random.seed(seed)
+    batch = preprocessor(batch, training=True)
+    np.random.set_state(state)
+    image, captions = batch['image'], [''] * number
+    if 'mask' in batch:
+        image = fill_hidden(image, batch['mask'])
+        captions = [f'{100 * float(mask.mean()):.0f} % hidden' for mask in batch['mask']]
+    elif 'label' in batch:
+        captions = [label_text(label, dataset.source.classes) for label in batch['label']]
+    originals = [dataset.source.load(index) for index in chosen]
+    return DatasetView(originals, augmented, preprocessor.denormalise(image), captions)
+
+
+def label_text(label: Tensor, classes: Sequence[str]) -> str:
+    """A class index, or probabilities (K,) with more than a trace, as a caption."""
+    if label.ndim == 0:
+        return _short(classes, int(label))
+    shares = label.sort(descending=True)
+    pairs = zip(shares.values.tolist(), shares.indices.tolist(), strict=True)
+    big = [(share, index) for share, index in pairs if share > LEAST_SHARE][:2]
+    return '\n'.join(f'{share:.2f} {_short(classes, index)}' for share, index in big)
+
+
+def draw_view(view: DatasetView, title: str) -> Figure:
+    """A column for each sample; stored, augmented and seen in rows."""
+    rows = [('as stored', view.originals), ('augmented', view.augmented), ('seen', view.seen)]
+    number = len(view.captions)
+    figure = Figure(figsize=(SIDE * number + 0.4, SIDE * 3 + 0.9), layout='constrained')
+    axes = figure.subplots(3, number, squeeze=False)
+    for line, (name, pictures) in zip(axes, rows, strict=True):
+        for axis, picture in zip(line, pictures, strict=True):
+            show(axis, picture)
+        line[0].set_axis_on()
+        line[0].set(xticks=[], yticks=[], frame_on=False)
+        line[0].set_ylabel(name, fontsize=8)
+    for axis, caption in zip(axes[2], view.captions, strict=True):
+        axis.text(0.5, -0.05, caption, transform=axis.transAxes, fontsize=6, ha='center', va='top')
+    figure.suptitle(title, fontsize=8)
+    return figure
+
+
+def _short(classes: Sequence[str], index: int) -> str:
+    name = classes[index] if index < len(classes) else str(index)
+    return name if len(name) <= LONGEST else f'{name[: LONGEST - 1]}…'

@@ -1,0 +1,149 @@
+"""What networks make of hidden blocks, for several masks, and how far off they are.
+
+Axes: N images, C channels, (H, W) pixels, (h, w) mask blocks.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from a2mim.analysis.images import AnalysisImages
+from a2mim.analysis.subject import Subject
+from a2mim.masking import (
+    block_grid,
+    fill_hidden,
+    num_hidden_blocks,
+    random_block_mask,
+    upsample_mask,
+)
+
+
+@dataclass(frozen=True)
+class MaskSetting:
+    """A mask: share of hidden blocks, pixels of a side of a block, seed."""
+
+    ratio: float
+    block_size: int
+    seed: int
+
+    def __str__(self) -> str:
+        return f'{100 * self.ratio:g} % of {self.block_size} px, seed {self.seed}'
+
+    def mask(self, size: tuple[int, int]) -> Tensor:
+        """(1, h, w) for images of ``size``, the one that ``a2mim.inference.reconstruct`` draws."""
+        grid = block_grid(size, self.block_size)
+        return torch.from_numpy(
+            random_block_mask(grid, self.ratio, np.random.default_rng(self.seed))
+        )[None]
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Pictures of N images.
+
+    Attributes:
+        visible, plain, pasted: uint8 (N, C, H, W): the input with hidden blocks in the mean colour;
+            the output; the output where hidden and the image where visible.
+        errors, mean_colour_errors: (N,) mean absolute error over hidden pixels, in standard
+            deviations of the preprocessor: of the network, and of the image's mean colour.
+    """
+
+    visible: Tensor
+    plain: Tensor
+    pasted: Tensor
+    errors: Tensor
+    mean_colour_errors: Tensor
+
+
+def check_reconstructions(subjects: Sequence[Subject], settings: Sequence[MaskSetting]) -> None:
+    """Refuse what cannot be reconstructed, before anything is.
+
+    Raises:
+        TypeError: If a network has no decoder.
+        ValueError: If image sizes differ, blocks do not fit, or a ratio hides nothing or all.
+    """
+    for subject in subjects:
+        if not (hasattr(subject.whole, 'neck') and hasattr(subject.whole, 'predict')):
+            raise TypeError(
+                f'{subject.label} has no decoder and reconstructs nothing; give a whole '
+                'pre-training checkpoint, not a classifier or a trunk'
+            )
+        if subject.image_size != subjects[0].image_size:
+            raise ValueError(
+                f'{subject.label} takes images of {subject.image_size} pixels, '
+                f'{subjects[0].label} of {subjects[0].image_size}; compare networks of one size'
+            )
+    for setting in settings:
+        if not 0 < setting.ratio < 1:
+            raise ValueError(f'mask ratio {setting.ratio:g} must lie between 0 and 1')
+        grid = block_grid(subjects[0].image_size, setting.block_size)
+        if num_hidden_blocks(grid, setting.ratio) == grid[0] * grid[1]:
+            raise ValueError(
+                f'mask ratio {setting.ratio:g} hides all {grid[0]}×{grid[1]} blocks of '
+                f'{setting.block_size} pixels; give smaller blocks or a smaller ratio'
+            )
+
+
+@torch.inference_mode()
+def reconstruct_images(
+    subject: Subject, images: AnalysisImages, setting: MaskSetting, batch_size: int = 64
+) -> Reconstruction:
+    """All images under one mask.
+
+    Raises:
+        ValueError: If the mask does not fit the grid at which the network marks hidden features.
+    """
+    parts = list(_batches(subject, images, setting, batch_size))
+    return Reconstruction(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def reconstruction_rows(
+    subjects: Sequence[Subject],
+    images: AnalysisImages,
+    settings: Sequence[MaskSetting],
+    found: Sequence[Sequence[Reconstruction]],
+) -> list[dict[str, object]]:
+    """A row for each network, setting and image; ``found`` is by setting, then by network."""
+    return [
+        dict(
+            network=subject.label,
+            ratio=setting.ratio,
+            block_size=setting.block_size,
+            seed=setting.seed,
+            image=name,
+            l1=float(result.errors[index]),
+            l1_of_mean_colour=float(result.mean_colour_errors[index]),
+        )
+        for setting, results in zip(settings, found, strict=True)
+        for subject, result in zip(subjects, results, strict=True)
+        for index, name in enumerate(images.names)
+    ]
+
+
+def _batches(
+    subject: Subject, images: AnalysisImages, setting: MaskSetting, batch_size: int
+) -> Iterator[tuple[Tensor, ...]]:
+    levels = subject.preprocessor.denormalise
+    for start in range(0, len(images), batch_size):
+        batch = subject.normalise(images.pixels(subject.image_size, start, start + batch_size))
+        mask = setting.mask(subject.image_size).to(batch).expand(len(batch), -1, -1)
+        output = subject.whole.predict(batch, mask)['reconstruction']
+        hidden = upsample_mask(mask, subject.image_size).unsqueeze(1)
+        # SimMIM's input is the image itself: what is hidden is shown in the same way for all.
+        filled = fill_hidden(batch, mask)
+        pictures = (filled, output, torch.where(hidden > 0, output, batch))
+        yield (
+            *(levels(picture).cpu() for picture in pictures),
+            _error(output, batch, hidden),
+            _error(filled, batch, hidden),
+        )
+
+
+def _error(output: Tensor, image: Tensor, hidden: Tensor) -> Tensor:
+    """(N,) mean over the hidden values of each image."""
+    hidden = hidden.expand_as(image)
+    total = ((output - image).abs() * hidden).sum(dim=(1, 2, 3))
+    return (total / hidden.sum(dim=(1, 2, 3))).cpu()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine import Config
 from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from a2mim.engine.compat.quiet import silence_harmless_warnings
@@ -78,7 +79,8 @@ def free_name(name: str) -> str:
     mmengine keeps loggers and curves by name and second, for as long as the process lives.
     """
     pattern = re.compile(rf'{re.escape(name)}(_run\d+)?_\d{{8}}_\d{{6}}')  # name, date, time
-    taken = sum(bool(pattern.fullmatch(known)) for known in MMLogger._instance_dict)
+    known = {*DefaultScope._instance_dict, *MMLogger._instance_dict}
+    taken = sum(bool(pattern.fullmatch(one)) for one in known)
     return f'{name}_run{taken + 1}' if taken else name
 
 

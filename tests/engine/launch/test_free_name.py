@@ -2,15 +2,17 @@
 
 import pytest
 from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
 
 from a2mim.engine.launch.build import free_name
 
 
-@pytest.fixture(autouse=True)
-def runs(monkeypatch) -> dict[str, None]:
-    known = {}
-    monkeypatch.setattr(MMLogger, '_instance_dict', known)
-    return known
+@pytest.fixture(autouse=True, params=[DefaultScope, MMLogger])
+def runs(request, monkeypatch) -> dict[str, None]:
+    """Names that one of the two still knows, whatever the other has forgotten."""
+    for manager in (DefaultScope, MMLogger):
+        monkeypatch.setattr(manager, '_instance_dict', {})
+    return request.param._instance_dict
 
 
 def test_the_first_run_keeps_its_name(runs):

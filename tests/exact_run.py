@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 from a2mim.engine.compat.quiet import silence_harmless_warnings
 from a2mim.engine.hooks import CheckpointHook
+from a2mim.engine.launch.build import free_name
 from a2mim.engine.runner import ToolRunner
 from toy_run import loader, toy_config
 
@@ -185,7 +186,7 @@ def config(data: Path, work_dir: Path, loop: str, flavour: str, **changes: objec
     )
     options = dict(
         work_dir=str(work_dir),
-        experiment_name=work_dir.name,
+        experiment_name=free_name(work_dir.name),
         train_cfg=train_cfg,
         default_hooks__logger__interval=3,
         default_hooks__checkpoint=dict(

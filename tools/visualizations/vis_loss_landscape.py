@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine import Config
+from mmengine.dist import init_dist
 from rich.progress import track
 from torch import distributed, nn
 
@@ -174,6 +175,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         cfg = load_config(args)
         count_processes(args.launcher)
         join_processes(cfg, args.launcher)
+        if args.launcher != 'none' and not distributed.is_initialized():
+            init_dist(args.launcher)  # one GPU each; there is no runner to do it
         model = load_model(existing_file(args.checkpoint, 'checkpoint')).to(args.device)
         kind = 'states' if args.model_file2 else args.dir_type
         measure(args, cfg, model, weights_of(model, kind))

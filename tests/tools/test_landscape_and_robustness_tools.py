@@ -1,0 +1,105 @@
+"""The commands themselves, on the smallest networks. Figures are caught, not written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from a2mim.analysis import Results
+from a2mim.registry import MODELS
+from toy_run import ROOT, load_tool, toy_config, write_images
+from two_processes import finish, free_port
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the figures that a command drew."""
+    names: list[str] = []
+    monkeypatch.setattr(Results, 'add_figure', lambda self, figure, name, text: names.append(name))
+    return names
+
+
+@pytest.fixture
+def run_files(tmp_path: Path) -> tuple[Path, list[Path]]:
+    """A config on six validation images, and two checkpoints of it."""
+    write_images(tmp_path / 'data/val', 2)
+    write_images(tmp_path / 'data/train', 1)
+    cfg = toy_config(tmp_path / 'data')
+    config = tmp_path / 'toy.py'
+    cfg.dump(config)
+    files = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        files.append(tmp_path / f'seed{seed}.pth')
+        state = MODELS.build(cfg.model).state_dict()
+        torch.save(dict(state_dict=state, meta=dict(cfg=cfg.pretty_text)), files[-1])
+    return config, files
+
+
+def test_line_hits_the_losses_of_both_checkpoints(
+    run_files: tuple[Path, list[Path]], figures: list[str], tmp_path: Path
+) -> None:
+    config, files = run_files
+    tool = load_tool('visualizations/vis_loss_landscape')
+
+    def losses(*options: object) -> np.ndarray:
+        out = tmp_path / f'out{len(figures)}'
+        tool.main([str(config), *map(str, options), '--device=cpu', f'--out={out}'])
+        return np.load(out / 'surface.npz')['loss']
+
+    between = losses(files[0], '--x=0:1:3', '--model_file2', files[1])
+    first, second = (losses(file, '--x=-1:0:2')[1] for file in files)
+    np.testing.assert_allclose(between[[0, 2]], [first, second], rtol=1e-5)
+    assert figures == ['loss_landscape'] * 3
+
+
+def test_bad_grid_is_one_line(
+    run_files: tuple[Path, list[Path]], capsys: pytest.CaptureFixture
+) -> None:
+    config, files = run_files
+    tool = load_tool('visualizations/vis_loss_landscape')
+    with pytest.raises(SystemExit) as end:
+        tool.main([str(config), str(files[0]), '--x=0:1'])
+    assert end.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: grid '0:1' must be FIRST:LAST:NUMBER, such as -1:1:51\n"
+    )
+
+
+def test_two_processes_share_the_points(
+    run_files: tuple[Path, list[Path]], figures: list[str], tmp_path: Path
+) -> None:
+    config, files = run_files
+    options = ['--x=-1:1:3', '--y=-1:1:2', '--device=cpu']
+    tool = load_tool('visualizations/vis_loss_landscape')
+    tool.main([str(config), str(files[0]), *options, f'--out={tmp_path / "one"}'])
+    clean = {key: value for key, value in os.environ.items() if 'RANK' not in key}
+    call = ['bash', str(ROOT / 'tools/visualizations/dist_vis_loss.sh')]
+    process = subprocess.Popen(
+        [*call, str(config), '2', str(files[0]), *options, f'--out={tmp_path / "two"}'],
+        env={**clean, 'PYTHON': sys.executable, 'OMP_NUM_THREADS': '1', 'PORT': free_port()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    finish(process)
+    one, two = (np.load(tmp_path / name / 'surface.npz')['loss'] for name in ('one', 'two'))
+    np.testing.assert_allclose(one, two, rtol=1e-6)
+
+
+@pytest.mark.parametrize('study', ['occlusion', 'shuffle', 'corruptions'])
+def test_robustness_writes_a_row_for_each_level(
+    study: str, figures: list[str], tmp_path: Path
+) -> None:
+    path = ROOT / 'analysis_tools/robustness/robustness.py'
+    tool = load_tool(os.path.relpath(path.with_suffix(''), ROOT / 'tools'))
+    few = ['--ratios', '0', '0.5', '--grid', '4', '--grids', '1', '4', '--corruptions', 'jpeg']
+    call = ['random:test_vit', '--study', study, '--measure', 'similarity', '--num-images', '2']
+    tool.main([*call, *few, '--device', 'cpu', '--out', str(tmp_path)])
+    rows = (tmp_path / f'{study}.csv').read_text().splitlines()
+    assert len(rows) == 1 + dict(occlusion=6, shuffle=2, corruptions=6)[study]
+    assert figures == [study]

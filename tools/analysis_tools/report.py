@@ -78,7 +78,10 @@ def measure(args: argparse.Namespace, compared: Comparison) -> tuple[list[Result
     out = Path(args.out)
     folder = out.with_name(f'{out.stem}_sections')
     sections, notes = [], []
-    for name in SECTIONS if args.sections is None else dict.fromkeys(args.sections):
+    names = list(SECTIONS) if args.sections is None else list(dict.fromkeys(args.sections))
+    if any(SECTIONS[name].on_images for name in names):
+        compared.open_images(compared.num_images or compared.effort.images)  # refuses bad ones
+    for name in names:
         start = time.perf_counter()
         try:
             sections.append(compute_section(name, compared, folder))

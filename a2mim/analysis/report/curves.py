@@ -14,7 +14,7 @@ COLUMNS = 3
 FIGURES = (
     ('losses', 'Training losses by iteration; each value is the mean since the one before.'),
     ('learning_rate', 'Learning rate by iteration.'),
-    ('metrics', 'Validation metrics by epoch (by iteration of a run that counts no epochs); in %.'),
+    ('metrics', 'Validation metrics by epoch (by iteration of a run without epochs).'),
 )
 
 
@@ -55,7 +55,7 @@ def draw_panels(logs: Sequence[RunLog], keys: Sequence[str]) -> Figure:
     columns = min(COLUMNS, len(keys))
     rows = -(-len(keys) // columns)
     figure = Figure(figsize=(max(5.2, 3.8 * columns), 2.9 * rows + 0.4), layout='constrained')
-    panels = figure.subplots(rows, columns, squeeze=False).flat
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel, key in zip(panels, keys, strict=False):
         units = set()
         for number, log in enumerate(logs):
@@ -66,7 +66,7 @@ def draw_panels(logs: Sequence[RunLog], keys: Sequence[str]) -> Figure:
                 units.add('epoch' if epochs else 'iteration')
         panel.set(xlabel=' or '.join(sorted(units)), ylabel=_with_unit(key))
         panel.grid(alpha=0.3)
-    for panel in list(panels):
+    for panel in panels[len(keys) :]:
         panel.set_visible(False)
     found = {line.get_label(): line for panel in figure.axes for line in panel.get_lines()}
     figure.legend(list(found.values()), list(found), loc='outside upper center', ncols=3)
@@ -87,4 +87,6 @@ def last_values(logs: Sequence[RunLog]) -> list[dict[str, object]]:
 
 
 def _with_unit(key: str) -> str:
+    if key == 'lr':
+        return 'learning rate'
     return f'{key} (%)' if kind_of(key) == 'metrics' and 'top' in key else key

@@ -14,6 +14,7 @@ from a2mim.analysis.results import DPI
 
 GENERATOR = 'a2mim report'
 CSS_DPI = 96  # pixels of a page per inch
+WIDE = 700  # pixels of a page, more than a telephone has
 LONG_TABLE = 12  # rows; what has more is folded away
 DECIMAL = re.compile(r'[-+]?\d+\.\d+(e[-+]?\d+)?')
 NUMBER = re.compile(r'[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?( ± .+)?|nan')
@@ -80,8 +81,9 @@ def _figure(figure: FigureFile) -> str:
     )
     data = base64.b64encode(figure.png).decode()
     caption = escape(figure.caption)
+    kind = ' class="wide"' if width > WIDE else ''
     return (
-        f'<figure><img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
+        f'<figure{kind}><img src="data:image/png;base64,{data}" width="{width}" height="{height}" '
         f'alt="{caption}">\n<figcaption>{caption}</figcaption></figure>\n'
     )
 

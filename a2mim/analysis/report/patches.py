@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from math import gcd
 
+import numpy as np
+
 from a2mim.analysis.interactions import (
     InteractionSettings,
     draw_interactions,
@@ -45,6 +47,10 @@ def add_interactions(compared: Comparison, results: Results) -> None:
         f'over orders 1) by the size of their context; bands: 95 % bootstrap intervals over '
         f'{number} images and {effort.pairs} pairs; {effort.contexts} contexts.'
     )
+    outputs = ', '.join(f'{one.output} of {label}' for label, one in found.items())
+    caption += f' What interacts: {outputs}.'
+    if still := [label for label, one in found.items() if np.isnan(one.estimate.relative).all()]:
+        caption += f' No curve, since nothing interacts beyond rounding: {", ".join(still)}.'
     estimates = {label: one.estimate for label, one in found.items()}
     players = settings.grid**2
     figure = draw_interactions(estimates, settings.orders, players)

@@ -64,7 +64,7 @@ def add_probes(compared: Comparison, results: Results) -> None:
     shown = [
         row | {name: with_error(row[name], len(test)) for name in (KNN, LINEAR)} for row in rows
     ]
-    results.add_table(shown, 'probes', caption)
+    results.add_table(shown, 'probes', 'Accuracies of the figure; width: of the features.')
 
 
 def random_twins(subjects: Sequence[Subject], seed: int) -> list[Subject]:

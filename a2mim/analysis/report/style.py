@@ -15,6 +15,7 @@ h2 { font-size: 1.3rem; margin: 2.5rem 0 .75rem; padding-top: .5rem;
 a { color: var(--link); }
 code { font-size: .9em; }
 nav ol { display: flex; flex-wrap: wrap; gap: .15rem 2.2rem; padding-left: 1.4rem; }
+.facts { margin: .2rem 0; }
 .facts, figcaption, caption, summary { color: var(--faint); font-size: .9rem; }
 .figures { display: flex; flex-wrap: wrap; gap: 1.25rem; align-items: flex-start; }
 figure { margin: 0; max-width: 100%; border: 1px solid var(--line); border-radius: 6px;
@@ -29,9 +30,18 @@ caption { text-align: left; padding-bottom: .35rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .75rem .3rem .4rem;
   border-bottom: 1px solid var(--line); overflow-wrap: normal; }
 td { min-width: 4rem; max-width: 26rem; overflow-wrap: break-word; }
+td:first-child { white-space: nowrap; }
+header td:nth-child(2), header td:last-child { min-width: 15rem; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tbody tr:nth-child(even) { background: var(--stripe); }
 details { margin-top: .75rem; }
+/* A wide figure scrolls on a narrow screen instead of shrinking to nothing. */
+@media screen and (max-width: 760px) {
+  figure { width: 100%; }
+  figure.wide { overflow-x: auto; }
+  figure img { max-width: 100%; }
+  figure.wide img { max-width: 700px; }
+}
 @media print {
   body { max-width: none; font-size: 10pt; }
   figure, tr { break-inside: avoid; }

@@ -59,7 +59,7 @@ class Comparison:
     batch_size: int = 64
 
     def open_images(self, number: int) -> AnalysisImages:
-        """``number`` images, or as many as ``num_images`` says if that is less."""
+        """``number`` images, the same ones for every network."""
         return AnalysisImages(self.images, number, self.seed, labelled=self.labelled)
 
     def number(self, wanted: int) -> int:

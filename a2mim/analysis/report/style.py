@@ -31,7 +31,7 @@ th, td { text-align: left; vertical-align: top; padding: .3rem .75rem .3rem .4re
   border-bottom: 1px solid var(--line); overflow-wrap: normal; }
 td { min-width: 4rem; max-width: 26rem; overflow-wrap: break-word; }
 td:first-child { white-space: nowrap; }
-header td:nth-child(2), header td:last-child { min-width: 15rem; }
+header td:nth-child(2), header td:last-child { min-width: 13rem; overflow-wrap: anywhere; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tbody tr:nth-child(even) { background: var(--stripe); }
 details { margin-top: .75rem; }

@@ -5,34 +5,12 @@ Axes: B batch, A heads, N tokens of which P prefix (class, registers) come first
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from a2mim.analysis.images import AnalysisImages
-from a2mim.analysis.subject import Subject
-
 T = TypeVar('T')
-
-
-@dataclass(frozen=True)
-class AttentionSummary:
-    """Of one network.
-
-    Attributes:
-        blocks: Paths of the attention modules, in the order of depth.
-        distances: (blocks, A) float64, pixels, mean over images and queries.
-        maps: (images, A, h, w) float32 of the chosen block: weights of the patches.
-        query: Whose weights the maps are.
-    """
-
-    blocks: tuple[str, ...]
-    distances: np.ndarray
-    maps: np.ndarray
-    query: str
 
 
 def attention_modules(model: nn.Module) -> dict[str, nn.Module]:
@@ -57,9 +35,7 @@ def attention_modules(model: nn.Module) -> dict[str, nn.Module]:
     return modules
 
 
-def read_attention(
-    model: nn.Module, images: Tensor, reduce: Callable[[Tensor], T]
-) -> dict[str, T]:
+def read_attention(model: nn.Module, images: Tensor, reduce: Callable[[Tensor], T]) -> dict[str, T]:
     """What ``reduce`` makes of every (B, A, N, N) in one pass; rows are queries and sum to 1.
 
     The fused kernel is off for this pass: it keeps no weights. Position biases and rotary
@@ -69,7 +45,8 @@ def read_attention(
         ValueError: See ``attention_modules``; or if the weights are not those of all tokens.
     """
     modules, found = attention_modules(model), {}
-    num_tokens = num_prefix(model) + int(np.prod(model.patch_embed.grid_size))
+    grid = token_grid(model, (images.shape[-2], images.shape[-1]))
+    num_tokens = num_prefix(model) + grid[0] * grid[1]
 
     def take(name: str, attention: Tensor) -> None:
         if attention.ndim != 4 or tuple(attention.shape[-2:]) != (num_tokens, num_tokens):
@@ -89,6 +66,14 @@ def read_attention(
             stack.callback(handle.remove)
         model(images)
     return found
+
+
+def token_grid(model: nn.Module, image_size: tuple[int, int]) -> tuple[int, int]:
+    """(h, w) patches of an image of (H, W) pixels; timm may be built for another size."""
+    embed = model.patch_embed
+    if hasattr(embed, 'dynamic_feat_size'):
+        return embed.dynamic_feat_size(image_size)
+    return tuple(embed.grid_size)
 
 
 def num_prefix(model: nn.Module) -> int:
@@ -124,66 +109,28 @@ def attention_distance(
     return (weights * torch.cdist(places, places)).sum(dim=-1).mean(dim=-1)
 
 
-def attention_map(model: nn.Module, attention: Tensor, query: int | None) -> Tensor:
+def attention_map(
+    model: nn.Module, attention: Tensor, grid: tuple[int, int], query: int | None
+) -> Tensor:
     """(B, A, h, w): weights that a query gives to the patches.
 
     Args:
         model: It has a class token or not.
         attention: (B, A, N, N).
+        grid: (h, w).
         query: Number of a patch, by rows; None for the class token, or without one the mean of
             all patches.
     """
     prefix = num_prefix(model)
     if query is not None:
         row = attention[:, :, prefix + query]
-    elif _has_class_token(model):
+    elif has_class_token(model):
         row = attention[:, :, 0]
     else:
         row = attention[:, :, prefix:].mean(dim=2)
-    return row[..., prefix:].unflatten(-1, tuple(model.patch_embed.grid_size))
+    return row[..., prefix:].unflatten(-1, grid)
 
 
-def measure_attention(
-    subject: Subject,
-    images: AnalysisImages,
-    block: int = -1,
-    query: int | None = None,
-    batch_size: int = 64,
-) -> AttentionSummary:
-    """Distances of all heads, and maps of block number ``block``.
-
-    Raises:
-        ValueError: If the network has no such attention, block or query.
-    """
-    model = subject.model
-    blocks = tuple(attention_modules(model))
-    grid = tuple(model.patch_embed.grid_size)
-    if not -len(blocks) <= block < len(blocks):
-        raise ValueError(f'{subject.label}: block={block}; it has {len(blocks)}, from 0')
-    if query is not None and not 0 <= query < grid[0] * grid[1]:
-        raise ValueError(f'{subject.label}: query={query}; its patches are 0 to {np.prod(grid) - 1}')
-    patch = (subject.image_size[0] / grid[0], subject.image_size[1] / grid[1])
-    distances, maps = torch.zeros(0), []
-
-    def reduce(attention: Tensor) -> tuple[Tensor, Tensor]:
-        distance = attention_distance(attention, grid, patch).sum(dim=0)
-        return distance.cpu(), attention_map(model, attention, query).cpu()
-
-    total = 0
-    for start in range(0, len(images), batch_size):
-        batch = images.pixels(subject.image_size, start, start + batch_size)
-        found = read_attention(model, subject.normalise(batch), reduce)
-        total = total + torch.stack([found[name][0] for name in blocks])
-        maps.append(found[blocks[block]][1])
-    distances = (total / len(images)).numpy()
-    return AttentionSummary(blocks, distances, torch.cat(maps).numpy(), _query_name(model, query))
-
-
-def _has_class_token(model: nn.Module) -> bool:
+def has_class_token(model: nn.Module) -> bool:
+    """Whether the first token stands for the image."""
     return getattr(model, 'cls_token', None) is not None
-
-
-def _query_name(model: nn.Module, query: int | None) -> str:
-    if query is not None:
-        return f'patch {query}'
-    return 'class token' if _has_class_token(model) else 'mean of all patches'

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from a2mim.analysis.inside.attention import AttentionSummary
+from a2mim.analysis.inside.attention_measure import AttentionSummary
 
 
-def draw_attention_distance(
-    labels: Sequence[str], summaries: Sequence[AttentionSummary]
-) -> Figure:
+def draw_attention_distance(labels: Sequence[str], summaries: Sequence[AttentionSummary]) -> Figure:
     """One panel a network: a dot for every head, a line for their mean."""
     figure = Figure(figsize=(3.2 * len(labels), 3.0), layout='constrained')
     panels = figure.subplots(1, len(labels), squeeze=False, sharey=True)[0]
@@ -44,7 +42,8 @@ def draw_attention_maps(
     Colours go from 0 to the largest weight of each panel, which its title states.
 
     Args:
-        labels, summaries: Of the networks.
+        labels: Of the networks.
+        summaries: Of the networks.
         pictures: (N, H, W, 3) uint8, the first N images.
         names: Of the images.
     """

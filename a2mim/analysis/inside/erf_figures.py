@@ -11,7 +11,7 @@ FLOOR = -4.0  # decades below the largest contribution
 
 
 def draw_receptive_fields(labels: Sequence[str], fields: Sequence[ReceptiveField]) -> Figure:
-    """One panel a network: contributions as powers of ten of the largest one; a cross is the centre."""
+    """One panel a network: powers of ten of the largest contribution, a cross at the centre."""
     figure = Figure(figsize=(3.0 * len(fields) + 1.0, 3.3), layout='constrained')
     panels = figure.subplots(1, len(fields), squeeze=False)[0]
     for panel, label, field in zip(panels, labels, fields, strict=True):

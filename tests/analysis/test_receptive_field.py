@@ -8,7 +8,6 @@ from scipy.signal import convolve2d
 from torch import nn
 
 from a2mim.analysis.inside.receptive_field import (
-    ReceptiveField,
     central_gradient,
     find_stage,
     square_with_share,
@@ -44,16 +43,16 @@ def test_channels_add_up_and_a_stride_moves_the_centre() -> None:
 
 
 def test_squares_of_an_even_field_follow_the_area() -> None:
-    field = ReceptiveField('', np.ones((11, 11)), (5.5, 5.5))
-    sides = [side for side, _ in square_with_share(field, (1 / 121, 9 / 121, 10 / 121, 1.0))]
-    assert sides == [1, 3, 3 + 2, 11]
+    shares = (1 / 121, 9 / 121, 10 / 121, 1.0)
+    found = square_with_share(np.ones((11, 11)), shares)
+    assert found == [(1, 1 / 121), (3, 9 / 121), (4, 16 / 121), (11, 1.0)]
 
 
-def test_square_at_the_border_counts_what_is_in_the_image() -> None:
-    contribution = np.zeros((4, 4))
-    contribution[3, 3] = contribution[2, 3] = 1
-    field = ReceptiveField('', contribution, (3.5, 3.5))
-    assert square_with_share(field, (0.5, 1.0)) == [(1, 1 / 16), (3, 4 / 16)]
+def test_smallest_square_is_found_in_a_corner_and_cut_to_a_flat_image() -> None:
+    contribution = np.zeros((3, 8))
+    contribution[2, 7] = contribution[1, 7] = 1
+    assert square_with_share(contribution, (0.5, 1.0)) == [(1, 1 / 24), (2, 4 / 24)]
+    assert square_with_share(np.ones((3, 8)), (0.5,)) == [(4, 12 / 24)]
 
 
 @pytest.mark.parametrize('name', ['test_vit', 'test_convnext', 'test_efficientnet'])

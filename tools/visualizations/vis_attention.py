@@ -8,6 +8,8 @@ Maps are of the class token, without one of the mean over all patches, or of pat
 import argparse
 from collections.abc import Sequence
 
+import numpy as np
+
 from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
 from a2mim.analysis.inside import (
     attention_modules,
@@ -56,8 +58,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         caption = f'Attention distance in pixels, {len(images)} images, a dot for every head'
         results.add_figure(draw_attention_distance(labels, found), 'attention_distance', caption)
         results.add_table(rows, 'attention_distance', caption)
-        pixels = images.pixels(subjects[0].image_size, 0, SHOWN).permute(0, 2, 3, 1).numpy()
-        maps = draw_attention_maps(labels, found, pixels, images.names[:SHOWN])
+        # Images are sorted by class: those shown are spread over all.
+        shown = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).astype(int).tolist()
+        size = subjects[0].image_size
+        pictures = {
+            images.names[i]: images.pixels(size, i, i + 1)[0].permute(1, 2, 0).numpy()
+            for i in shown
+        }
+        weights = [summary.maps[shown].mean(axis=1) for summary in found]
+        maps = draw_attention_maps(labels, weights, pictures)
         queries = ', '.join(sorted({summary.query for summary in found}))
         results.add_figure(
             maps, 'attention_maps', f'Attention of {queries}, block {args.block}, mean over heads'

@@ -2,8 +2,8 @@
 
     python tools/visualizations/vis_erf.py SUBJECT [SUBJECT ...] [--stage -1]
 
-erf.csv has the sides of the squares around the position that hold 20, 30, 50 and 99 per cent of
-the contribution, in pixels, and the share of the image that they cover.
+erf.csv has the sides of the smallest squares that hold 20, 30, 50 and 99 per cent of the
+contribution, in pixels, and the share of the image that they cover.
 """
 
 import argparse
@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         ]
         labels, rows = [subject.label for subject in subjects], []
         for label, field in zip(labels, fields, strict=True):
-            for share, (side, area) in zip(SHARES, square_with_share(field), strict=True):
+            for share, (side, area) in zip(
+                SHARES, square_with_share(field.contribution), strict=True
+            ):
                 row = dict(subject=label, stage=field.stage, share=share, side=side, area=area)
                 rows.append(row)
                 print(f'{label}, {field.stage}: {share:.0%} within {side:g} px, {area:.1%} of area')
@@ -54,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             'ten of the largest; the cross is the position'
         )
         results.add_figure(draw_receptive_fields(labels, fields), 'erf', caption)
-        results.add_table(rows, 'erf', 'Squares that hold a share of the contribution, in pixels')
+        results.add_table(
+            rows, 'erf', 'Smallest squares that hold a share of the contribution, in pixels'
+        )
         results.add_arrays(
             'erf', **{f'network{i}': field.contribution for i, field in enumerate(fields)}
         )

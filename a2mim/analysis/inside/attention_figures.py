@@ -1,9 +1,9 @@
 """Figures of attention: distance in depth, and maps over images.
 
-Axes: N images, (H, W) pixels.
+Axes: N images, (h, w) patches, (H, W) pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -26,37 +26,33 @@ def draw_attention_distance(labels: Sequence[str], summaries: Sequence[Attention
         panel.set_xticks(numbers[:: max(depth // 6, 1)])
         panel.grid(alpha=0.3)
     panels[0].set_ylabel('attention distance in pixels')
-    panels[0].set_ylim(bottom=0)
+    panels[0].set_ylim(0, 1.05 * max(summary.distances.max() for summary in summaries))
     panels[-1].legend(fontsize=8)
     return figure
 
 
 def draw_attention_maps(
-    labels: Sequence[str],
-    summaries: Sequence[AttentionSummary],
-    pictures: np.ndarray,
-    names: Sequence[str],
+    labels: Sequence[str], maps: Sequence[np.ndarray], pictures: Mapping[str, np.ndarray]
 ) -> Figure:
-    """One row an image: the picture, and the mean over heads of every network.
+    """One row an image: the picture, and the map of every network.
 
     Colours go from 0 to the largest weight of each panel, which its title states.
 
     Args:
         labels: Of the networks.
-        summaries: Of the networks.
-        pictures: (N, H, W, 3) uint8, the first N images.
-        names: Of the images.
+        maps: (N, h, w) of each network, mean over heads.
+        pictures: N of (H, W, 3) uint8, by name.
     """
     number = len(pictures)
     figure = Figure(figsize=(2.0 * (1 + len(labels)), 2.2 * number + 0.3), layout='constrained')
     panels = figure.subplots(number, 1 + len(labels), squeeze=False)
-    for row, picture, name in zip(panels, pictures, names, strict=True):
+    for row, (name, picture) in zip(panels, pictures.items(), strict=True):
         row[0].imshow(picture)
         row[0].set_title(name, fontsize=8)
-    for column, (label, summary) in enumerate(zip(labels, summaries, strict=True), 1):
-        for row, weights in zip(panels, summary.maps[:number].mean(axis=1), strict=True):
-            row[column].imshow(weights, vmin=0, vmax=weights.max(), cmap='viridis')
-            row[column].set_title(f'{label}\nlargest {weights.max():.3f}', fontsize=8)
+    for column, (label, weights) in enumerate(zip(labels, maps, strict=True), 1):
+        for row, one in zip(panels, weights, strict=True):
+            row[column].imshow(one, vmin=0, vmax=one.max(), cmap='viridis')
+            row[column].set_title(f'{label}\nlargest {one.max():.3f}', fontsize=8)
     for panel in panels.ravel():
         panel.set_axis_off()
     return figure

@@ -26,7 +26,8 @@ class ReceptiveField:
     Attributes:
         stage: Path of the module.
         contribution: (H, W) float64, mean absolute gradient, sum over input channels.
-        centre: (row, column) of the position, in pixels from the upper left corner.
+        centre: (row, column) of the position in an even grid over the image, in pixels from the
+            upper left corner.
     """
 
     stage: str
@@ -69,7 +70,8 @@ def central_gradient(
         images: (B, C, H, W), normalised.
 
     Returns:
-        (B, C, H, W), and the centre of the position (h // 2, w // 2) in pixels.
+        (B, C, H, W), and the centre of position (h // 2, w // 2), the grid laid over the image,
+        in pixels.
 
     Raises:
         ValueError: If the module does not run, or returns no map.
@@ -118,27 +120,31 @@ def effective_receptive_field(
 
 
 def square_with_share(
-    field: ReceptiveField, shares: Sequence[float] = SHARES
-) -> list[tuple[float, float]]:
-    """Smallest square around the position that holds each share of the contribution.
+    contribution: np.ndarray, shares: Sequence[float] = SHARES
+) -> list[tuple[int, float]]:
+    """Smallest square, anywhere in the image, that holds each share of the contribution.
+
+    Anywhere, since padding moves the field of a position in a CNN by up to half a stride.
+
+    Args:
+        contribution: (H, W), not negative.
+        shares: From 0 to 1.
 
     Returns:
-        For each share the side in pixels and, of the part inside the image, the share of its
-        area.
+        For each share the side in pixels, and the share of the image's area; a square that is
+        larger than a side of the image is cut to it.
 
     Reference:
-        Ding et al., RepLKNet, CVPR 2022 (https://arxiv.org/abs/2203.06717), table 10. They take
-        the positive part of the mean gradient, here it is the mean of absolute values.
+        Ding et al., RepLKNet, CVPR 2022 (https://arxiv.org/abs/2203.06717), appendix. They take
+        the positive part of the gradient, and squares around the centre of the image.
     """
-    height, width = field.contribution.shape
-    rows = np.abs(np.arange(height) + 0.5 - field.centre[0])
-    columns = np.abs(np.arange(width) + 0.5 - field.centre[1])
-    distance = np.maximum(rows[:, None], columns[None, :])  # (H, W)
-    order = np.argsort(distance, axis=None, kind='stable')
-    inside = np.cumsum(field.contribution.ravel()[order]) / field.contribution.sum()
-    found = []
-    for share in shares:
-        last = min(int(np.searchsorted(inside, share - 1e-12)), order.size - 1)
-        reach = distance.ravel()[order[last]]
-        found.append((2 * reach + 1, float((distance <= reach).mean())))
-    return found
+    height, width = contribution.shape
+    summed = np.pad(contribution.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    held = []
+    for side in range(1, max(height, width) + 1):
+        h, w = min(side, height), min(side, width)
+        inside = summed[h:, w:] - summed[:-h, w:] - summed[h:, :-w] + summed[:-h, :-w]
+        held.append(inside.max() / summed[-1, -1])
+    sides = [1 + int(np.searchsorted(held, share - 1e-9)) for share in shares]
+    sides = [min(side, max(height, width)) for side in sides]
+    return [(side, min(side, height) * min(side, width) / (height * width)) for side in sides]

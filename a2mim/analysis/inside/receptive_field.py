@@ -1,0 +1,150 @@
+"""Effective receptive fields: which pixels move the central position of a stage, and how much.
+
+Axes: B batch, C channels, (H, W) pixels, (h, w) positions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from a2mim.analysis.images import AnalysisImages
+from a2mim.analysis.spectra.latents import as_map
+from a2mim.analysis.subject import Subject
+from a2mim.models.backbones.timm_model import last_block
+
+SHARES = (0.2, 0.3, 0.5, 0.99)
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """Of one stage of one network.
+
+    Attributes:
+        stage: Path of the module.
+        contribution: (H, W) float64, mean absolute gradient, sum over input channels.
+        centre: (row, column) of the position in an even grid over the image, in pixels from the
+            upper left corner.
+    """
+
+    stage: str
+    contribution: np.ndarray
+    centre: tuple[float, float]
+
+
+def find_stage(model: nn.Module, place: str = '-1') -> str:
+    """Path of a module: itself, or that of the stage with this number in timm's ``feature_info``.
+
+    Raises:
+        ValueError: If there is no such stage or module; the message names those that exist.
+    """
+    stages = [info['module'] for info in getattr(model, 'feature_info', [])]
+    name = type(model).__name__
+    if place.lstrip('-').isdigit():
+        if not -len(stages) <= int(place) < len(stages):
+            raise ValueError(
+                f'{name} has no stage {place}; its {len(stages)} stages are {", ".join(stages)}'
+            )
+        return stages[int(place)]
+    modules = [path for path, _ in model.named_modules() if path]
+    if place not in modules:
+        close = get_close_matches(place, modules, n=5)
+        raise ValueError(
+            f'{name} has no module {place!r}; its stages are {", ".join(stages) or "unknown"}'
+            f'{"; close to it: " + ", ".join(close) if close else ""}'
+        )
+    return place
+
+
+def central_gradient(
+    model: nn.Module, place: str, images: Tensor
+) -> tuple[Tensor, tuple[float, float]]:
+    """Gradient at the input of the central position's sum over channels.
+
+    Args:
+        model: In evaluation mode, so that images do not mix.
+        place: Path of a module that runs once.
+        images: (B, C, H, W), normalised.
+
+    Returns:
+        (B, C, H, W), and the centre of position (h // 2, w // 2), the grid laid over the image,
+        in pixels.
+
+    Raises:
+        ValueError: If the module does not run, or returns no map.
+    """
+    outputs: list[Tensor] = []
+    module = last_block(model.get_submodule(place))
+    handle = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    try:
+        images = images.detach().requires_grad_()
+        with torch.enable_grad():
+            model(images)
+    finally:
+        handle.remove()
+    if len(outputs) != 1 or not isinstance(outputs[0], Tensor):
+        raise ValueError(f'{place!r} does not return one tensor in one pass; give another stage')
+    size = (images.shape[-2], images.shape[-1])
+    features = as_map(model, outputs[0], size)
+    rows, columns = features.shape[-2:]
+    row, column = rows // 2, columns // 2
+    (gradient,) = torch.autograd.grad(features[:, :, row, column].sum(), images)
+    return gradient, ((row + 0.5) * size[0] / rows, (column + 0.5) * size[1] / columns)
+
+
+def effective_receptive_field(
+    subject: Subject, images: AnalysisImages, stage: str = '-1', batch_size: int = 64
+) -> ReceptiveField:
+    """Mean absolute gradient of the central position of a stage, over images.
+
+    Every channel of the position has gradient 1.
+
+    Raises:
+        ValueError: See ``find_stage`` and ``central_gradient``.
+
+    Reference:
+        Luo et al., NeurIPS 2016 (https://arxiv.org/abs/1701.04128), section 3.
+    """
+    place = find_stage(subject.model, stage)
+    total = torch.zeros(subject.image_size, dtype=torch.double)
+    for start in range(0, len(images), batch_size):
+        batch = images.pixels(subject.image_size, start, start + batch_size)
+        gradient, centre = central_gradient(subject.model, place, subject.normalise(batch))
+        total += gradient.abs().sum(dim=(0, 1)).double().cpu()
+    if not total.sum() > 0:
+        raise ValueError(f'{subject.label}: no pixel moves {place!r}; its gradient is zero')
+    return ReceptiveField(place, (total / len(images)).numpy(), centre)
+
+
+def square_with_share(
+    contribution: np.ndarray, shares: Sequence[float] = SHARES
+) -> list[tuple[int, float]]:
+    """Smallest square, anywhere in the image, that holds each share of the contribution.
+
+    Anywhere, since padding moves the field of a position in a CNN by up to half a stride.
+
+    Args:
+        contribution: (H, W), not negative.
+        shares: From 0 to 1.
+
+    Returns:
+        For each share the side in pixels, and the share of the image's area; a square that is
+        larger than a side of the image is cut to it.
+
+    Reference:
+        Ding et al., RepLKNet, CVPR 2022 (https://arxiv.org/abs/2203.06717), appendix. They take
+        the positive part of the gradient, and squares around the centre of the image.
+    """
+    height, width = contribution.shape
+    summed = np.pad(contribution.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    held = []
+    for side in range(1, max(height, width) + 1):
+        h, w = min(side, height), min(side, width)
+        inside = summed[h:, w:] - summed[:-h, w:] - summed[h:, :-w] + summed[:-h, :-w]
+        held.append(inside.max() / summed[-1, -1])
+    sides = [1 + int(np.searchsorted(held, share - 1e-9)) for share in shares]
+    sides = [min(side, max(height, width)) for side in sides]
+    return [(side, min(side, height) * min(side, width) / (height * width)) for side in sides]

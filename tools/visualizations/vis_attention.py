@@ -1,0 +1,82 @@
+"""Attention of vision transformers: distance of every head in depth, and maps over images.
+
+    python tools/visualizations/vis_attention.py SUBJECT [SUBJECT ...] [--block -1] [--query N]
+
+Maps are of the class token, without one of the mean over all patches, or of patch --query.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+import numpy as np
+
+from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
+from a2mim.analysis.inside import (
+    attention_modules,
+    draw_attention_distance,
+    draw_attention_maps,
+    measure_attention,
+)
+from a2mim.engine.launch.user_errors import one_line_errors
+
+SHOWN = 4  # images with maps
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_analysis_options(parser, out='work_dirs/analysis/attention', num_images=50)
+    parser.add_argument('--block', type=int, default=-1, help='of the maps; default: the last')
+    parser.add_argument('--query', type=int, metavar='N', help='number of a patch, by rows from 0')
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    args = parse_args(argv)
+    with one_line_errors():
+        subjects, images = open_subjects(args), open_images(args)
+        for subject in subjects:
+            attention_modules(subject.model)
+        found = [
+            measure_attention(subject, images, args.block, args.query, args.batch_size)
+            for subject in subjects
+        ]
+        labels = [subject.label for subject in subjects]
+        rows = [
+            dict(subject=label, block=block, head=head, distance=distance)
+            for label, summary in zip(labels, found, strict=True)
+            for block, heads in zip(summary.blocks, summary.distances, strict=True)
+            for head, distance in enumerate(heads)
+        ]
+        for label, summary in zip(labels, found, strict=True):
+            means = ' '.join(f'{mean:.1f}' for mean in summary.distances.mean(axis=1))
+            print(f'{label}: mean attention distance by block, px: {means}')
+        results = open_results(args, 'Attention', block=args.block, query=args.query)
+        caption = f'Attention distance in pixels, {len(images)} images, a dot for every head'
+        results.add_figure(draw_attention_distance(labels, found), 'attention_distance', caption)
+        results.add_table(rows, 'attention_distance', caption)
+        # Images are sorted by class: those shown are spread over all.
+        shown = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).astype(int).tolist()
+        size = subjects[0].image_size
+        pictures = {
+            images.names[i]: images.pixels(size, i, i + 1)[0].permute(1, 2, 0).numpy()
+            for i in shown
+        }
+        weights = [summary.maps[shown].mean(axis=1) for summary in found]
+        maps = draw_attention_maps(labels, weights, pictures)
+        queries = ', '.join(sorted({summary.query for summary in found}))
+        results.add_figure(
+            maps, 'attention_maps', f'Attention of {queries}, block {args.block}, mean over heads'
+        )
+        results.add_arrays(
+            'attention_maps', **{f'network{i}': summary.maps for i, summary in enumerate(found)}
+        )
+        results.finish()
+        print(f'figures, attention_distance.csv and attention_maps.npz: {args.out}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,119 @@
+"""Class activation maps of one image, by the package grad-cam: pip install -e '.[analysis]'.
+
+    python tools/visualizations/vis_cam.py IMAGE CONFIG CHECKPOINT [options]
+    python tools/visualizations/vis_cam.py IMAGE --subjects SUBJECT [SUBJECT ...] [options]
+
+The image is resized and cropped as the network was validated. Patch tokens are recognised.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from mmengine import Config, DictAction
+
+from a2mim.analysis import Results, Subject, read_subject
+from a2mim.analysis.figure_file import SUFFIXES, write_figure
+from a2mim.analysis.inside import METHODS, class_activation_map, draw_activation_maps, find_stage
+from a2mim.analysis.inside.cam import check_categories, grad_cam_package
+from a2mim.checkpoint import add_trust_option, trust_checkpoints
+from a2mim.datasets.reading import read_image
+from a2mim.engine.launch.options import existing_file
+from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.inference import fit_image
+from a2mim.zoo.weights import load_model_file
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add('image')
+    add('config', nargs='?')
+    add('checkpoint', nargs='?', help='of a classifier; with eigencam, also of a trunk')
+    add('--subjects', nargs='+', default=[], metavar='[LABEL=][random:]SOURCE')
+    add('--target-layers', nargs='+', default=[], metavar='MODULE', help='default: a late norm')
+    add('--preview-model', action='store_true', help='print the modules and end')
+    add('--method', choices=tuple(METHODS), default='gradcam')
+    add('--target-category', type=int, nargs='+', default=[], help='default: the predicted one')
+    add('--eigen-smooth', action='store_true', help='first principal component, not the sum')
+    add('--aug-smooth', action='store_true', help='mean over six versions of the image')
+    add('--vit-like', action='store_true', help='accepted; patch tokens are recognised anyway')
+    add('--num-extra-tokens', type=int, metavar='N', help='before the patches; default: timm says')
+    add('--save-path', default='work_dirs/analysis/cam', help='.png or .pdf, or a folder')
+    add('--seed', type=int, default=0, help='of random weights')
+    add('--device', default='cpu')
+    add('--cfg-options', nargs='+', action=DictAction, default={})
+    add_trust_option(parser)
+    return parser.parse_args(argv)
+
+
+def open_networks(args: argparse.Namespace) -> list[Subject]:
+    """CONFIG with CHECKPOINT, or --subjects."""
+    if bool(args.subjects) == bool(args.checkpoint):
+        raise ValueError('give IMAGE CONFIG CHECKPOINT, or IMAGE --subjects SUBJECT …')
+    with trust_checkpoints(args.trust_checkpoint):
+        if args.subjects:
+            return [read_subject(text, args.device, args.seed) for text in args.subjects]
+        cfg = Config.fromfile(existing_file(args.config, 'config'))
+        cfg.merge_from_dict(args.cfg_options)
+        path = Path(existing_file(args.checkpoint, 'checkpoint'))
+        whole = load_model_file(path, cfg.to_dict(), None, pretrained=True).to(args.device)
+    trunk = getattr(whole, 'backbone', whole).model
+    size = whole.input_spec.image_size
+    return [Subject(path.stem, str(path), trunk, whole.data_preprocessor, size, whole)]
+
+
+def write(args: argparse.Namespace, picture: torch.Tensor, titles: list, maps: list) -> Path:
+    """The figure, and in a folder the maps, too."""
+    caption = f'{args.method} of {args.image}, each map scaled to 0…1'
+    settings = dict(image=args.image, method=args.method, layers=args.target_layers)
+    figure = draw_activation_maps(picture.permute(1, 2, 0).numpy(), titles, maps)
+    written = write_figure(figure, args.save_path, 'cam', caption, settings=settings)
+    if Path(args.save_path).suffix not in SUFFIXES:
+        results = Results(args.save_path, 'Class activation maps', settings)
+        results.add_arrays('cam', **{f'map{index}': one for index, one in enumerate(maps)})
+    return written
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    args = parse_args(argv)
+    with one_line_errors():
+        image = existing_file(args.image, 'image')
+        subjects = open_networks(args)
+        if args.preview_model:
+            print('\n'.join(f'{one.label}:\n{one.model}' for one in subjects))
+            return
+        grad_cam_package()
+        for subject in subjects:
+            check_categories(subject, args.method, args.target_category)
+            for layer in args.target_layers:
+                find_stage(subject.model, layer)
+        titles, maps = [], []
+        for subject in subjects:
+            picture = fit_image(read_image(image, subject.channels), subject.image_size)
+            found, categories = class_activation_map(
+                subject,
+                picture,
+                args.method,
+                layers=args.target_layers,
+                categories=args.target_category,
+                num_extra=args.num_extra_tokens,
+                eigen_smooth=args.eigen_smooth,
+                aug_smooth=args.aug_smooth,
+            )
+            maps += list(found)
+            names = [f'class {category}' for category in categories] or [args.method]
+            titles += [f'{subject.label}\n{name}' for name in names]
+        # The picture is that of the first network.
+        picture = fit_image(read_image(image, subjects[0].channels), subjects[0].image_size)
+        print('; '.join(title.replace('\n', ': ') for title in titles))
+        print(f'figure: {write(args, picture, titles, maps)}')
+
+
+if __name__ == '__main__':
+    main()

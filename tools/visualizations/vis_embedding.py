@@ -1,0 +1,63 @@
+"""Features of labelled images in the plane, a panel for every network, by t-SNE or UMAP.
+
+    python tools/visualizations/vis_embedding.py SUBJECT [SUBJECT ...] [--method tsne]
+
+With --images DIR the folders in DIR are the classes. Titles have the share of images whose
+nearest neighbours, in all dimensions, vote for their class.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
+from a2mim.analysis.inside import draw_embeddings, embed, neighbour_agreement, pooled_features
+from a2mim.analysis.inside.embedding import METHODS, check_embedding
+from a2mim.engine.launch.user_errors import one_line_errors
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_analysis_options(parser, out='work_dirs/analysis/embedding', num_images=56)
+    parser.add_argument('--method', choices=METHODS, default='tsne')
+    parser.add_argument('--perplexity', type=float, default=10.0, help='of t-SNE')
+    parser.add_argument('--neighbours', type=int, default=10, help='of UMAP')
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    args = parse_args(argv)
+    width = args.perplexity if args.method == 'tsne' else args.neighbours
+    with one_line_errors():
+        check_embedding(args.method, args.num_images, width)
+        subjects, images = open_subjects(args), open_images(args, labelled=True)
+        labels, titles, places, rows = images.labels.numpy(), [], [], []
+        for subject in subjects:
+            features = pooled_features(subject, images, args.batch_size)
+            agreement = neighbour_agreement(features, labels)
+            place = embed(features, args.method, neighbours=width, seed=args.seed)
+            titles.append(f'{subject.label}\n5-NN {agreement:.1f} %')
+            places.append(place)
+            rows += [
+                dict(subject=subject.label, image=name, label=int(label), x=x, y=y)
+                for name, label, (x, y) in zip(images.names, labels, place.tolist(), strict=True)
+            ]
+            print(f'{subject.label}: {agreement:.1f} % known by 5 nearest neighbours')
+        options = dict(method=args.method, neighbours=width)
+        results = open_results(args, 'Features in the plane', **options)
+        caption = (
+            f'{args.method} of pooled features, {len(images)} images, a colour a class; 5-NN: '
+            'share of every second image that the others know, in all dimensions'
+        )
+        figure = draw_embeddings(titles, places, labels, images.classes)
+        results.add_figure(figure, 'embedding', caption)
+        results.add_table(rows, 'embedding', 'Places of the images in the plane, without unit')
+        results.finish()
+        print(f'figure and embedding.csv: {args.out}')
+
+
+if __name__ == '__main__':
+    main()

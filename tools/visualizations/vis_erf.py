@@ -1,0 +1,70 @@
+"""Effective receptive fields: which pixels move the central position of a stage.
+
+    python tools/visualizations/vis_erf.py SUBJECT [SUBJECT ...] [--stage -1]
+
+erf.csv has the sides of the smallest squares that hold 20, 30, 50 and 99 per cent of the
+contribution, in pixels, and the share of the image that they cover.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
+from a2mim.analysis.inside import (
+    SHARES,
+    draw_receptive_fields,
+    effective_receptive_field,
+    find_stage,
+    square_with_share,
+)
+from a2mim.engine.launch.user_errors import one_line_errors
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_analysis_options(parser, out='work_dirs/analysis/erf', num_images=50)
+    parser.add_argument(
+        '--stage', default='-1', help='module path, or number of a stage; default: the last'
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    args = parse_args(argv)
+    with one_line_errors():
+        subjects, images = open_subjects(args), open_images(args)
+        for subject in subjects:
+            find_stage(subject.model, args.stage)
+        fields = [
+            effective_receptive_field(one, images, args.stage, args.batch_size) for one in subjects
+        ]
+        labels, rows = [subject.label for subject in subjects], []
+        for label, field in zip(labels, fields, strict=True):
+            for share, (side, area) in zip(
+                SHARES, square_with_share(field.contribution), strict=True
+            ):
+                row = dict(subject=label, stage=field.stage, share=share, side=side, area=area)
+                rows.append(row)
+                print(f'{label}, {field.stage}: {share:.0%} within {side:g} px, {area:.1%} of area')
+        results = open_results(args, 'Effective receptive fields', stage=args.stage)
+        caption = (
+            f'Mean absolute gradient of the central position, {len(images)} images, as powers of '
+            'ten of the largest; the cross is the position'
+        )
+        results.add_figure(draw_receptive_fields(labels, fields), 'erf', caption)
+        results.add_table(
+            rows, 'erf', 'Smallest squares that hold a share of the contribution, in pixels'
+        )
+        results.add_arrays(
+            'erf', **{f'network{i}': field.contribution for i, field in enumerate(fields)}
+        )
+        results.finish()
+        print(f'figure, erf.csv and erf.npz: {args.out}')
+
+
+if __name__ == '__main__':
+    main()

@@ -12,6 +12,8 @@ VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'a2mim/version.py').read_te
 EXPORT = ['onnx>=1.17', 'onnxscript>=0.3', 'onnxruntime>=1.20', 'transformers>=4.49']
 # Images in shards: what writes tar files of the WebDataset layout, and LMDB databases.
 SHARDS = ['webdataset>=0.2.100', 'lmdb>=1.4']
+# Class activation maps, and UMAP beside t-SNE.
+ANALYSIS = ['grad-cam>=1.5', 'umap-learn>=0.5']
 # Packages that a trunk is taken to: pure Python, their operators come from torchvision.
 SEGMENTATION = ['onedl-mmsegmentation>=1.4.2,<1.5', 'ftfy', 'regex']
 DETECTION = ['onedl-mmdetection>=3.5.1,<3.6', 'pycocotools']
@@ -32,7 +34,8 @@ setup(
     extras_require={
         'export': EXPORT,
         'shards': SHARDS,
-        'test': ['pytest>=8', 'pytest-xdist>=3.5', 'ruff>=0.9', *EXPORT, *SHARDS],
+        'analysis': ANALYSIS,
+        'test': ['pytest>=8', 'pytest-xdist>=3.5', 'ruff>=0.9', *EXPORT, *SHARDS, *ANALYSIS],
         'seg': SEGMENTATION,
         'det': DETECTION,
     },

@@ -31,6 +31,7 @@ REMEDIES = {
 EXTRAS = {
     'export': 'files for ONNX and HuggingFace, read back in them',
     'shards': 'images from tar shards and LMDB',
+    'analysis': 'class activation maps, and UMAP beside t-SNE',
     'seg': 'segmentation with MMSegmentation',
     'det': 'detection with MMDetection',
     'test': 'the test suite',

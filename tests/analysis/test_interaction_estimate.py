@@ -69,6 +69,7 @@ def test_an_additive_function_has_no_relative_strength():
     found = measure_image(lambda batch: batch.flatten(1) @ alone, ONES, 0, settings())
     measured = estimate_strength(np.stack([found['delta']] * 2), float(found['scale']))
     assert np.isnan(measured.relative).all()
+    assert measured.interacting == 0
     assert measured.strength.max() < 1e-5
 
 
@@ -119,6 +120,15 @@ def test_chance_is_the_strength_of_interactions_that_are_none():
     found = estimate_strength(noise, 1.0)
     np.testing.assert_allclose(found.chance, 2 / 40**0.5 * (2 / np.pi) ** 0.5, rtol=0.03)
     np.testing.assert_allclose(found.strength, found.chance, rtol=0.06)
+
+
+def test_interactions_in_one_image_of_many_have_no_interval():
+    delta = np.zeros((12, 3, 5, 2))
+    delta[8] = 1
+    found = estimate_strength(delta, 1.0)
+    assert found.interacting == 1
+    np.testing.assert_allclose(found.relative, 1)
+    assert np.isnan(found.relative_interval).all()
 
 
 def test_one_image_has_no_interval():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from a2mim.analysis.interactions.draw import draw_interactions
 from a2mim.analysis.interactions.estimate import estimate_strength, interactions
 from a2mim.analysis.interactions.measure import keep_present, measure_image
 from a2mim.analysis.interactions.outputs import log_odds, log_probability, logit, projection
@@ -129,6 +130,20 @@ def test_interactions_in_one_image_of_many_have_no_interval():
     assert found.interacting == 1
     np.testing.assert_allclose(found.relative, 1)
     assert np.isnan(found.relative_interval).all()
+
+
+def test_the_legend_says_what_has_no_curve_or_no_interval():
+    none, one, all_of_them = np.zeros((3, 12, 2, 5, 2))
+    one[8] = 1
+    all_of_them += np.random.default_rng(0).normal(size=all_of_them.shape)
+    deltas = dict(none=none, one=one, all=all_of_them)
+    found = {label: estimate_strength(delta, 1.0) for label, delta in deltas.items()}
+    legend = draw_interactions(found, (0, 14), PLAYERS).axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == [
+        'none (no interactions)',
+        'one (no interval: 1 image(s) interact)',
+        'all',
+    ]
 
 
 def test_one_image_has_no_interval():

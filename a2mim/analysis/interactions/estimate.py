@@ -20,8 +20,8 @@ class Estimate:
     Attributes:
         strength: Î, mean over images and pairs of |I|, in units of v.
         strength_interval: (2, M), low and high.
-        relative: J, strength over its mean over orders, dimensionless; NaN where all strengths
-            are 0 up to rounding.
+        relative: J, strength over its mean over orders, dimensionless; NaN if no pair
+            interacts beyond rounding.
         relative_interval: (2, M), low and high; NaN also if so few pairs interact that a bootstrap
             draw may hold none.
         chance: The strength that the finite number of contexts would show if every I were 0.
@@ -62,24 +62,24 @@ def estimate_strength(delta: np.ndarray, scale: float, seed: int = 0) -> Estimat
     drawn = _bootstrap(magnitude, seed)  # (BOOTSTRAPS, M)
     tail = (1 - CONFIDENCE) / 2
     limits = (tail, 1 - tail)
-    rounding = ROUNDING * scale
-    relative, interval = _relative(strength, drawn, limits, rounding)
+    interacting = int((magnitude > ROUNDING * scale).any(axis=(1, 2)).sum())
+    relative, interval = _relative(strength, drawn, limits, interacting)
     return Estimate(
         strength,
         np.quantile(drawn, limits, axis=0),
         relative,
         interval,
         _chance(delta),
-        int((magnitude > rounding).any(axis=(1, 2)).sum()),
+        interacting,
     )
 
 
 def _relative(
-    strength: np.ndarray, drawn: np.ndarray, limits: tuple[float, float], rounding: float
+    strength: np.ndarray, drawn: np.ndarray, limits: tuple[float, float], interacting: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """J and its interval; NaN where the strengths, or those of a bootstrap draw, are all 0."""
+    """J and its interval; NaN where no pair interacts, the interval also if none of a draw does."""
     undefined = np.full_like(strength, np.nan)
-    if strength.mean() <= rounding:
+    if not interacting:
         return undefined, np.stack([undefined, undefined])
     means = drawn.mean(axis=1, keepdims=True)
     if not means.all():

@@ -125,6 +125,16 @@ def write(found: dict[str, Measured], settings: InteractionSettings, results: Re
     results.finish()
 
 
+def summary(one: Measured) -> str:
+    """J by order in words, and why it or its interval is missing."""
+    if np.isnan(one.estimate.relative).any():
+        return 'no interactions beyond rounding, so J is not defined'
+    curve = ' '.join(f'{value:.2f}' for value in one.estimate.relative)
+    of = f'{one.estimate.interacting} of {len(one.images)} images have interactions'
+    few = ', too few for an interval' if np.isnan(one.estimate.relative_interval).any() else ''
+    return f'J = {curve} ({of}{few})'
+
+
 def main(args: argparse.Namespace) -> None:
     """Measure, print J by order, write results."""
     settings = read_settings(args)
@@ -138,10 +148,7 @@ def main(args: argparse.Namespace) -> None:
     found = measure(subjects, images, settings, results.folder / 'parts')
     write(found, settings, results)
     for label, one in found.items():
-        if np.isnan(one.estimate.relative).all():
-            print(f'{label}: no interactions beyond rounding, so J is not defined')
-        curve = ' '.join(f'{value:.2f}' for value in one.estimate.relative)
-        print(f'{label} ({one.output}, {len(one.images)} images): J = {curve}')
+        print(f'{label} ({one.output}): {summary(one)}')
     print(f'results in {results.folder}')
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from a2mim.analysis.interactions.draw import draw_interactions
 from a2mim.analysis.interactions.estimate import estimate_strength, interactions
 from a2mim.analysis.interactions.measure import keep_present, measure_image
 from a2mim.analysis.interactions.outputs import log_odds, log_probability, logit, projection
@@ -69,6 +70,7 @@ def test_an_additive_function_has_no_relative_strength():
     found = measure_image(lambda batch: batch.flatten(1) @ alone, ONES, 0, settings())
     measured = estimate_strength(np.stack([found['delta']] * 2), float(found['scale']))
     assert np.isnan(measured.relative).all()
+    assert measured.interacting == 0
     assert measured.strength.max() < 1e-5
 
 
@@ -119,6 +121,29 @@ def test_chance_is_the_strength_of_interactions_that_are_none():
     found = estimate_strength(noise, 1.0)
     np.testing.assert_allclose(found.chance, 2 / 40**0.5 * (2 / np.pi) ** 0.5, rtol=0.03)
     np.testing.assert_allclose(found.strength, found.chance, rtol=0.06)
+
+
+def test_interactions_in_one_image_of_many_have_no_interval():
+    delta = np.zeros((12, 3, 5, 2))
+    delta[8] = 1
+    found = estimate_strength(delta, 1.0)
+    assert found.interacting == 1
+    np.testing.assert_allclose(found.relative, 1)
+    assert np.isnan(found.relative_interval).all()
+
+
+def test_the_legend_says_what_has_no_curve_or_no_interval():
+    none, one, all_of_them = np.zeros((3, 12, 2, 5, 2))
+    one[8] = 1
+    all_of_them += np.random.default_rng(0).normal(size=all_of_them.shape)
+    deltas = dict(none=none, one=one, all=all_of_them)
+    found = {label: estimate_strength(delta, 1.0) for label, delta in deltas.items()}
+    legend = draw_interactions(found, (0, 14), PLAYERS).axes[0].get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == [
+        'none (no interactions)',
+        'one (no interval: 1 image(s) interact)',
+        'all',
+    ]
 
 
 def test_one_image_has_no_interval():

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from a2mim.analysis.interactions.estimate import Estimate
@@ -22,7 +23,10 @@ def draw_interactions(
     rest = players - 2
     share = [order / rest for order in orders]
     for label, found in estimates.items():
-        (line,) = axes.plot(share, found.relative, marker='o', markersize=3, label=label)
+        remark, style = _remark(found)
+        (line,) = axes.plot(
+            share, found.relative, style, marker='o', markersize=3, label=f'{label}{remark}'
+        )
         low, high = found.relative_interval
         axes.fill_between(share, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
     axes.axhline(1, color='grey', linewidth=0.8, linestyle=':')
@@ -33,3 +37,12 @@ def draw_interactions(
     top = axes.secondary_xaxis('top', functions=(lambda x: x * rest, lambda x: x / rest))
     top.set_xlabel('patches')
     return figure
+
+
+def _remark(found: Estimate) -> tuple[str, str]:
+    """What the legend adds to the label, and the style of the line."""
+    if np.isnan(found.relative).any():
+        return ' (no interactions)', '-'
+    if np.isnan(found.relative_interval).any():
+        return f' (no interval: {found.interacting} image(s) interact)', '--'
+    return '', '-'

@@ -15,15 +15,17 @@ ROUNDING = 1e-5  # of |v|: what single precision leaves of an interaction that i
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one network; all (M,).
+    """Of one network, (M,) where no shape is said.
 
     Attributes:
         strength: Î, mean over images and pairs of |I|, in units of v.
         strength_interval: (2, M), low and high.
-        relative: J, strength over its mean over orders, dimensionless; NaN where all strengths
-            are 0 up to rounding.
-        relative_interval: (2, M), low and high.
+        relative: J, strength over its mean over orders, dimensionless; NaN if no pair
+            interacts beyond rounding.
+        relative_interval: (2, M), low and high; NaN also if so few pairs interact that a bootstrap
+            draw may hold none.
         chance: The strength that the finite number of contexts would show if every I were 0.
+        interacting: Images in which any pair interacts beyond rounding.
     """
 
     strength: np.ndarray
@@ -31,6 +33,7 @@ class Estimate:
     relative: np.ndarray
     relative_interval: np.ndarray
     chance: np.ndarray
+    interacting: int
 
 
 def interactions(delta: np.ndarray) -> np.ndarray:
@@ -59,15 +62,29 @@ def estimate_strength(delta: np.ndarray, scale: float, seed: int = 0) -> Estimat
     drawn = _bootstrap(magnitude, seed)  # (BOOTSTRAPS, M)
     tail = (1 - CONFIDENCE) / 2
     limits = (tail, 1 - tail)
-    if strength.mean() <= ROUNDING * scale:
-        none = np.full_like(strength, np.nan)
-        relative, interval = none, np.stack([none, none])
-    else:
-        relative = strength / strength.mean()
-        interval = np.quantile(drawn / drawn.mean(axis=1, keepdims=True), limits, axis=0)
+    interacting = int((magnitude > ROUNDING * scale).any(axis=(1, 2)).sum())
+    relative, interval = _relative(strength, drawn, limits, interacting)
     return Estimate(
-        strength, np.quantile(drawn, limits, axis=0), relative, interval, _chance(delta)
+        strength,
+        np.quantile(drawn, limits, axis=0),
+        relative,
+        interval,
+        _chance(delta),
+        interacting,
     )
+
+
+def _relative(
+    strength: np.ndarray, drawn: np.ndarray, limits: tuple[float, float], interacting: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """J and its interval; NaN where no pair interacts, the interval also if none of a draw does."""
+    undefined = np.full_like(strength, np.nan)
+    if not interacting:
+        return undefined, np.stack([undefined, undefined])
+    means = drawn.mean(axis=1, keepdims=True)
+    if not means.all():
+        return strength / strength.mean(), np.stack([undefined, undefined])
+    return strength / strength.mean(), np.quantile(drawn / means, limits, axis=0)
 
 
 def _bootstrap(magnitude: np.ndarray, seed: int) -> np.ndarray:

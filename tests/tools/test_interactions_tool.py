@@ -1,0 +1,163 @@
+import csv
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from a2mim.analysis import AnalysisImages, options, read_subject
+from a2mim.analysis.interactions import InteractionSettings, measure_interactions
+from a2mim.analysis.interactions import image_part as image_part_module
+from toy_run import write_images
+
+PATH = Path(__file__).parents[2] / 'analysis_tools/representation_bottleneck/interactions.py'
+SMALL = ['--num-images', '2', '--grid', '4', '--pairs', '2', '--contexts', '3']
+RATIOS = ['--ratios', '0', '0.5', '1']
+SETTINGS = InteractionSettings(grid=4, pairs=2, contexts=3, ratios=(0.0, 0.5, 1.0), batch_size=64)
+
+
+def run(*args: str) -> None:
+    spec = importlib.util.spec_from_file_location('interactions_tool', PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(module.parse_args([*args, '--device', 'cpu']))
+
+
+@pytest.fixture
+def images() -> AnalysisImages:
+    return AnalysisImages('photos', 3)
+
+
+def classifier():
+    return read_subject('random:test_vit')
+
+
+def trunk():
+    subject = read_subject('trunk=random:test_resnet')
+    subject.model.reset_classifier(0)
+    return subject
+
+
+def test_the_command_leaves_a_table_arrays_and_a_figure(tmp_path, capsys):
+    out = tmp_path / 'out'
+    run('a=random:test_vit', 'b b=random:test_resnet', *SMALL, *RATIOS, '--out', str(out))
+    rows = list(csv.DictReader((out / 'interactions.csv').open()))
+    assert [row['order'] for row in rows] == ['0', '7', '14'] * 2
+    assert {row['output'] for row in rows} == {'modified'}
+    curve = np.load(out / 'J_b_b.npy')
+    np.testing.assert_allclose(curve, [float(row['J']) for row in rows[3:]])
+    assert np.load(out / 'interactions.npz')['interactions_0'].shape == (2, 3, 2)
+    for name in ('interactions.png', 'interactions.pdf', 'result.json'):
+        assert (out / name).is_file()
+    assert 'a: 80 forward passes at' in capsys.readouterr().out  # 2 · 4 · 2 · (1 + 3 + 1)
+
+
+def test_an_interrupted_measurement_goes_on(tmp_path, images, monkeypatch):
+    subjects = [classifier(), trunk()]
+    whole = measure_interactions(subjects, images, SETTINGS, tmp_path / 'whole')
+    measured = []
+    real = image_part_module.measure_image
+
+    def counted(*args):
+        measured.append(args[2])
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(image_part_module, 'measure_image', counted)
+    with pytest.raises(KeyboardInterrupt):
+        measure_interactions(subjects, images, SETTINGS, tmp_path / 'cut')
+    again = measure_interactions(subjects, images, SETTINGS, tmp_path / 'cut')
+    assert measured == [0, 1, 2, 2, 0, 1, 2]
+    for label, one in whole.items():
+        np.testing.assert_array_equal(one.delta, again[label].delta)
+
+
+def test_progress_counts_every_pass_once_stored_or_not(tmp_path, images):
+    for _ in range(2):
+        told = []
+        measure_interactions([trunk()], images, SETTINGS, tmp_path, told.append)
+        assert sum(told) == 3 * SETTINGS.passes_per_image
+
+
+def test_a_trunk_is_measured_by_its_feature(tmp_path, images):
+    found = measure_interactions([trunk()], images, SETTINGS, tmp_path)['trunk']
+    assert found.output == 'feature'
+    assert found.estimate.strength.min() > 0
+
+
+def test_full_context_is_the_difference_of_four_masked_images(tmp_path, images):
+    subject = trunk()
+    found = measure_interactions([subject], images, SETTINGS, tmp_path)['trunk']
+    image = subject.normalise(images.pixels(subject.image_size, 0, 1))
+    first, second = found.pairs[0, 0].tolist()
+    side = subject.image_size[0] // 4
+    values = []
+    with torch.no_grad():
+        unit = subject.model(image)[0] / subject.model(image)[0].norm()
+        for absent in ((), (second,), (first,), (first, second)):
+            masked = image.clone()
+            for cell in absent:
+                row, column = cell // 4 * side, cell % 4 * side
+                masked[..., row : row + side, column : column + side] = 0
+            values.append(float(subject.model(masked)[0] @ unit))
+    expected = values[0] - values[1] - values[2] + values[3]
+    assert found.delta[0, 2, 0, 0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_other_settings_in_the_folder_are_refused(tmp_path, images):
+    measure_interactions([trunk()], images, SETTINGS, tmp_path)
+    other = InteractionSettings(**{**SETTINGS.__dict__, 'contexts': 4})
+    with pytest.raises(ValueError, match='contexts=3, not 4; give another --out'):
+        measure_interactions([trunk()], images, other, tmp_path)
+
+
+def test_correct_only_leaves_wrong_images_out(tmp_path):
+    write_images(tmp_path / 'data', 2)
+    images = AnalysisImages(str(tmp_path / 'data'), 6, labelled=True)
+    subject = classifier()
+    subject.model.reset_classifier(3)
+    torch.nn.init.zeros_(subject.model.head.weight)
+    subject.model.head.bias.data = torch.tensor([0.0, 1.0, 0.0])  # always the second class
+    chosen = InteractionSettings(**{**SETTINGS.__dict__, 'correct_only': True})
+    found = measure_interactions([subject], images, chosen, tmp_path / 'store')
+    kept = found[subject.label].images
+    assert [int(images.labels[number]) for number in kept] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--grid', '7'], r'grid=7 does not divide the \d+ pixels of a; grids that do are 2, 4'),
+        (['--grid', '300'], 'grid=300 does not divide'),
+        (['--output', 'feature'], "a is a classifier; 'feature' is for trunks"),
+        (['--target', 'label'], 'a has 1000 classes, the images'),
+        (['--correct-only'], 'labels cannot be used'),
+        (['--num-images', '1'], '1 image: confidence intervals need at least 2'),
+        (['--pairs', '1000'], 'has 90 pairs of patches'),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(tmp_path, arguments, message):
+    out = tmp_path / 'out'
+    with pytest.raises(ValueError, match=message):
+        run('a=random:test_vit', *SMALL, *RATIOS, '--out', str(out), *arguments)
+    assert not out.exists()
+
+
+def test_a_network_without_interactions_is_said_to_have_none(tmp_path, capsys, monkeypatch):
+    # Logits that are constant: nothing depends on any patch.
+    def constant(*args):
+        subject = read_subject('a=random:test_vit')
+        torch.nn.init.zeros_(subject.model.head.weight)
+        return subject
+
+    monkeypatch.setattr(options, 'read_subject', constant)
+    run('a', *SMALL, *RATIOS, '--out', str(tmp_path / 'out'))
+    assert 'no interactions beyond rounding, so J is not defined' in capsys.readouterr().out
+
+
+def test_a_trunk_has_no_logits(tmp_path, images):
+    chosen = InteractionSettings(**{**SETTINGS.__dict__, 'output': 'yi'})
+    with pytest.raises(ValueError, match="trunk has no classifier, so it has no output 'yi'"):
+        measure_interactions([trunk()], images, chosen, tmp_path)

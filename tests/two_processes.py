@@ -61,6 +61,7 @@ def torchrun(cwd: Path, *args: str, processes: int = 2, **variables: str) -> sub
     # The rendezvous of a run that started this one must not leak into it.
     clean = {key: value for key, value in os.environ.items() if 'RANK' not in key}
     base = dict(PYTHON=sys.executable, OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+    base |= dict(CUDA_VISIBLE_DEVICES='')  # gloo, wherever the test runs
     return subprocess.Popen(
         ['bash', str(ROOT / 'tools/dist_train.sh'), args[0], str(processes), *args[1:]],
         cwd=cwd,

@@ -13,8 +13,6 @@ from a2mim.analysis.inside.cam import class_activation_map
 from a2mim.analysis.inside.cam_layers import default_layer, map_reader
 from a2mim.models.data_preprocessor import ImagePreprocessor
 
-pytest.importorskip('pytorch_grad_cam')
-
 
 class Linear(nn.Module):
     """A convolution, the mean over positions, and a linear classifier without ReLU."""

@@ -1,5 +1,6 @@
-"""The commands themselves, on the smallest networks. Figures are caught, not written."""
+"""The commands themselves, on the smallest networks."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,17 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from a2mim.analysis import Results
 from a2mim.registry import MODELS
 from toy_run import ROOT, load_tool, toy_config, write_images
 from two_processes import finish, free_port
 
 
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the figures that a command drew."""
-    names: list[str] = []
-    monkeypatch.setattr(Results, 'add_figure', lambda self, figure, name, text: names.append(name))
+def figures(folder: Path) -> list[str]:
+    """The pictures that a finished folder names, all of which are there."""
+    index = json.loads((folder / 'result.json').read_text(encoding='utf-8'))
+    names = [figure['file'] for figure in index['figures']]
+    assert all((folder / name).read_bytes().startswith(b'\x89PNG') for name in names)
     return names
 
 
@@ -41,20 +41,21 @@ def run_files(tmp_path: Path) -> tuple[Path, list[Path]]:
 
 
 def test_line_hits_the_losses_of_both_checkpoints(
-    run_files: tuple[Path, list[Path]], figures: list[str], tmp_path: Path
+    run_files: tuple[Path, list[Path]], tmp_path: Path
 ) -> None:
     config, files = run_files
     tool = load_tool('visualizations/vis_loss_landscape')
+    outs = iter(tmp_path / f'out{number}' for number in range(3))
 
     def losses(*options: object) -> np.ndarray:
-        out = tmp_path / f'out{len(figures)}'
+        out = next(outs)
         tool.main([str(config), *map(str, options), '--device=cpu', f'--out={out}'])
+        assert figures(out) == ['loss_landscape.png']
         return np.load(out / 'surface.npz')['loss']
 
     between = losses(files[0], '--x=0:1:3', '--model_file2', files[1])
     first, second = (losses(file, '--x=-1:0:2')[1] for file in files)
     np.testing.assert_allclose(between[[0, 2]], [first, second], rtol=1e-5)
-    assert figures == ['loss_landscape'] * 3
 
 
 def test_bad_grid_is_one_line(
@@ -70,9 +71,7 @@ def test_bad_grid_is_one_line(
     )
 
 
-def test_two_processes_share_the_points(
-    run_files: tuple[Path, list[Path]], figures: list[str], tmp_path: Path
-) -> None:
+def test_two_processes_share_the_points(run_files: tuple[Path, list[Path]], tmp_path: Path) -> None:
     config, files = run_files
     options = ['--x=-1:1:3', '--y=-1:1:2', '--device=cpu']
     tool = load_tool('visualizations/vis_loss_landscape')
@@ -92,9 +91,7 @@ def test_two_processes_share_the_points(
 
 
 @pytest.mark.parametrize('study', ['occlusion', 'shuffle', 'corruptions'])
-def test_robustness_writes_a_row_for_each_level(
-    study: str, figures: list[str], tmp_path: Path
-) -> None:
+def test_robustness_writes_a_row_for_each_level(study: str, tmp_path: Path) -> None:
     path = ROOT / 'analysis_tools/robustness/robustness.py'
     tool = load_tool(os.path.relpath(path.with_suffix(''), ROOT / 'tools'))
     few = ['--ratios', '0', '0.5', '--grid', '4', '--grids', '1', '4', '--corruptions', 'jpeg']
@@ -102,4 +99,4 @@ def test_robustness_writes_a_row_for_each_level(
     tool.main([*call, *few, '--device', 'cpu', '--out', str(tmp_path)])
     rows = (tmp_path / f'{study}.csv').read_text().splitlines()
     assert len(rows) == 1 + dict(occlusion=6, shuffle=2, corruptions=6)[study]
-    assert figures == [study]
+    assert figures(tmp_path) == [f'{study}.png']

@@ -72,7 +72,6 @@ def network(tmp_path: Path) -> list[str]:
 
 
 def test_cam_takes_the_published_form(network: list[str], tmp_path: Path) -> None:
-    pytest.importorskip('pytorch_grad_cam')
     tool, out = load_tool('visualizations/vis_cam'), tmp_path / 'cam.png'
     tool.main([*network, '--target-category', '0', '3', '--vit-like', '--save-path', str(out)])
     assert out.stat().st_size

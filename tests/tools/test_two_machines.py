@@ -3,16 +3,12 @@
 from pathlib import Path
 
 import pytest
-import torch
 
 from a2mim.engine.launch.lock import NAME
 from toy_run import read_scalars, toy_config, write_images
 from two_processes import finish, free_port, torchrun
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(torch.cuda.is_available(), reason='for machines without GPU'),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 Axes: N images, C channels, (H, W) pixels.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -58,6 +60,17 @@ class AnalysisImages:
 
     def __len__(self) -> int:
         return len(self._chosen)
+
+    def spans(self, batch_size: int) -> Iterator[tuple[int, int]]:
+        """Start and end of every batch.
+
+        Raises:
+            ValueError: If ``batch_size`` is not positive.
+        """
+        if batch_size < 1:
+            raise ValueError(f'--batch-size {batch_size} must be 1 or more')
+        starts = range(0, len(self), batch_size)
+        return ((start, min(start + batch_size, len(self))) for start in starts)
 
     def pixels(self, size: tuple[int, int], start: int = 0, stop: int | None = None) -> Tensor:
         """Images ``start`` to ``stop`` as uint8 (N, 3, *size): short side resized, centre cropped.

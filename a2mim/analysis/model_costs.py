@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from a2mim.analysis.subject import similar_models
 from a2mim.masking import block_grid
 from a2mim.zoo.load_model import SUFFIXES, load_model
 
@@ -36,8 +37,7 @@ def open_model(name: str) -> nn.Module:
     if Path(name).suffix in (*SUFFIXES, '.py'):
         return load_model(name, pretrained=False)
     if not timm.is_model(name):
-        known = timm.list_models(f'*{name.split("_")[0]}*')[:5]
-        hint = f'similar names: {", ".join(known)}' if known else 'timm.list_models() has all names'
+        hint = similar_models(name)
         raise ValueError(f'{name}: neither a config (.py) nor a timm model; {hint}')
     with torch.device('meta'):
         return timm.create_model(name).eval()

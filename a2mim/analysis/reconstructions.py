@@ -66,7 +66,7 @@ def check_reconstructions(subjects: Sequence[Subject], settings: Sequence[MaskSe
         ValueError: If image sizes differ, blocks do not fit, or a ratio hides nothing or all.
     """
     for subject in subjects:
-        if not (hasattr(subject.whole, 'neck') and hasattr(subject.whole, 'predict')):
+        if not subject.has_decoder:
             raise TypeError(
                 f'{subject.label} has no decoder and reconstructs nothing; give a whole '
                 'pre-training checkpoint, not a classifier or a trunk'
@@ -127,8 +127,8 @@ def _batches(
     subject: Subject, images: AnalysisImages, setting: MaskSetting, batch_size: int
 ) -> Iterator[tuple[Tensor, ...]]:
     levels = subject.preprocessor.denormalise
-    for start in range(0, len(images), batch_size):
-        batch = subject.normalise(images.pixels(subject.image_size, start, start + batch_size))
+    for start, stop in images.spans(batch_size):
+        batch = subject.normalise(images.pixels(subject.image_size, start, stop))
         mask = setting.mask(subject.image_size).to(batch).expand(len(batch), -1, -1)
         output = subject.whole.predict(batch, mask)['reconstruction']
         hidden = upsample_mask(mask, subject.image_size).unsqueeze(1)

@@ -5,6 +5,7 @@ Axes: B batch, C channels, (H, W) pixels.
 
 import zlib
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import timm
@@ -58,13 +59,23 @@ class Subject:
         """uint8 (B, C, H, W) anywhere to the batch that ``model`` wants, on its device."""
         return self.preprocessor(dict(image=pixels.to(self.device)))['image']
 
+    @property
+    def has_decoder(self) -> bool:
+        """Whether it reconstructs images: ``whole`` has what pre-training has behind the trunk."""
+        return hasattr(self.whole, 'neck') and hasattr(self.whole, 'predict')
+
     def fingerprint(self) -> str:
-        """Eight hexadecimal digits that change with any weight."""
-        check = 0
-        for name, tensor in self.model.state_dict().items():
-            check = zlib.crc32(name.encode(), check)
-            check = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy(), check)
-        return f'{check:08x}'
+        """Of all its weights, see ``fingerprint``."""
+        return fingerprint(self.model if self.whole is None else self.whole)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Eight hexadecimal digits that change with any weight."""
+    check = 0
+    for name, tensor in module.state_dict().items():
+        check = zlib.crc32(name.encode(), check)
+        check = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy(), check)
+    return f'{check:08x}'
 
 
 def read_subject(text: str, device: str | torch.device = 'cpu', seed: int = 0) -> Subject:
@@ -82,7 +93,8 @@ def read_subject(text: str, device: str | torch.device = 'cpu', seed: int = 0) -
         ValueError: If it is no checkpoint of a network, or timm has no such model.
         ConnectionError: If timm cannot download the weights.
     """
-    label, source = _split_label(text)
+    given, source = split_label(text)
+    label = given or _name_of(source)
     random = source.startswith(RANDOM)
     name = source.removeprefix(RANDOM)
     torch.manual_seed(seed)
@@ -97,16 +109,25 @@ def read_subject(text: str, device: str | torch.device = 'cpu', seed: int = 0) -
     return subject
 
 
-def _split_label(text: str) -> tuple[str, str]:
+def split_label(text: str) -> tuple[str, str]:
+    """``LABEL=SOURCE`` to both; the label is empty where none is given."""
     # A path may hold a sign of equality, but no label a slash.
     label, sign, source = text.partition('=')
-    if sign and label and '/' not in label:
-        return label, source
-    random = 'random ' if text.startswith(RANDOM) else ''
-    path = Path(text.removeprefix(RANDOM))
+    return (label, source) if sign and label and '/' not in label else ('', text)
+
+
+def similar_models(name: str) -> str:
+    """What to say to a person who asked for a timm model that there is not."""
+    known = get_close_matches(name.split('.')[0], timm.list_models(), n=5)
+    return f'similar names: {", ".join(known)}' if known else 'timm.list_models() has all names'
+
+
+def _name_of(source: str) -> str:
+    random = 'random ' if source.startswith(RANDOM) else ''
+    path = Path(source.removeprefix(RANDOM))
     # latest.pth says nothing: the run does.
     name = path.parent.name if path.stem == 'latest' and path.parent.name else path.stem
-    return f'{random}{name}', text
+    return f'{random}{name}'
 
 
 def _from_file(label: str, source: str, path: Path, random: bool) -> Subject:
@@ -123,9 +144,7 @@ def _from_file(label: str, source: str, path: Path, random: bool) -> Subject:
 
 def _from_timm(label: str, source: str, name: str, random: bool) -> Subject:
     if not timm.is_model(name):
-        known = timm.list_models(f'*{name.split(".")[0]}*')[:5]
-        hint = f'similar names: {", ".join(known)}' if known else 'timm.list_models() has all names'
-        raise ValueError(f'{source}: neither a file nor a timm model; {hint}')
+        raise ValueError(f'{source}: neither a file nor a timm model; {similar_models(name)}')
     try:
         model = timm.create_model(name, pretrained=not random).eval()
     except (OSError, RuntimeError) as error:

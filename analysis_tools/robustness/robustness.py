@@ -68,16 +68,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         measure = args.measure or choose_measure(subjects)
         check_measure(subjects, images, measure)
         results = open_results(args, f'Robustness: {args.study}', study=args.study, **options)
-        shared = dict(images=args.images, num_images=len(images), study=args.study, **options)
         curves = {}
-        for number, subject in enumerate(subjects):
+        for subject in subjects:
             curves[subject.label] = robustness_curves(
                 subject,
                 images,
                 levels,
                 measure,
-                Path(args.out) / 'parts' / f'{args.study}_{number}',
-                shared,
+                Path(args.out) / 'parts' / args.study,
+                options,
                 batch_size=args.batch_size,
                 seed=args.seed,
                 track=lambda levels, label=subject.label: track(levels, label),

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 
 from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
-from a2mim.analysis.inside import draw_embeddings, embed, neighbour_agreement, pooled_features
+from a2mim.analysis.inside import draw_embeddings, embed, image_features, neighbour_agreement
 from a2mim.analysis.inside.embedding import METHODS, check_embedding
 from a2mim.engine.launch.user_errors import one_line_errors
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         subjects, images = open_subjects(args), open_images(args, labelled=True)
         labels, titles, places, rows = images.labels.numpy(), [], [], []
         for subject in subjects:
-            features = pooled_features(subject, images, args.batch_size)
+            features = image_features(subject, images, args.batch_size)
             agreement = neighbour_agreement(features, labels)
             place = embed(features, args.method, neighbours=width, seed=args.seed)
             titles.append(f'{subject.label}\n5-NN {agreement:.1f} %')

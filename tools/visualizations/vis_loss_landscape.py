@@ -33,7 +33,7 @@ from a2mim.analysis.landscape import (
     weights_of,
 )
 from a2mim.analysis.landscape.directions import NORMS, Weights
-from a2mim.analysis.subject import Subject
+from a2mim.analysis.subject import fingerprint
 from a2mim.checkpoint import trust_checkpoints
 from a2mim.engine.launch.build import load_config
 from a2mim.engine.launch.options import add_common_options, existing_file
@@ -134,8 +134,7 @@ def open_store(args: argparse.Namespace, model: nn.Module) -> PartStore:
     names = 'config checkpoint x y model_file2 dir_type xnorm xignore ynorm yignore num_images seed'
     names += ' plot_mode model_folder prefix start_epoch max_epoch data_root'
     settings = {name: getattr(args, name) for name in names.split()}
-    subject = Subject('', '', model, model.data_preprocessor, (0, 0), model)
-    settings |= dict(weights=subject.fingerprint(), options=str(args.cfg_options))
+    settings |= dict(weights=fingerprint(model), options=str(args.cfg_options))
     together = distributed.is_initialized()
     if together and distributed.get_rank():
         distributed.barrier()

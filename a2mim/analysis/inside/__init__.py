@@ -9,8 +9,8 @@ from a2mim.analysis.inside.cam_layers import default_layer
 from a2mim.analysis.inside.embedding import (
     draw_embeddings,
     embed,
+    image_features,
     neighbour_agreement,
-    pooled_features,
 )
 from a2mim.analysis.inside.erf_figures import draw_receptive_fields
 from a2mim.analysis.inside.receptive_field import (
@@ -38,9 +38,9 @@ __all__ = [
     'effective_receptive_field',
     'embed',
     'find_stage',
+    'image_features',
     'measure_attention',
     'neighbour_agreement',
-    'pooled_features',
     'read_attention',
     'square_with_share',
 ]

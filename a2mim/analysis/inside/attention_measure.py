@@ -66,8 +66,8 @@ def measure_attention(
         distance = attention_distance(attention, grid, patch).sum(dim=0)
         return distance.cpu(), attention_map(model, attention, grid, query).cpu()
 
-    for start in range(0, len(images), batch_size):
-        batch = images.pixels(subject.image_size, start, start + batch_size)
+    for span in images.spans(batch_size):
+        batch = images.pixels(subject.image_size, *span)
         found = read_attention(model, subject.normalise(batch), reduce)
         total = total + torch.stack([found[name][0] for name in blocks])
         maps.append(found[blocks[block]][1])

@@ -14,24 +14,19 @@ from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
 from a2mim.analysis.images import AnalysisImages
-from a2mim.analysis.spectra.latents import as_map
+from a2mim.analysis.pooling import pooled_features
 from a2mim.analysis.subject import Subject
 from a2mim.evaluation import knn_accuracy
 
 METHODS = ('tsne', 'umap')
 
 
-def pooled_features(subject: Subject, images: AnalysisImages, batch_size: int = 64) -> np.ndarray:
-    """(N, D) float32: mean over positions of what the trunk returns, of any timm model."""
-    model, found = subject.model, []
-    with torch.inference_mode():
-        for start in range(0, len(images), batch_size):
-            batch = images.pixels(subject.image_size, start, start + batch_size)
-            features = model.forward_features(subject.normalise(batch))
-            if features.ndim > 2:
-                features = as_map(model, features, subject.image_size).mean(dim=(2, 3))
-            found.append(features.float().cpu())
-    return torch.cat(found).numpy()
+@torch.inference_mode()
+def image_features(subject: Subject, images: AnalysisImages, batch_size: int = 64) -> np.ndarray:
+    """(N, D) float32, see ``pooled_features``."""
+    spans = images.spans(batch_size)
+    batches = (subject.normalise(images.pixels(subject.image_size, *span)) for span in spans)
+    return torch.cat([pooled_features(subject, batch).float().cpu() for batch in batches]).numpy()
 
 
 def check_embedding(method: str, number: int, neighbours: float) -> None:

@@ -110,8 +110,8 @@ def effective_receptive_field(
     """
     place = find_stage(subject.model, stage)
     total = torch.zeros(subject.image_size, dtype=torch.double)
-    for start in range(0, len(images), batch_size):
-        batch = images.pixels(subject.image_size, start, start + batch_size)
+    for span in images.spans(batch_size):
+        batch = images.pixels(subject.image_size, *span)
         gradient, centre = central_gradient(subject.model, place, subject.normalise(batch))
         total += gradient.abs().sum(dim=(0, 1)).double().cpu()
     if not total.sum() > 0:

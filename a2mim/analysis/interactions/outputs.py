@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from a2mim.analysis.pooling import pooled_features
 from a2mim.analysis.subject import Subject
 
 FEATURE = 'feature'
@@ -67,11 +68,8 @@ def network_outputs(subject: Subject, batch: Tensor) -> Tensor:
 
     Double precision: an interaction is a small difference of four large numbers.
     """
-    found = subject.model(batch).double()
-    if found.ndim == 4:  # NHWC trunks of timm end in their channels, too
-        last = found.shape[-1] == subject.model.num_features != found.shape[1]
-        return found.mean(dim=(1, 2) if last else (2, 3))
-    return found.mean(dim=1) if found.ndim == 3 else found
+    found = subject.model(batch) if subject.num_classes else pooled_features(subject, batch)
+    return found.double()
 
 
 def projection(features: Tensor, whole: Tensor) -> Tensor:

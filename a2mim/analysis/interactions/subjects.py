@@ -5,7 +5,6 @@ Axes: T images, M orders, P pairs, C contexts.
 
 import re
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from a2mim.analysis.interactions.image_part import measure_part
 from a2mim.analysis.interactions.measure import keep_present
 from a2mim.analysis.interactions.outputs import choose_output, network_outputs
 from a2mim.analysis.interactions.settings import InteractionSettings
-from a2mim.analysis.parts import PartStore
+from a2mim.analysis.store import open_store
 from a2mim.analysis.subject import Subject
 
 
@@ -88,9 +87,7 @@ def _measure_subject(
     folder: Path,
     advance: Callable[[int], None],
 ) -> Measured:
-    store = PartStore(
-        folder / file_name(subject.label), _stored_settings(subject, images, settings)
-    )
+    store = open_store(folder, subject, images, **_stored_settings(subject, images, settings))
     parts = {}
     for number in range(len(images)):
         told = []
@@ -126,11 +123,7 @@ def _measure_subject(
 def _stored_settings(
     subject: Subject, images: AnalysisImages, settings: InteractionSettings
 ) -> dict[str, object]:
-    names = '\n'.join(images.names)
     return dict(
-        label=subject.label,
-        fingerprint=subject.fingerprint(),
-        images=f'{len(images)} images, {zlib.crc32(names.encode()):08x}',
         grid=settings.grid,
         pairs=settings.pairs,
         contexts=settings.contexts,

@@ -5,7 +5,6 @@ from a2mim.analysis.reconstructions import MaskSetting
 from a2mim.analysis.report.comparison import Comparison
 from a2mim.analysis.results import Results
 from a2mim.analysis.spectra import draw_reconstructions, reconstruction_spectra
-from a2mim.analysis.spectra.reconstructions import has_decoder
 from a2mim.analysis.subject import Subject
 
 
@@ -50,7 +49,7 @@ def add_reconstruction_spectra(compared: Comparison, results: Results) -> None:
 
 
 def _with_decoder(compared: Comparison) -> list[Subject]:
-    subjects = [subject for subject in compared.subjects if has_decoder(subject)]
+    subjects = [subject for subject in compared.subjects if subject.has_decoder]
     if not subjects:
         raise ValueError('no network has a decoder; give a checkpoint of pre-training')
     return [one for one in subjects if one.image_size == subjects[0].image_size]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from a2mim.analysis.results import INDEX
-from a2mim.analysis.subject import RANDOM
+from a2mim.analysis.subject import RANDOM, split_label
 
 LATEST = 'latest.pth'
 LOGS = '*/vis_data/scalars.json'
@@ -30,9 +30,7 @@ def read_entry(text: str) -> Entry:
         FileNotFoundError: If a folder holds no ``latest.pth``.
         ValueError: If it is a folder of results.
     """
-    label, sign, source = text.partition('=')
-    if not (sign and label and '/' not in label):
-        label, source = '', text
+    label, source = split_label(text)
     folder = Path(source.removeprefix(RANDOM))
     if not folder.is_dir():
         return Entry(text)

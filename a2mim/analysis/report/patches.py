@@ -84,12 +84,12 @@ def add_robustness(compared: Comparison, results: Results) -> None:
                 images,
                 levels,
                 measure,
-                results.folder / 'parts' / f'{study}_{number}',
-                dict(images=compared.images, number=len(images), grid=grid),
+                results.folder / 'parts' / study,
+                dict(grid=grid),
                 batch_size=compared.batch_size,
                 seed=compared.seed,
             )
-            for number, subject in enumerate(compared.subjects)
+            for subject in compared.subjects
         }
         unit = 'Top-1 accuracy in %' if measure == 'accuracy' else 'Cosine similarity of features'
         caption = f'{unit} by {axis}, mean of {len(images)} images, grid {grid}×{grid}.'

@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from a2mim.analysis.pooling import pooled_features
 from a2mim.analysis.report.comparison import Comparison
 from a2mim.analysis.report.header import model_name
 from a2mim.analysis.report.labelled_images import LabelledImages
 from a2mim.analysis.results import Results
-from a2mim.analysis.robustness import pooled_features
 from a2mim.analysis.subject import RANDOM, Subject, read_subject
 from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
 

@@ -6,7 +6,6 @@ from a2mim.analysis.robustness.measure import (
     Level,
     check_measure,
     choose_measure,
-    pooled_features,
     robustness_curves,
 )
 from a2mim.analysis.robustness.occlusion import drop_patches, patch_mask, patch_saliency
@@ -29,7 +28,6 @@ __all__ = [
     'occlusion_levels',
     'patch_mask',
     'patch_saliency',
-    'pooled_features',
     'robustness_curves',
     'shuffle_levels',
     'shuffle_patches',

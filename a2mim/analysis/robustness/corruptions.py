@@ -73,14 +73,23 @@ CORRUPTIONS: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...
 }
 
 
+def check_corruption(name: str) -> None:
+    """Refuse what is not provided.
+
+    Raises:
+        ValueError: If ``name`` is unknown.
+    """
+    if name not in CORRUPTIONS:
+        raise ValueError(f'corruption {name!r} is unknown; there are {", ".join(CORRUPTIONS)}')
+
+
 def corrupt(pixels: Tensor, name: str, severity: int, seed: int) -> Tensor:
     """Corrupted copy of uint8 (B, 3, H, W) on the CPU; ``seed`` determines noise and shifts.
 
     Raises:
         ValueError: If the corruption or the severity is unknown.
     """
-    if name not in CORRUPTIONS:
-        raise ValueError(f'corruption {name!r} is unknown; there are {", ".join(CORRUPTIONS)}')
+    check_corruption(name)
     if severity not in SEVERITIES:
         raise ValueError(f'severity {severity} must be one of 1 to 5')
     operation, arguments = CORRUPTIONS[name]

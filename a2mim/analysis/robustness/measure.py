@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from a2mim.analysis.images import AnalysisImages
-from a2mim.analysis.parts import PartStore
+from a2mim.analysis.labels import check_labels
+from a2mim.analysis.pooling import pooled_features
+from a2mim.analysis.store import open_store
 from a2mim.analysis.subject import Subject
 
 MEASURES = ('accuracy', 'similarity')
@@ -46,20 +48,8 @@ def check_measure(subjects: Sequence[Subject], images: AnalysisImages, measure: 
     """
     if measure == 'similarity':
         return
-    if images.labels is None:
-        raise ValueError('accuracy needs labels: give --labelled and a folder of class folders')
     for subject in subjects:
-        if subject.num_classes != len(images.classes):
-            raise ValueError(
-                f'{subject.label} tells {subject.num_classes} classes apart, the images have '
-                f'{len(images.classes)}; give other images or --measure similarity'
-            )
-
-
-def pooled_features(subject: Subject, batch: Tensor) -> Tensor:
-    """Mean over positions of the last feature map, (B, C), of normalised images."""
-    options = dict(indices=1, norm=True, output_fmt='NCHW', intermediates_only=True)
-    return subject.model.forward_intermediates(batch, **options)[-1].mean(dim=(2, 3))
+        check_labels(subject, images)
 
 
 def input_gradient(subject: Subject, pixels: Tensor) -> Tensor:
@@ -93,7 +83,7 @@ def robustness_curves(
         levels: Changes of the images.
         measure: ``'accuracy'``: 100 where the highest score is the label's, else 0;
             ``'similarity'``: cosine of the pooled feature with that of the image as it is.
-        folder: Where each level goes once it is measured.
+        folder: Where each level goes once it is measured, in a folder for the network.
         settings: What ``levels`` depend on.
         batch_size: Images in a forward pass; the random changes depend on it.
         seed: Of the changes.
@@ -102,8 +92,8 @@ def robustness_curves(
     Returns:
         (V,) and (V, N) by name of the curve.
     """
-    shared = dict(measure=measure, batch_size=batch_size, seed=seed, weights=subject.fingerprint())
-    store = PartStore(folder, {**settings, **shared})
+    shared = dict(measure=measure, batch_size=batch_size, seed=seed)
+    store = open_store(folder, subject, images, **settings, **shared)
     curves: dict[str, list] = {}
     for level in track(levels):
 
@@ -124,11 +114,11 @@ def _scores(
 ) -> np.ndarray:
     batch_size, seed = how
     found = []
-    for start in range(0, len(images), batch_size):
-        pixels = images.pixels(subject.image_size, start, start + batch_size)
+    for start, stop in images.spans(batch_size):
+        pixels = images.pixels(subject.image_size, start, stop)
         changed = subject.normalise(level.change(subject, pixels, seed + start))
         if measure == 'accuracy':
-            labels = images.labels[start : start + batch_size].to(subject.device)
+            labels = images.labels[start:stop].to(subject.device)
             found.append(100.0 * (subject.model(changed).argmax(dim=1) == labels).float())
         else:
             pair = (

@@ -19,9 +19,8 @@ def shuffle_patches(pixels: Tensor, grid: int, rng: np.random.Generator) -> Tens
     Raises:
         ValueError: If ``grid`` does not divide the image.
     """
+    check_grid(grid, pixels)
     batch, channels, height, width = pixels.shape
-    if grid < 1 or height % grid or width % grid:
-        raise ValueError(f'a grid of {grid}×{grid} patches does not divide {height}×{width} pixels')
     h, w = height // grid, width // grid
     patches = pixels.view(batch, channels, grid, h, grid, w).permute(0, 2, 4, 1, 3, 5)
     patches = patches.reshape(batch, grid * grid, channels, h, w)
@@ -29,3 +28,14 @@ def shuffle_patches(pixels: Tensor, grid: int, rng: np.random.Generator) -> Tens
     patches = patches[torch.arange(batch).unsqueeze(1), order]
     patches = patches.view(batch, grid, grid, channels, h, w).permute(0, 3, 1, 4, 2, 5)
     return patches.reshape(pixels.shape)
+
+
+def check_grid(grid: int, pixels: Tensor) -> None:
+    """Refuse a grid that does not divide the images (B, C, H, W).
+
+    Raises:
+        ValueError: If it does not.
+    """
+    height, width = pixels.shape[-2:]
+    if grid < 1 or height % grid or width % grid:
+        raise ValueError(f'a grid of {grid}×{grid} patches does not divide {height}×{width} pixels')

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from a2mim.analysis.robustness.corruptions import SEVERITIES, corrupt
+from a2mim.analysis.robustness.corruptions import SEVERITIES, check_corruption, corrupt
 from a2mim.analysis.robustness.measure import Level, input_gradient
 from a2mim.analysis.robustness.occlusion import ORDERS, drop_patches, patch_mask, patch_saliency
-from a2mim.analysis.robustness.shuffling import shuffle_patches
+from a2mim.analysis.robustness.shuffling import check_grid, shuffle_patches
 from a2mim.analysis.subject import Subject
 
 
@@ -66,12 +66,5 @@ def corruption_levels(names: Sequence[str]) -> list[Level]:
         return Level(name, severity, change)
 
     for name in names:
-        corrupt(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), name, 1, 0)
+        check_corruption(name)
     return [level(name, severity) for name in names for severity in (0, *SEVERITIES)]
-
-
-def check_grid(grid: int, pixels: Tensor) -> None:
-    """Refuse a grid that does not divide the images."""
-    height, width = pixels.shape[-2:]
-    if grid < 1 or height % grid or width % grid:
-        raise ValueError(f'a grid of {grid}×{grid} patches does not divide {height}×{width} pixels')

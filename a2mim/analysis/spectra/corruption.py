@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from a2mim.analysis.images import AnalysisImages
+from a2mim.analysis.labels import check_labels
 from a2mim.analysis.spectra.filters import HIGHEST, band_noise, check_cutoff, high_pass, low_pass
-from a2mim.analysis.spectra.reconstructions import has_decoder, image_masks
-from a2mim.analysis.spectra.store import batches, open_store
+from a2mim.analysis.spectra.reconstructions import image_masks
+from a2mim.analysis.store import open_store
 from a2mim.analysis.subject import Subject
 from a2mim.masking import upsample_mask
 
@@ -90,7 +91,7 @@ def metric_of(subjects: Sequence[Subject], images: AnalysisImages) -> str:
     metric = next(iter(metrics.values()))
     if metric == ACCURACY:
         for subject in subjects:
-            _check_labels(subject, images)
+            check_labels(subject, images)
     return metric
 
 
@@ -142,7 +143,7 @@ def _score(
     batch_size: int,
 ) -> dict[str, np.ndarray]:
     total = 0.0
-    for start, stop in batches(images, batch_size):
+    for start, stop in images.spans(batch_size):
         clean = subject.normalise(images.pixels(subject.image_size, start, stop))
         changed = corruption.apply(clean, start)
         with torch.inference_mode():
@@ -168,7 +169,7 @@ def _error(
 
 
 def _metric(subject: Subject) -> str:
-    if has_decoder(subject):
+    if subject.has_decoder:
         return ERROR
     if subject.num_classes:
         return ACCURACY
@@ -176,18 +177,6 @@ def _metric(subject: Subject) -> str:
         f'{subject.label} is a trunk: it neither classifies nor reconstructs; give a fine-tuned '
         'checkpoint, or one of pre-training with its decoder'
     )
-
-
-def _check_labels(subject: Subject, images: AnalysisImages) -> None:
-    if images.labels is None:
-        raise ValueError(
-            'accuracy needs labels: give a folder with one folder of images for each class'
-        )
-    if len(images.classes) != subject.num_classes:
-        raise ValueError(
-            f'{subject.label} tells {subject.num_classes} classes apart, the images have '
-            f'{len(images.classes)}; give the classes that it was trained on'
-        )
 
 
 def _filtered(kind: Callable, cutoff: float, batch: Tensor, _start: int) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.spectra.latents import normalised_depths, read_latents, residual_blocks
 from a2mim.analysis.spectra.log_amplitude import diagonal, diagonal_frequencies, log_amplitude_map
-from a2mim.analysis.spectra.store import batches, open_store
 from a2mim.analysis.spectra.variance import spatial_variance
+from a2mim.analysis.store import open_store
 from a2mim.analysis.subject import Subject
 
 SMALLEST = 3  # positions on a side: fewer have no frequency but zero on the diagonal
@@ -78,7 +78,7 @@ def _measure(
 ) -> FeatureSpectra:
     store = open_store(folder, subject, images, batch_size=batch_size)
     sums: dict[str, np.ndarray] = {}
-    for start, stop in batches(images, batch_size):
+    for start, stop in images.spans(batch_size):
         part = store.compute(
             f'images_{start}',
             lambda start=start, stop=stop: _batch(

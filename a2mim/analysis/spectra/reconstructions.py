@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.spectra.log_amplitude import log_amplitude_map, ring_frequencies, ring_means
-from a2mim.analysis.spectra.store import batches, open_store
+from a2mim.analysis.store import open_store
 from a2mim.analysis.subject import Subject
 from a2mim.masking import block_grid, random_block_mask
 
@@ -66,11 +66,6 @@ def reconstruction_spectra(
     return {s.label: _measure(s, images, folder, seed, batch_size) for s in subjects}
 
 
-def has_decoder(subject: Subject) -> bool:
-    """Whether a network reconstructs images."""
-    return hasattr(subject.whole, 'neck') and hasattr(subject.whole, 'predict')
-
-
 def image_masks(whole: nn.Module, seed: int, indices: range) -> Tensor:
     """(B, h, w) masks of images number ``indices`` as in the pre-training of ``whole``."""
     spec = whole.input_spec
@@ -81,7 +76,7 @@ def image_masks(whole: nn.Module, seed: int, indices: range) -> Tensor:
 
 
 def _check(subject: Subject) -> None:
-    if not has_decoder(subject):
+    if not subject.has_decoder:
         raise ValueError(
             f'{subject.label} has no decoder and reconstructs nothing; give a checkpoint of '
             'pre-training'
@@ -104,7 +99,7 @@ def _measure(
 ) -> ReconstructionSpectra:
     store = open_store(folder, subject, images, batch_size=batch_size, seed=seed)
     total = dict(target=0.0, reconstruction=0.0)
-    for start, stop in batches(images, batch_size):
+    for start, stop in images.spans(batch_size):
         part = store.compute(
             f'images_{start}',
             lambda start=start, stop=stop: _batch(

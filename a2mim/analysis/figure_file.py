@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib.figure import Figure
 
-from a2mim.analysis.results import Results
+from a2mim.analysis.results import Results, save_figure
 
 SUFFIXES = ('.png', '.pdf')
 
@@ -18,19 +19,23 @@ def write_figure(
     *,
     settings: Mapping[str, object],
     rows: Sequence[Mapping[str, object]] = (),
+    arrays: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
-    """Write ``out`` as PNG and PDF if it ends so, else ``name`` and the table into a folder.
+    """Write ``out`` as PNG and PDF if it ends so, else ``name``, table and arrays into a folder.
 
     Returns:
         The PNG.
     """
     out = Path(out)
     if out.suffix in SUFFIXES:
-        Results(out.parent, caption, settings).add_figure(figure, out.stem, caption)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_figure(figure, out.with_suffix(''))
         return out.with_suffix('.png')
     results = Results(out, name, settings)
     results.add_figure(figure, name, caption)
     if rows:
         results.add_table(rows, name, caption)
+    if arrays:
+        results.add_arrays(name, **arrays)
     results.finish()
     return out / f'{name}.png'

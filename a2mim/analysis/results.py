@@ -37,14 +37,13 @@ class Results:
 
     def add_figure(self, figure: Figure, name: str, caption: str) -> None:
         """Write ``name.png`` and ``name.pdf``; the caption says what is to be seen, and units."""
-        for suffix in ('png', 'pdf'):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=suffix, dpi=DPI)
-            self._write(f'{name}.{suffix}', buffer.getvalue())
+        self._begin()
+        save_figure(figure, self.folder / name)
         self._index['figures'].append(dict(file=f'{name}.png', caption=caption))
 
     def add_table(self, rows: Sequence[Mapping[str, object]], name: str, caption: str) -> None:
         """Write ``name.csv``, one column for each key of the first row."""
+        self._begin()
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator='\n')
         writer.writeheader()
@@ -54,6 +53,7 @@ class Results:
 
     def add_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Write ``name.npz``."""
+        self._begin()
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         self._write(f'{name}.npz', buffer.getvalue())
@@ -63,5 +63,20 @@ class Results:
         text = json.dumps(self._index, indent=2, ensure_ascii=False) + '\n'
         self._write(INDEX, text.encode())
 
+    def _begin(self) -> None:
+        """Take the index of an earlier measurement away: from here on it would not be true."""
+        (self.folder / INDEX).unlink(missing_ok=True)
+
     def _write(self, name: str, content: bytes) -> None:
         write_atomically(self.folder / name, lambda file: file.write(content))
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """``path`` with the endings .png and .pdf."""
+    for suffix in ('png', 'pdf'):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=suffix, dpi=DPI)
+        content = buffer.getvalue()
+        write_atomically(
+            path.with_name(f'{path.name}.{suffix}'), lambda file, c=content: file.write(c)
+        )

@@ -15,8 +15,8 @@ class TransferRunner(Runner):
     """mmengine's Runner, with four differences.
 
     It
-    - takes the weights of the trunk before it reads the data, so that a wrong file is refused
-      within seconds;
+    - takes the weights of the trunk, and looks for the folders of the data, before it reads any,
+      so that a wrong file is refused within seconds;
     - trains batch norm per process on a CPU: torch synchronises it between GPUs only;
     - completes a checkpoint that was begun, whatever ends the run;
     - keeps out of the log what no person reads.

@@ -160,8 +160,10 @@ MODES = {
 
 def main(args: argparse.Namespace) -> None:
     """Measure, and print the table."""
+    # Both of these look at the same features, which are read once.
+    kind = 'features' if MODES[args.exp_name] is run_features else args.exp_name
+    args.parts = Path(args.out) / 'parts' / kind
     args.out = str(Path(args.out) / args.exp_name)
-    args.parts = Path(args.out) / 'parts'
     rows = MODES[args.exp_name](args)
     print('  '.join(rows[0]))
     for row in rows:

@@ -33,3 +33,13 @@ def test_a_finished_folder_names_everything_in_it(tmp_path):
             dict(name='c', value='2'),
         ]
     assert np.load(results.folder / 'raw.npz')['x'].tolist() == [0, 1, 2]
+
+
+def test_a_folder_that_is_measured_anew_is_unfinished_until_it_is_done(tmp_path):
+    for _ in range(2):
+        results = Results(tmp_path, 'T', {})
+        results.add_arrays('raw', x=np.arange(3))
+        assert not (tmp_path / 'result.json').exists()
+        results.finish()
+    Results(tmp_path, 'T', {})
+    assert (tmp_path / 'result.json').exists(), 'nothing has been written yet'

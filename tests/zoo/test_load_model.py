@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 from mmengine import Config
 from safetensors.torch import save_file as save_safetensors
@@ -258,6 +259,20 @@ def test_a_model_without_classes_refuses_their_number(tmp_path):
     torch.save(build(pretraining()).backbone.model.state_dict(), tmp_path / 'trunk.pth')
     with pytest.raises(ValueError, match=r'num_classes=7: .*holds a trunk without a classifier'):
         a2mim.load_model(tmp_path / 'trunk.pth', num_classes=7)
+
+
+def test_a_file_without_its_weights_is_the_same_model_at_random(tmp_path):
+    save_checkpoint(pretraining(), tmp_path / 'whole.pth')
+    trunk = timm.create_model('resnet18', num_classes=0, global_pool='')
+    torch.save(dict(trunk.state_dict()), tmp_path / 'trunk.pth')
+    for name in ('whole.pth', 'trunk.pth'):
+        options = {} if name == 'whole.pth' else dict(config=RESNET18)
+        trained = a2mim.load_model(tmp_path / name, **options)
+        random = a2mim.load_model(tmp_path / name, pretrained=False, **options)
+        assert type(random) is type(trained)
+        own, other = random.state_dict(), trained.state_dict()
+        assert own.keys() == other.keys()
+        assert not any(torch.equal(own[key], other[key]) for key in own if own[key].ndim > 1)
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def measure(args: argparse.Namespace, compared: Comparison) -> tuple[list[Result
         start = time.perf_counter()
         try:
             sections.append(compute_section(name, compared, folder))
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             if args.sections is not None:
                 raise ValueError(f'section {name}: {error}') from error
             notes.append(f'Left out: {SECTIONS[name].title} ({error}).')

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from mmengine import Config, DictAction
 
-from a2mim.analysis import Results, Subject, read_subject
-from a2mim.analysis.figure_file import SUFFIXES, write_figure
+from a2mim.analysis import Subject, read_subject
+from a2mim.analysis.figure_file import write_figure
 from a2mim.analysis.inside import METHODS, class_activation_map, draw_activation_maps, find_stage
 from a2mim.analysis.inside.cam import check_categories, grad_cam_package
 from a2mim.checkpoint import add_trust_option, trust_checkpoints
@@ -72,11 +72,8 @@ def write(args: argparse.Namespace, picture: torch.Tensor, titles: list, maps: l
     caption = f'{args.method} of {args.image}, each map scaled to 0…1'
     settings = dict(image=args.image, method=args.method, layers=args.target_layers)
     figure = draw_activation_maps(picture.permute(1, 2, 0).numpy(), titles, maps)
-    written = write_figure(figure, args.save_path, 'cam', caption, settings=settings)
-    if Path(args.save_path).suffix not in SUFFIXES:
-        results = Results(args.save_path, 'Class activation maps', settings)
-        results.add_arrays('cam', **{f'map{index}': one for index, one in enumerate(maps)})
-    return written
+    arrays = {f'map{index}': one for index, one in enumerate(maps)}
+    return write_figure(figure, args.save_path, 'cam', caption, settings=settings, arrays=arrays)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -23,8 +23,8 @@ class Section:
 
     Attributes:
         title: Heading.
-        add: Fills the folder with figures and tables; raises ValueError or TypeError where the
-            networks are none that it can measure.
+        add: Fills the folder with figures and tables; raises ValueError where the networks are
+            none that it can measure.
         numbers: Entries of ``Effort`` that it depends on.
         on_images: It looks at images.
     """
@@ -68,7 +68,7 @@ def compute_section(name: str, compared: Comparison, folder: Path) -> ResultFold
     interrupted measurement goes on.
 
     Raises:
-        ValueError, TypeError: If it cannot measure these networks.
+        ValueError: If it cannot measure these networks.
     """
     settings = section_settings(name, compared)
     own = folder / f'{name}-{_checksum([settings, __version__])}'

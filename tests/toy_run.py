@@ -80,9 +80,9 @@ def toy_config(data: Path, **changes: object) -> Config:
     return cfg
 
 
-def load_tool(name: str) -> ModuleType:
-    """A program in ``tools/`` as a module."""
-    path = ROOT / 'tools' / f'{name}.py'
+def load_tool(name: str, folder: str = 'tools') -> ModuleType:
+    """A program in ``tools/`` or another folder of the repository as a module."""
+    path = ROOT / folder / f'{name}.py'
     spec = importlib.util.spec_from_file_location(f'tool_{path.stem}', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

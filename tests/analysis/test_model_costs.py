@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from a2mim.analysis.model_costs import count_macs, count_parameters, open_model
+from small_models import pretraining
 from toy_run import load_tool, toy_config
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'openmixup'
@@ -42,13 +43,7 @@ def test_the_vit_small_of_the_paper() -> None:
 
 def test_a_pre_training_counts_its_decoder(tmp_path: Path) -> None:
     cfg = toy_config(tmp_path)
-    cfg.model = dict(
-        type='A2MIM',
-        backbone=dict(type='TimmBackbone', model_name='test_convnext', mask_after='stages.2'),
-        neck=dict(type='PixelShuffleDecoder'),
-        head=dict(type='MIMHead', spatial=dict(type='L1Loss')),
-        data_preprocessor=cfg.model.data_preprocessor,
-    )
+    cfg.model = pretraining().model
     cfg.dump(tmp_path / 'toy.py')
     model = open_model(str(tmp_path / 'toy.py'))
     width, stride = model.backbone.out_channels, model.backbone.stride

@@ -11,19 +11,14 @@ from a2mim.analysis import AnalysisImages, Subject, read_subject
 from a2mim.analysis.reconstruction_figure import reconstruction_grid
 from a2mim.analysis.reconstructions import MaskSetting, check_reconstructions, reconstruct_images
 from a2mim.inference import reconstruct
+from small_models import pretraining
 from toy_run import load_tool, toy_config
 
 
 def write_pretraining(folder: Path) -> Path:
     """A config of 64-pixel pre-training, whose blocks of 16 fit features of stride 16."""
     cfg = toy_config(folder)
-    cfg.model = dict(
-        type='A2MIM',
-        backbone=dict(type='TimmBackbone', model_name='test_convnext', mask_after='stages.2'),
-        neck=dict(type='PixelShuffleDecoder'),
-        head=dict(type='MIMHead', spatial=dict(type='L1Loss')),
-        data_preprocessor=cfg.model.data_preprocessor,
-    )
+    cfg.model = {**pretraining().model, 'data_preprocessor': cfg.model.data_preprocessor}
     mask = dict(type='BlockMask', image_size=64, block_size=32, ratio=0.5)
     cfg.train_dataloader.dataset = dict(
         type='MaskedImageDataset', source=dict(type='PhotoPatches', split='train'),

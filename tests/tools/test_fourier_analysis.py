@@ -1,23 +1,17 @@
 import csv
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from a2mim.analysis.parts import PartStore
 from small_models import classifier, pretraining, save_checkpoint
-
-TOOL = Path(__file__).parents[2] / 'analysis_tools/fourier_analysis/fourier_analysis.py'
+from toy_run import load_tool
 
 
 @pytest.fixture(scope='module')
 def tool():
-    spec = importlib.util.spec_from_file_location('fourier_analysis', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool('fourier_analysis/fourier_analysis', 'analysis_tools')
 
 
 @pytest.fixture(scope='module')

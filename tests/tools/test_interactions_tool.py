@@ -1,6 +1,4 @@
 import csv
-import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,18 +7,15 @@ import torch
 from a2mim.analysis import AnalysisImages, options, read_subject
 from a2mim.analysis.interactions import InteractionSettings, measure_interactions
 from a2mim.analysis.interactions import image_part as image_part_module
-from toy_run import write_images
+from toy_run import load_tool, write_images
 
-PATH = Path(__file__).parents[2] / 'analysis_tools/representation_bottleneck/interactions.py'
 SMALL = ['--num-images', '2', '--grid', '4', '--pairs', '2', '--contexts', '3']
 RATIOS = ['--ratios', '0', '0.5', '1']
 SETTINGS = InteractionSettings(grid=4, pairs=2, contexts=3, ratios=(0.0, 0.5, 1.0), batch_size=64)
 
 
 def run(*args: str) -> None:
-    spec = importlib.util.spec_from_file_location('interactions_tool', PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('representation_bottleneck/interactions', 'analysis_tools')
     module.main(module.parse_args([*args, '--device', 'cpu']))
 
 

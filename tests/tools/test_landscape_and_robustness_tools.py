@@ -92,8 +92,7 @@ def test_two_processes_share_the_points(run_files: tuple[Path, list[Path]], tmp_
 
 @pytest.mark.parametrize('study', ['occlusion', 'shuffle', 'corruptions'])
 def test_robustness_writes_a_row_for_each_level(study: str, tmp_path: Path) -> None:
-    path = ROOT / 'analysis_tools/robustness/robustness.py'
-    tool = load_tool(os.path.relpath(path.with_suffix(''), ROOT / 'tools'))
+    tool = load_tool('robustness/robustness', 'analysis_tools')
     few = ['--ratios', '0', '0.5', '--grid', '4', '--grids', '1', '4', '--corruptions', 'jpeg']
     call = ['random:test_vit', '--study', study, '--measure', 'similarity', '--num-images', '2']
     tool.main([*call, *few, '--device', 'cpu', '--out', str(tmp_path)])

@@ -3,13 +3,16 @@
 Axes: N images, C channels, (H, W) pixels, (h, w) mask blocks.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from a2mim.analysis.batches import measured_batches
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.subject import Subject
 from a2mim.masking import (
@@ -87,17 +90,27 @@ def check_reconstructions(subjects: Sequence[Subject], settings: Sequence[MaskSe
             )
 
 
-@torch.inference_mode()
 def reconstruct_images(
-    subject: Subject, images: AnalysisImages, setting: MaskSetting, batch_size: int = 64
+    subject: Subject,
+    images: AnalysisImages,
+    setting: MaskSetting,
+    batch_size: int = 64,
+    folder: Path | None = None,
 ) -> Reconstruction:
     """All images under one mask.
+
+    With ``folder``, finished batches are kept there, and a second call goes on from them.
 
     Raises:
         ValueError: If the mask does not fit the grid at which the network marks hidden features.
     """
-    parts = list(_batches(subject, images, setting, batch_size))
-    return Reconstruction(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    measure = partial(_pictures, subject, setting)
+    options = dict(folder=folder, batch_size=batch_size, **asdict(setting))
+    parts = [part for _, part in measured_batches(subject, images, measure, **options)]
+    names = [field.name for field in fields(Reconstruction)]
+    return Reconstruction(
+        **{name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in names}
+    )
 
 
 def reconstruction_rows(
@@ -123,27 +136,28 @@ def reconstruction_rows(
     ]
 
 
-def _batches(
-    subject: Subject, images: AnalysisImages, setting: MaskSetting, batch_size: int
-) -> Iterator[tuple[Tensor, ...]]:
+@torch.inference_mode()
+def _pictures(
+    subject: Subject, setting: MaskSetting, batch: Tensor, _which: range
+) -> dict[str, np.ndarray]:
     levels = subject.preprocessor.denormalise
-    for start, stop in images.spans(batch_size):
-        batch = subject.normalise(images.pixels(subject.image_size, start, stop))
-        mask = setting.mask(subject.image_size).to(batch).expand(len(batch), -1, -1)
-        output = subject.whole.predict(batch, mask)['reconstruction']
-        hidden = upsample_mask(mask, subject.image_size).unsqueeze(1)
-        # SimMIM's input is the image itself: what is hidden is shown in the same way for all.
-        filled = fill_hidden(batch, mask)
-        pictures = (filled, output, torch.where(hidden > 0, output, batch))
-        yield (
-            *(levels(picture).cpu() for picture in pictures),
-            _error(output, batch, hidden),
-            _error(filled, batch, hidden),
-        )
+    mask = setting.mask(subject.image_size).to(batch).expand(len(batch), -1, -1)
+    output = subject.whole.predict(batch, mask)['reconstruction']
+    hidden = upsample_mask(mask, subject.image_size).unsqueeze(1)
+    # SimMIM's input is the image itself: what is hidden is shown in the same way for all.
+    filled = fill_hidden(batch, mask)
+    found = Reconstruction(
+        visible=levels(filled),
+        plain=levels(output),
+        pasted=levels(torch.where(hidden > 0, output, batch)),
+        errors=_error(output, batch, hidden),
+        mean_colour_errors=_error(filled, batch, hidden),
+    )
+    return {name: tensor.cpu().numpy() for name, tensor in vars(found).items()}
 
 
 def _error(output: Tensor, image: Tensor, hidden: Tensor) -> Tensor:
     """(N,) mean over the hidden values of each image."""
     hidden = hidden.expand_as(image)
     total = ((output - image).abs() * hidden).sum(dim=(1, 2, 3))
-    return (total / hidden.sum(dim=(1, 2, 3))).cpu()
+    return total / hidden.sum(dim=(1, 2, 3))

@@ -10,8 +10,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.progress import track
-
 from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
 from a2mim.analysis.robustness import (
     CORRUPTIONS,
@@ -79,7 +77,6 @@ def main(argv: Sequence[str] | None = None) -> None:
                 options,
                 batch_size=args.batch_size,
                 seed=args.seed,
-                track=lambda levels, label=subject.label: track(levels, label),
             )
         rows = [
             dict(network=label, change=name, value=value, score=float(score.mean()))

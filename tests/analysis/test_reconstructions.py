@@ -110,7 +110,7 @@ def test_the_tool_compares_networks(config: Path, capsys: pytest.CaptureFixture)
     networks = [f'a=random:{config}', f'b=random:{config}']
     args = [*networks, '--num-images', '2', '--seeds', '0', '1', '--out', str(out)]
     load_tool('visualizations/vis_reconstruction').main(args)
-    assert {path.name for path in out.iterdir()} == {
+    assert {path.name for path in out.iterdir() if path.is_file()} == {
         'seeds.png', 'seeds.pdf', 'seeds_plain.png', 'seeds_plain.pdf', 'errors.csv', 'result.json'
     }  # fmt: skip
     assert len((out / 'errors.csv').read_text().splitlines()) == 1 + 2 * 2 * 2

@@ -7,6 +7,7 @@ Maps are of the class token, without one of the mean over all patches, or of pat
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -40,8 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         subjects, images = open_subjects(args), open_images(args)
         for subject in subjects:
             attention_modules(subject.model)
+        parts = Path(args.out) / 'parts' / f'block {args.block}, query {args.query}'
         found = [
-            measure_attention(subject, images, args.block, args.query, args.batch_size)
+            measure_attention(subject, images, args.block, args.query, args.batch_size, parts)
             for subject in subjects
         ]
         labels = [subject.label for subject in subjects]

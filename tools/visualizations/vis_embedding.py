@@ -8,6 +8,7 @@ nearest neighbours, in all dimensions, vote for their class.
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
 from a2mim.analysis.inside import draw_embeddings, embed, image_features, neighbour_agreement
@@ -32,11 +33,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     width = args.perplexity if args.method == 'tsne' else args.neighbours
     with one_line_errors():
+        parts = Path(args.out) / 'parts'
         check_embedding(args.method, args.num_images, width)
         subjects, images = open_subjects(args), open_images(args, labelled=True)
         labels, titles, places, rows = images.labels.numpy(), [], [], []
         for subject in subjects:
-            features = image_features(subject, images, args.batch_size)
+            features = image_features(subject, images, args.batch_size, parts)
             agreement = neighbour_agreement(features, labels)
             place = embed(features, args.method, neighbours=width, seed=args.seed)
             titles.append(f'{subject.label}\n5-NN {agreement:.1f} %')

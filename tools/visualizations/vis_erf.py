@@ -8,6 +8,7 @@ contribution, in pixels, and the share of the image that they cover.
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
 from a2mim.analysis.inside import (
@@ -39,8 +40,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         subjects, images = open_subjects(args), open_images(args)
         for subject in subjects:
             find_stage(subject.model, args.stage)
+        parts = Path(args.out) / 'parts' / args.stage
         fields = [
-            effective_receptive_field(one, images, args.stage, args.batch_size) for one in subjects
+            effective_receptive_field(one, images, args.stage, args.batch_size, parts)
+            for one in subjects
         ]
         labels, rows = [subject.label for subject in subjects], []
         for label, field in zip(labels, fields, strict=True):

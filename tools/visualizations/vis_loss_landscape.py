@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from mmengine import Config
 from mmengine.dist import init_dist
-from rich.progress import track
 from torch import distributed, nn
 
 from a2mim.analysis import PartStore, Results
@@ -117,16 +116,9 @@ def measure(args: argparse.Namespace, cfg: Config, model: nn.Module, weights: We
     surface: dict[str, np.ndarray] = {}
     if args.plot_mode != 'trajectory':
         loss = LossOnSet(model, fixed_batches(cfg, args.num_images, args.seed))
-        surface = measure_surface(
-            weights, directions, axes, loss, open_store(args, model), track=progress
-        )
+        surface = measure_surface(weights, directions, axes, loss, open_store(args, model))
     if first:
         write(args, [axis.steps() for axis in axes], surface, path)
-
-
-def progress(points: list) -> object:
-    """A bar over the points of this process."""
-    return track(points, 'points')
 
 
 def open_store(args: argparse.Namespace, model: nn.Module) -> PartStore:

@@ -9,6 +9,7 @@ errors.csv has the mean absolute error over hidden pixels of every image.
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -60,8 +61,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         figures = families(args, spec)
         everything = list(dict.fromkeys(setting for f in figures.values() for setting in f))
         check_reconstructions(subjects, everything)
+        parts = Path(args.out) / 'parts'
         found = {
-            setting: [reconstruct_images(one, images, setting, args.batch_size) for one in subjects]
+            setting: [
+                reconstruct_images(one, images, setting, args.batch_size, parts / str(setting))
+                for one in subjects
+            ]
             for setting in everything
         }
         rows = reconstruction_rows(subjects, images, everything, list(found.values()))

@@ -4,11 +4,13 @@ Axes: A heads, (h, w) patches.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from a2mim.analysis.batches import measured_batches
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.inside.attention import (
     attention_distance,
@@ -44,8 +46,11 @@ def measure_attention(
     block: int = -1,
     query: int | None = None,
     batch_size: int = 64,
+    folder: Path | None = None,
 ) -> AttentionSummary:
     """Distances of all heads, and maps of block number ``block``.
+
+    With ``folder``, measured batches are kept there, and a second call goes on from them.
 
     Raises:
         ValueError: If the network has no such attention, block or query.
@@ -66,13 +71,17 @@ def measure_attention(
         distance = attention_distance(attention, grid, patch).sum(dim=0)
         return distance.cpu(), attention_map(model, attention, grid, query).cpu()
 
-    for span in images.spans(batch_size):
-        batch = images.pixels(subject.image_size, *span)
-        found = read_attention(model, subject.normalise(batch), reduce)
-        total = total + torch.stack([found[name][0] for name in blocks])
-        maps.append(found[blocks[block]][1])
-    distances = (total / len(images)).numpy()
-    return AttentionSummary(blocks, distances, torch.cat(maps).numpy(), _query_name(model, query))
+    def measure(batch: Tensor, _which: range) -> dict[str, np.ndarray]:
+        found = read_attention(model, batch, reduce)
+        distances = torch.stack([found[name][0] for name in blocks])
+        return dict(distances=distances.numpy(), maps=found[blocks[block]][1].numpy())
+
+    options = dict(folder=folder, batch_size=batch_size, block=blocks[block], query=query)
+    for _, part in measured_batches(subject, images, measure, **options):
+        total = total + part['distances']
+        maps.append(part['maps'])
+    distances = total / len(images)
+    return AttentionSummary(blocks, distances, np.concatenate(maps), _query_name(model, query))
 
 
 def _query_name(model: nn.Module, query: int | None) -> str:

@@ -6,13 +6,16 @@ Axes: N images, D features.
 import importlib
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
+from torch import Tensor
 
+from a2mim.analysis.batches import measured_batches
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.pooling import pooled_features
 from a2mim.analysis.subject import Subject
@@ -21,12 +24,20 @@ from a2mim.evaluation import knn_accuracy
 METHODS = ('tsne', 'umap')
 
 
-@torch.inference_mode()
-def image_features(subject: Subject, images: AnalysisImages, batch_size: int = 64) -> np.ndarray:
-    """(N, D) float32, see ``pooled_features``."""
-    spans = images.spans(batch_size)
-    batches = (subject.normalise(images.pixels(subject.image_size, *span)) for span in spans)
-    return torch.cat([pooled_features(subject, batch).float().cpu() for batch in batches]).numpy()
+def image_features(
+    subject: Subject, images: AnalysisImages, batch_size: int = 64, folder: Path | None = None
+) -> np.ndarray:
+    """(N, D) float32, see ``pooled_features``.
+
+    With ``folder``, measured batches are kept there, and a second call goes on from them.
+    """
+
+    def measure(batch: Tensor, _which: range) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            return dict(features=pooled_features(subject, batch).float().cpu().numpy())
+
+    parts = measured_batches(subject, images, measure, folder=folder, batch_size=batch_size)
+    return np.concatenate([part['features'] for _, part in parts])
 
 
 def check_embedding(method: str, number: int, neighbours: float) -> None:

@@ -6,11 +6,13 @@ Axes: B batch, C channels, (H, W) pixels, (h, w) positions.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from a2mim.analysis.batches import measured_batches
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.spectra.latents import as_map
 from a2mim.analysis.subject import Subject
@@ -96,11 +98,16 @@ def central_gradient(
 
 
 def effective_receptive_field(
-    subject: Subject, images: AnalysisImages, stage: str = '-1', batch_size: int = 64
+    subject: Subject,
+    images: AnalysisImages,
+    stage: str = '-1',
+    batch_size: int = 64,
+    folder: Path | None = None,
 ) -> ReceptiveField:
     """Mean absolute gradient of the central position of a stage, over images.
 
-    Every channel of the position has gradient 1.
+    Every channel of the position has gradient 1. With ``folder``, measured batches are kept there,
+    and a second call goes on from them.
 
     Raises:
         ValueError: See ``find_stage`` and ``central_gradient``.
@@ -109,14 +116,18 @@ def effective_receptive_field(
         Luo et al., NeurIPS 2016 (https://arxiv.org/abs/1701.04128), section 3.
     """
     place = find_stage(subject.model, stage)
-    total = torch.zeros(subject.image_size, dtype=torch.double)
-    for span in images.spans(batch_size):
-        batch = images.pixels(subject.image_size, *span)
-        gradient, centre = central_gradient(subject.model, place, subject.normalise(batch))
-        total += gradient.abs().sum(dim=(0, 1)).double().cpu()
+
+    def measure(batch: Tensor, _which: range) -> dict[str, np.ndarray]:
+        gradient, centre = central_gradient(subject.model, place, batch)
+        total = gradient.abs().sum(dim=(0, 1)).double().cpu().numpy()
+        return dict(total=total, centre=np.array(centre))
+
+    options = dict(folder=folder, batch_size=batch_size, stage=place)
+    parts = [part for _, part in measured_batches(subject, images, measure, **options)]
+    total = np.sum([part['total'] for part in parts], axis=0)
     if not total.sum() > 0:
         raise ValueError(f'{subject.label}: no pixel moves {place!r}; its gradient is zero')
-    return ReceptiveField(place, (total / len(images)).numpy(), centre)
+    return ReceptiveField(place, total / len(images), tuple(parts[0]['centre'].tolist()))
 
 
 def square_with_share(

@@ -1,7 +1,7 @@
 """Loss on a grid of steps along one direction or two, point by point, so that it can go on."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import distributed as dist
 
 from a2mim.analysis.landscape.directions import displaced
 from a2mim.analysis.parts import PartStore
+from a2mim.analysis.progress import progress
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,6 @@ def measure_surface(
     axes: Sequence[Axis],
     measure: Callable[[], Mapping[str, float]],
     store: PartStore,
-    *,
-    track: Callable[[list], Iterable] = list,
 ) -> dict[str, np.ndarray]:
     """What ``measure`` says of the network at every point of the grid.
 
@@ -62,7 +61,6 @@ def measure_surface(
         axes: One or two.
         measure: Numbers by name of the network as it is now.
         store: Where each point goes.
-        track: Shows progress over the list of points of this process.
 
     Returns:
         An array for each name, (X,) or (X, Y).
@@ -73,7 +71,7 @@ def measure_surface(
     steps = [axis.steps() for axis in axes]
     found = {}
     with displaced(weights, directions) as mover:
-        for point in track(points[rank::processes]):
+        for point in progress(points[rank::processes], 'points'):
 
             def part(point: tuple[int, ...] = point) -> dict[str, np.ndarray]:
                 mover.go(*(float(values[i]) for values, i in zip(steps, point, strict=True)))

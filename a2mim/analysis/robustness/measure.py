@@ -3,7 +3,7 @@
 Axes: B batch, N images, C features, (H, W) pixels.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.labels import check_labels
 from a2mim.analysis.pooling import pooled_features
+from a2mim.analysis.progress import progress
 from a2mim.analysis.store import open_store
 from a2mim.analysis.subject import Subject
 
@@ -73,7 +74,6 @@ def robustness_curves(
     *,
     batch_size: int = 64,
     seed: int = 0,
-    track: Callable[[Sequence[Level]], Iterable[Level]] = list,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """One curve for each name among ``levels``: values on the axis, and scores of all images.
 
@@ -87,7 +87,6 @@ def robustness_curves(
         settings: What ``levels`` depend on.
         batch_size: Images in a forward pass; the random changes depend on it.
         seed: Of the changes.
-        track: Shows progress.
 
     Returns:
         (V,) and (V, N) by name of the curve.
@@ -95,7 +94,7 @@ def robustness_curves(
     shared = dict(measure=measure, batch_size=batch_size, seed=seed)
     store = open_store(folder, subject, images, **settings, **shared)
     curves: dict[str, list] = {}
-    for level in track(levels):
+    for level in progress(levels, subject.label):
 
         def part(level: Level = level) -> dict[str, np.ndarray]:
             return dict(score=_scores(subject, images, level, measure, (batch_size, seed)))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.labels import check_labels
+from a2mim.analysis.progress import progress
 from a2mim.analysis.spectra.filters import HIGHEST, band_noise, check_cutoff, high_pass, low_pass
 from a2mim.analysis.spectra.reconstructions import image_masks
 from a2mim.analysis.store import open_store
@@ -126,7 +127,7 @@ def corruption_scores(
     for subject in subjects:
         store = open_store(folder, subject, images, seed=seed, **settings)
         found = []
-        for one in (clean, *corruptions):
+        for one in progress([clean, *corruptions], subject.label):
             name = f'{one.curve}_{one.frequency:.6f}'
             score = partial(_score, subject, images, one, measure, seed, batch_size)
             found.append(store.compute(name, score)['score'].item())

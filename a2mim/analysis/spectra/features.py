@@ -5,16 +5,17 @@ Axes: B batch, C channels, (H, W) positions, F frequencies, D depths.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from a2mim.analysis.batches import measured_batches
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.spectra.latents import normalised_depths, read_latents, residual_blocks
 from a2mim.analysis.spectra.log_amplitude import diagonal, diagonal_frequencies, log_amplitude_map
 from a2mim.analysis.spectra.variance import spatial_variance
-from a2mim.analysis.store import open_store
 from a2mim.analysis.subject import Subject
 
 SMALLEST = 3  # positions on a side: fewer have no frequency but zero on the diagonal
@@ -76,16 +77,10 @@ def feature_spectra(
 def _measure(
     subject: Subject, images: AnalysisImages, folder: Path, batch_size: int
 ) -> FeatureSpectra:
-    store = open_store(folder, subject, images, batch_size=batch_size)
     sums: dict[str, np.ndarray] = {}
-    for start, stop in images.spans(batch_size):
-        part = store.compute(
-            f'images_{start}',
-            lambda start=start, stop=stop: _batch(
-                subject, subject.normalise(images.pixels(subject.image_size, start, stop))
-            ),
-        )
-        share = (stop - start) / len(images)
+    options = dict(folder=folder, batch_size=batch_size)
+    for which, part in measured_batches(subject, images, partial(_batch, subject), **options):
+        share = len(which) / len(images)
         for key, array in part.items():
             if key in ('names', 'kinds', 'sizes'):
                 sums[key] = array
@@ -94,7 +89,7 @@ def _measure(
     return _collect(subject.label, sums)
 
 
-def _batch(subject: Subject, normalised: Tensor) -> dict[str, np.ndarray]:
+def _batch(subject: Subject, normalised: Tensor, _which: range) -> dict[str, np.ndarray]:
     def reduce(features: Tensor) -> tuple[tuple[int, int], np.ndarray, float]:
         features = features.double()
         curve = diagonal(log_amplitude_map(features)).cpu().numpy()

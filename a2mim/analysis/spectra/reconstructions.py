@@ -5,15 +5,16 @@ Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks, F rings of frequen
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from a2mim.analysis.batches import measured_batches
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.spectra.log_amplitude import log_amplitude_map, ring_frequencies, ring_means
-from a2mim.analysis.store import open_store
 from a2mim.analysis.subject import Subject
 from a2mim.masking import block_grid, random_block_mask
 
@@ -97,23 +98,17 @@ def _block(whole: nn.Module) -> tuple[int, int]:
 def _measure(
     subject: Subject, images: AnalysisImages, folder: Path, seed: int, batch_size: int
 ) -> ReconstructionSpectra:
-    store = open_store(folder, subject, images, batch_size=batch_size, seed=seed)
     total = dict(target=0.0, reconstruction=0.0)
-    for start, stop in images.spans(batch_size):
-        part = store.compute(
-            f'images_{start}',
-            lambda start=start, stop=stop: _batch(
-                subject,
-                subject.normalise(images.pixels(subject.image_size, start, stop)),
-                image_masks(subject.whole, seed, range(start, stop)).to(subject.device),
-            ),
-        )
+    measure = partial(_batch, subject, seed)
+    options = dict(folder=folder, batch_size=batch_size, seed=seed)
+    for which, part in measured_batches(subject, images, measure, **options):
         for name in total:
-            total[name] = total[name] + (stop - start) / len(images) * part[name]
+            total[name] = total[name] + len(which) / len(images) * part[name]
     return ReconstructionSpectra(ring_frequencies(_block(subject.whole)), **total)
 
 
-def _batch(subject: Subject, normalised: Tensor, mask: Tensor) -> dict[str, np.ndarray]:
+def _batch(subject: Subject, seed: int, normalised: Tensor, which: range) -> dict[str, np.ndarray]:
+    mask = image_masks(subject.whole, seed, which).to(subject.device)
     with torch.inference_mode():
         outputs = subject.whole.predict(normalised, mask)
         return dict(

@@ -1,0 +1,49 @@
+"""Batches cover all images once, whatever their size, and are kept where a folder is given."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import Tensor
+
+from a2mim.analysis import AnalysisImages, Subject, read_subject
+from a2mim.analysis.batches import measured_batches
+
+
+@pytest.fixture(scope='module')
+def subject() -> Subject:
+    return read_subject('random:test_vit')
+
+
+def means(batch: Tensor, which: range) -> dict[str, np.ndarray]:
+    assert len(batch) == len(which)
+    return dict(means=batch.mean(dim=(1, 2, 3)).numpy(), which=np.array(which))
+
+
+@pytest.mark.parametrize('batch_size', [1, 3, 5, 64])
+def test_every_image_is_in_one_batch(subject: Subject, batch_size: int) -> None:
+    images = AnalysisImages('photos', 5)
+    found = list(measured_batches(subject, images, means, folder=None, batch_size=batch_size))
+    assert [index for which, _ in found for index in which] == list(range(5))
+    expected = subject.normalise(images.pixels(subject.image_size)).mean(dim=(1, 2, 3))
+    values = np.concatenate([part['means'] for _, part in found])
+    np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
+def test_kept_batches_are_not_measured_again(subject: Subject, tmp_path: Path) -> None:
+    images = AnalysisImages('photos', 5)
+    options = dict(folder=tmp_path, batch_size=2, seed=1)
+    first = [part['means'] for _, part in measured_batches(subject, images, means, **options)]
+
+    def never(_batch: Tensor, _which: range) -> dict[str, np.ndarray]:
+        raise AssertionError('measured again')
+
+    again = [part['means'] for _, part in measured_batches(subject, images, never, **options)]
+    np.testing.assert_array_equal(np.concatenate(again), np.concatenate(first))
+
+
+def test_other_settings_are_refused(subject: Subject, tmp_path: Path) -> None:
+    images = AnalysisImages('photos', 2)
+    list(measured_batches(subject, images, means, folder=tmp_path, batch_size=2, seed=1))
+    with pytest.raises(ValueError, match='seed=1, not 2; give another --out'):
+        list(measured_batches(subject, images, means, folder=tmp_path, batch_size=2, seed=2))

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from a2mim.analysis.inside.embedding import check_embedding, embed, neighbour_agreement
+from a2mim.analysis.inside.embedding import METHODS, check_embedding, embed, neighbour_agreement
 
 
 def clusters() -> tuple[np.ndarray, np.ndarray]:
@@ -15,11 +15,13 @@ def clusters() -> tuple[np.ndarray, np.ndarray]:
     return (np.eye(5)[labels] + noise).astype(np.float32), labels
 
 
-def test_same_seed_same_places() -> None:
-    features, _ = clusters()
-    first, second = (embed(features, neighbours=5.0, seed=3) for _ in range(2))
+@pytest.mark.parametrize('method', METHODS)
+def test_clouds_stay_apart_at_places_that_the_seed_decides(method: str) -> None:
+    features, labels = clusters()
+    first, second = (embed(features, method, neighbours=5.0, seed=3) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert first.shape == (24, 2)
+    assert neighbour_agreement(first - first.mean(axis=0), labels) == 100
 
 
 def test_separate_clouds_agree_and_swapped_labels_do_not() -> None:

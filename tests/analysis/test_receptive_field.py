@@ -7,8 +7,10 @@ import torch
 from scipy.signal import convolve2d
 from torch import nn
 
+from a2mim.analysis import AnalysisImages, read_subject
 from a2mim.analysis.inside.receptive_field import (
     central_gradient,
+    effective_receptive_field,
     find_stage,
     square_with_share,
 )
@@ -53,6 +55,27 @@ def test_smallest_square_is_found_in_a_corner_and_cut_to_a_flat_image() -> None:
     contribution[2, 7] = contribution[1, 7] = 1
     assert square_with_share(contribution, (0.5, 1.0)) == [(1, 1 / 24), (2, 4 / 24)]
     assert square_with_share(np.ones((3, 8)), (0.5,)) == [(4, 12 / 24)]
+
+
+@pytest.mark.parametrize('name', ['test_resnet', 'test_vit'])
+def test_a_stage_by_number_is_the_module_of_that_name(name: str) -> None:
+    model, images = timm.create_model(name).eval(), torch.rand(1, 3, 160, 160)
+    by_number, by_path = (central_gradient(model, p, images) for p in (-1, find_stage(model)))
+    torch.testing.assert_close(by_number[0], by_path[0])
+    assert by_number[1] == by_path[1]
+
+
+def test_a_stage_that_is_no_module_has_a_gradient() -> None:
+    gradient, _ = central_gradient(
+        timm.create_model('twins_svt_small').eval(), -1, torch.rand(1, 3, 64, 64)
+    )
+    assert gradient.abs().sum() > 0
+
+
+def test_channels_of_a_constant_sum_are_refused() -> None:
+    subject = read_subject('random:pvt_v2_b0')
+    with pytest.raises(ValueError, match=r"channels of 'stages.3', as behind a layer norm"):
+        effective_receptive_field(subject, AnalysisImages('photos', 1))
 
 
 @pytest.mark.parametrize('name', ['test_vit', 'test_convnext', 'test_efficientnet'])

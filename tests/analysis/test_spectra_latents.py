@@ -3,7 +3,7 @@ import timm
 import torch
 from torch import nn
 
-from a2mim.analysis.spectra.latents import normalised_depths, read_latents, residual_blocks
+from a2mim.analysis.spectra.latents import NoMapError, normalised_depths, read_latents
 
 
 def maps(name, size=(160, 160), **options):
@@ -20,9 +20,16 @@ def maps(name, size=(160, 160), **options):
         ('test_resnet', (64, 96), 5, {'stem', 'block'}),
         ('test_convnext', (64, 96), 10, {'stem', 'block'}),
         ('test_vit', (160, 160), 13, {'stem', 'attention', 'mlp'}),
+        ('efficientnet_b0', (64, 64), 17, {'stem', 'block'}),
+        ('res2net50_14w_8s', (64, 64), 17, {'stem', 'block'}),
+        ('poolformer_s12', (64, 64), 25, {'stem', 'attention', 'mlp'}),
+        ('mixer_s16_224', (224, 224), 17, {'stem', 'attention', 'mlp'}),
+        ('inception_v3', (128, 128), 5, {'stage'}),
+        ('crossvit_tiny_240', (240, 240), 6, {'stage'}),
+        ('tnt_s_legacy_patch16_224', (224, 224), 12, {'stage'}),
     ],
 )
-def test_every_residual_is_read(name, size, number, kinds):
+def test_every_residual_or_stage_is_read(name, size, number, kinds):
     _, _, found = maps(name, size)
     assert len(found) == number
     assert {latent.kind for latent, _ in found} == kinds
@@ -70,6 +77,14 @@ def test_hooks_are_gone_afterwards():
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
-def test_a_model_without_known_blocks_is_refused():
-    with pytest.raises(ValueError, match='Sequential has no residual blocks'):
-        residual_blocks(nn.Sequential(nn.Conv2d(3, 3, 1)))
+def test_stages_are_those_of_timm():
+    model, image, found = maps('inception_v3', (128, 128))
+    with torch.no_grad():
+        expected = model.forward_intermediates(image, intermediates_only=True)
+    for (_, features), wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(features, wanted)
+
+
+def test_a_model_without_blocks_and_stages_is_refused():
+    with pytest.raises(NoMapError, match='Sequential cannot give its features'):
+        read_latents(nn.Sequential(nn.Conv2d(3, 3, 1)), torch.rand(1, 3, 8, 8), list)

@@ -115,7 +115,6 @@ def test_noise_of_no_strength_changes_nothing(tool, files, tmp_path):
         ('filter', ['{files}/pretrained.pth', '--cutoffs', '1.5'], '1.5 π is out of range'),
         ('noise', ['{files}/pretrained.pth', '--bands', '0'], '0 bands of noise'),
         ('noise', ['{files}/pretrained.pth', '--noise-rms', '-1'], 'must be 0 or more'),
-        ('fourier', ['random:vgg11'], 'VGG has no residual blocks'),
     ],
 )
 def test_bad_input_is_named(tool, files, tmp_path, mode, args, message):

@@ -122,7 +122,10 @@ def draw_embeddings(
 
 def _umap() -> object:
     try:
-        return importlib.import_module('umap')
+        with warnings.catch_warnings():
+            # It says that a part of it, which nothing here uses, needs TensorFlow.
+            warnings.simplefilter('ignore')
+            return importlib.import_module('umap')
     except ImportError as error:
         raise ImportError(
             "--method umap needs the package umap-learn: pip install -e '.[analysis]'"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from a2mim.analysis.batches import measured_batches
 from a2mim.analysis.images import AnalysisImages
-from a2mim.analysis.spectra.latents import as_map
+from a2mim.analysis.spectra.latents import as_map, stage_maps
 from a2mim.analysis.subject import Subject
 from a2mim.models.backbones.timm_model import last_block
 
@@ -45,7 +45,7 @@ def find_stage(model: nn.Module, place: str = '-1') -> str:
     """
     stages = [info['module'] for info in getattr(model, 'feature_info', [])]
     name = type(model).__name__
-    if place.lstrip('-').isdigit():
+    if is_number(place):
         if not -len(stages) <= int(place) < len(stages):
             raise ValueError(
                 f'{name} has no stage {place}; its {len(stages)} stages are {", ".join(stages)}'
@@ -61,14 +61,19 @@ def find_stage(model: nn.Module, place: str = '-1') -> str:
     return place
 
 
+def is_number(place: str) -> bool:
+    """Whether a stage is given by number."""
+    return place.lstrip('-').isdigit()
+
+
 def central_gradient(
-    model: nn.Module, place: str, images: Tensor
+    model: nn.Module, place: str | int, images: Tensor
 ) -> tuple[Tensor, tuple[float, float]]:
     """Gradient at the input of the central position's sum over channels.
 
     Args:
         model: In evaluation mode, so that images do not mix.
-        place: Path of a module that runs once.
+        place: Path of a module that runs once, or the number of a stage of timm.
         images: (B, C, H, W), normalised.
 
     Returns:
@@ -78,23 +83,30 @@ def central_gradient(
     Raises:
         ValueError: If the module does not run, or returns no map.
     """
-    outputs: list[Tensor] = []
-    module = last_block(model.get_submodule(place))
-    handle = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    try:
-        images = images.detach().requires_grad_()
-        with torch.enable_grad():
-            model(images)
-    finally:
-        handle.remove()
-    if len(outputs) != 1 or not isinstance(outputs[0], Tensor):
-        raise ValueError(f'{place!r} does not return one tensor in one pass; give another stage')
+    images = images.detach().requires_grad_()
     size = (images.shape[-2], images.shape[-1])
-    features = as_map(model, outputs[0], size)
+    with torch.enable_grad():
+        if isinstance(place, int):
+            (features,) = stage_maps(model, images, [place])
+        else:
+            features = as_map(model, _output_of(model, place, images), size)
     rows, columns = features.shape[-2:]
     row, column = rows // 2, columns // 2
     (gradient,) = torch.autograd.grad(features[:, :, row, column].sum(), images)
     return gradient, ((row + 0.5) * size[0] / rows, (column + 0.5) * size[1] / columns)
+
+
+def _output_of(model: nn.Module, place: str, images: Tensor) -> object:
+    outputs: list[object] = []
+    module = last_block(model.get_submodule(place))
+    handle = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    try:
+        model(images)
+    finally:
+        handle.remove()
+    if len(outputs) != 1:
+        raise ValueError(f'{place!r} runs {len(outputs)} times in a pass; give another stage')
+    return outputs[0]
 
 
 def effective_receptive_field(
@@ -116,9 +128,11 @@ def effective_receptive_field(
         Luo et al., NeurIPS 2016 (https://arxiv.org/abs/1701.04128), section 3.
     """
     place = find_stage(subject.model, stage)
+    # Stages by number are read by timm: not every network has one module for each.
+    source = int(stage) if is_number(stage) else place
 
     def measure(batch: Tensor, _which: range) -> dict[str, np.ndarray]:
-        gradient, centre = central_gradient(subject.model, place, batch)
+        gradient, centre = central_gradient(subject.model, source, batch)
         total = gradient.abs().sum(dim=(0, 1)).double().cpu().numpy()
         return dict(total=total, centre=np.array(centre))
 
@@ -126,7 +140,10 @@ def effective_receptive_field(
     parts = [part for _, part in measured_batches(subject, images, measure, **options)]
     total = np.sum([part['total'] for part in parts], axis=0)
     if not total.sum() > 0:
-        raise ValueError(f'{subject.label}: no pixel moves {place!r}; its gradient is zero')
+        raise ValueError(
+            f'{subject.label}: no pixel moves the sum of the channels of {place!r}, as behind a '
+            'layer norm whose weights are equal; give an earlier --stage, or trained weights'
+        )
     return ReceptiveField(place, total / len(images), tuple(parts[0]['centre'].tolist()))
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from a2mim.analysis.batches import measured_batches
 from a2mim.analysis.images import AnalysisImages
-from a2mim.analysis.spectra.latents import normalised_depths, read_latents, residual_blocks
+from a2mim.analysis.spectra.latents import normalised_depths, read_latents
 from a2mim.analysis.spectra.log_amplitude import diagonal, diagonal_frequencies, log_amplitude_map
 from a2mim.analysis.spectra.variance import spatial_variance
 from a2mim.analysis.subject import Subject
@@ -66,11 +66,9 @@ def feature_spectra(
         batch_size: Images in one pass.
 
     Raises:
-        ValueError: If a network has no residual blocks or no features of three positions on a
-            side, or ``folder`` holds another measurement.
+        ValueError: If a network has no features of three positions on a side, or ``folder`` holds
+            another measurement.
     """
-    for subject in subjects:
-        residual_blocks(subject.model)
     return {s.label: _measure(s, images, folder, batch_size) for s in subjects}
 
 

@@ -18,16 +18,20 @@ from a2mim.models.backbones.layout import read_layout
 
 # Classes of timm that add something to their input; the outermost count.
 BLOCK = re.compile(
-    r'Block|Bottleneck|InvertedResidual|EdgeResidual|DepthwiseSeparableConv|^Residual'
+    r'Block|Bottle2?neck|InvertedResidual|EdgeResidual|DepthwiseSeparableConv|^Residual'
 )
 MIXERS = ('attn', 'token_mixer', 'mlp_tokens')
 MLPS = ('mlp', 'mlp_channels')
 T = TypeVar('T')
 
 
+class NoMapError(ValueError):
+    """There is no feature map where one was looked for."""
+
+
 @dataclass(frozen=True)
 class Latent:
-    """Where a feature map is: ``kind`` is stem, attention, mlp or block."""
+    """Where a feature map is: ``kind`` is stem, attention, mlp, block or stage."""
 
     name: str
     kind: str
@@ -37,7 +41,7 @@ def residual_blocks(model: nn.Module) -> dict[str, nn.Module]:
     """The outermost residual blocks of a timm model by name.
 
     Raises:
-        ValueError: If it has none that is known.
+        NoMapError: If it has none that is known.
     """
     blocks: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
@@ -45,10 +49,7 @@ def residual_blocks(model: nn.Module) -> dict[str, nn.Module]:
         if name and not inside and BLOCK.search(type(module).__name__):
             blocks[name] = module
     if not blocks:
-        raise ValueError(
-            f'{type(model).__name__} has no residual blocks that are known here; depth can be '
-            'followed in ResNet, ConvNeXt, EfficientNet, ViT, Swin and the like'
-        )
+        raise NoMapError(f'{type(model).__name__} has no residual blocks that are known here')
     return blocks
 
 
@@ -62,18 +63,81 @@ def read_latents(
     attention and MLP one after the other, the sum behind the attention. Blocks that compute both
     at once give their output alone. Class and register tokens are left out.
 
+    A network without residual blocks (VGG), or whose blocks return something else than one map
+    (CrossViT, TNT, MViT), gives the outputs of timm's stages.
+
     Args:
         model: A timm model in evaluation mode.
         images: (B, C, height, width), normalised.
         reduce: Gets each map as (B, C, H, W) and should keep little of it.
 
     Raises:
-        ValueError: If there are no blocks, or their features are no maps.
+        NoMapError: If timm cannot give the stages of the model either.
     """
+    try:
+        return _read_blocks(model, images, reduce)
+    except NoMapError:
+        return _read_stages(model, images, reduce)
+
+
+def normalised_depths(number: int) -> list[float]:
+    """Depths of ``number`` latents, from 0 at the first to 1 at the last."""
+    return [index / max(number - 1, 1) for index in range(number)]
+
+
+def as_map(model: nn.Module, features: object, image_size: tuple[int, int]) -> Tensor:
+    """Features of any timm layout as (B, C, H, W), without extra tokens.
+
+    Raises:
+        NoMapError: If they are no tensor, or have no grid of positions.
+    """
+    if not isinstance(features, Tensor):
+        raise NoMapError(
+            f'{type(model).__name__}: a {type(features).__name__} is no feature map; name another '
+            'layer'
+        )
+    try:
+        layout = read_layout(
+            (1, *features.shape[1:]),
+            image_size,
+            channels_last=getattr(model, 'output_fmt', 'NCHW') == 'NHWC',
+            num_prefix_tokens=getattr(model, 'num_prefix_tokens', 0),
+        )
+    except ValueError as error:
+        raise NoMapError(f'{type(model).__name__}: {error}; name another layer') from error
+    return layout.to_map(features, image_size)
+
+
+def stage_maps(model: nn.Module, images: Tensor, stages: list[int] | None = None) -> list[Tensor]:
+    """(B, C, H, W) of timm's stages: all, or those with these numbers.
+
+    Raises:
+        NoMapError: If timm cannot give them.
+    """
+    if not hasattr(model, 'forward_intermediates'):
+        raise NoMapError(f'{type(model).__name__} cannot give its features (forward_intermediates)')
+    options = dict(output_fmt='NCHW', intermediates_only=True)
+    return model.forward_intermediates(images, indices=stages, **options)
+
+
+def _read_stages(
+    model: nn.Module, images: Tensor, reduce: Callable[[Tensor], T]
+) -> list[tuple[Latent, T]]:
+    with torch.inference_mode():
+        maps = stage_maps(model, images)
+        return [
+            (Latent(f'stage {index}', 'stage'), reduce(features))
+            for index, features in enumerate(maps)
+        ]
+
+
+def _read_blocks(
+    model: nn.Module, images: Tensor, reduce: Callable[[Tensor], T]
+) -> list[tuple[Latent, T]]:
     found: list[tuple[Latent, T]] = []
     image_size = (images.shape[-2], images.shape[-1])
 
-    def visit(name: str, kind: str, features: Tensor) -> None:
+    def visit(name: str, kind: str, features: object) -> None:
         found.append((Latent(name, kind), reduce(as_map(model, features, image_size))))
 
     blocks = residual_blocks(model)
@@ -83,22 +147,6 @@ def read_latents(
                 stack.callback(handle.remove)
         model(images)
     return found
-
-
-def normalised_depths(number: int) -> list[float]:
-    """Depths of ``number`` latents, from 0 at the first to 1 at the last."""
-    return [index / max(number - 1, 1) for index in range(number)]
-
-
-def as_map(model: nn.Module, features: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Features of any timm layout as (B, C, H, W), without extra tokens."""
-    layout = read_layout(
-        (1, *features.shape[1:]),
-        image_size,
-        channels_last=getattr(model, 'output_fmt', 'NCHW') == 'NHWC',
-        num_prefix_tokens=getattr(model, 'num_prefix_tokens', 0),
-    )
-    return layout.to_map(features, image_size)
 
 
 def _hook(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import a2mim
 from a2mim.registry import MODELS
 from toy_run import ROOT, load_tool, toy_config, write_images
 from two_processes import finish, free_port
@@ -56,6 +57,49 @@ def test_line_hits_the_losses_of_both_checkpoints(
     between = losses(files[0], '--x=0:1:3', '--model_file2', files[1])
     first, second = (losses(file, '--x=-1:0:2')[1] for file in files)
     np.testing.assert_allclose(between[[0, 2]], [first, second], rtol=1e-5)
+
+
+def test_trajectory_ends_at_the_checkpoint_and_lies_on_the_surface(
+    run_files: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    config, files = run_files
+    first, last = (torch.load(file, weights_only=True) for file in files)
+    run = tmp_path / 'run'
+    run.mkdir()
+    for epoch, share in enumerate((0.0, 0.6, 1.0), 1):
+        state = {
+            name: torch.lerp(tensor, last['state_dict'][name], share)
+            if tensor.is_floating_point()
+            else tensor
+            for name, tensor in first['state_dict'].items()
+        }
+        torch.save({**last, 'state_dict': state}, run / f'epoch_{epoch}.pth')
+    tool = load_tool('visualizations/vis_loss_landscape')
+    options = ['--plot-mode', 'surface+trajectory', '--model-folder', run, '--device=cpu']
+    line = [config, files[1], *options, '--x=-1:1:3', '--y=-1:1:2', '--out', tmp_path / 'out']
+    tool.main(list(map(str, line)))
+    assert figures(tmp_path / 'out') == ['loss_landscape.png']
+    found = np.load(tmp_path / 'out/surface.npz')
+    assert found['loss'].shape == (3, 2)
+    # A straight path: along the first direction only, at 1, 0.4 and 0 of its length.
+    steps = np.abs(found['points'][:, 0])
+    np.testing.assert_allclose(steps / steps[0], [1, 0.4, 0], atol=1e-6)
+    np.testing.assert_allclose(found['explained'], [1, 0], atol=1e-6)
+
+
+def test_pretraining_is_measured_with_fixed_masks(tmp_path: Path) -> None:
+    config = ROOT / 'configs/quickstart/a2mim_resnet18_1xb64-cos-15e_photos-64px.py'
+    torch.manual_seed(0)
+    state = a2mim.load_model(config, pretrained=False).state_dict()
+    torch.save(dict(state_dict=state), tmp_path / 'random.pth')
+    tool = load_tool('visualizations/vis_loss_landscape')
+    losses = []
+    for out in ('one', 'two'):
+        options = ['--x=-1:1:3', '--num-images=8', '--device=cpu', f'--out={tmp_path / out}']
+        tool.main([str(config), str(tmp_path / 'random.pth'), *options])
+        losses.append(np.load(tmp_path / out / 'surface.npz')['loss'])
+    np.testing.assert_array_equal(*losses)
+    assert (losses[0] > 0).all() and len(set(losses[0].tolist())) == 3
 
 
 def test_bad_grid_is_one_line(

@@ -38,7 +38,7 @@ from a2mim.engine.launch.build import load_config
 from a2mim.engine.launch.options import add_common_options, existing_file
 from a2mim.engine.launch.processes import count_processes, join_processes, leave_processes
 from a2mim.engine.launch.user_errors import one_line_errors
-from a2mim.zoo.load_model import load_model
+from a2mim.zoo.weights import load_model_file
 
 MODES = ('surface', 'trajectory', 'surface+trajectory')
 
@@ -75,7 +75,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def choose_directions(args: argparse.Namespace, weights: Weights) -> list[Weights]:
+def read_model(cfg: Config, file: str | Path) -> nn.Module:
+    """The model of the config with the weights of a file."""
+    return load_model_file(Path(file), cfg.to_dict(), None, pretrained=True)
+
+
+def choose_directions(args: argparse.Namespace, cfg: Config, weights: Weights) -> list[Weights]:
     """Random directions, the first one to a second checkpoint where there is one."""
     choices = [(args.xnorm, args.xignore), (args.ynorm, args.yignore)][: 2 if args.y else 1]
     directions = [
@@ -86,7 +91,7 @@ def choose_directions(args: argparse.Namespace, weights: Weights) -> list[Weight
     ]
     if args.model_file2:
         # A line needs the statistics of batch norm too, or its end is not the second network.
-        second = load_model(existing_file(args.model_file2, '--model-file2'))
+        second = read_model(cfg, existing_file(args.model_file2, '--model-file2'))
         directions[0] = line(weights, weights_of(second, 'states'))
     return directions
 
@@ -111,8 +116,8 @@ def measure(args: argparse.Namespace, cfg: Config, model: nn.Module, weights: We
             Path(args.model_folder), args.prefix, args.start_epoch, args.max_epoch
         )
         kind = args.dir_type
-        path = find_trajectory(weights, [weights_of(load_model(file), kind) for file in files])
-    directions = path.directions if path else choose_directions(args, weights)
+        path = find_trajectory(weights, [weights_of(read_model(cfg, file), kind) for file in files])
+    directions = path.directions if path else choose_directions(args, cfg, weights)
     surface: dict[str, np.ndarray] = {}
     if args.plot_mode != 'trajectory':
         loss = LossOnSet(model, fixed_batches(cfg, args.num_images, args.seed))
@@ -168,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         join_processes(cfg, args.launcher)
         if args.launcher != 'none' and not distributed.is_initialized():
             init_dist(args.launcher)  # one GPU each; there is no runner to do it
-        model = load_model(existing_file(args.checkpoint, 'checkpoint')).to(args.device)
+        model = read_model(cfg, existing_file(args.checkpoint, 'checkpoint')).to(args.device)
         kind = 'states' if args.model_file2 else args.dir_type
         measure(args, cfg, model, weights_of(model, kind))
     leave_processes()

@@ -1,9 +1,7 @@
 """A polite signal lets the step finish, saves, and ends with a code that says: try again."""
 
-import os
 import signal
 import threading
-import time
 from types import FrameType
 
 from mmengine.dist import barrier
@@ -11,12 +9,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from a2mim.engine.hooks.checkpoint import CheckpointHook
+from a2mim.engine.hooks.second_signal import SecondSignal
 from a2mim.exit_codes import TRY_AGAIN
 from a2mim.registry import HOOKS
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-# One request may arrive twice: from SLURM and from srun, or from a process group and torchrun.
-ECHO = 2.0  # seconds
 
 
 @HOOKS.register_module()
@@ -26,7 +23,7 @@ class StopSignalHook(Hook):
     The request travels with the verdict of the finite guard. Then the checkpoint of this very
     iteration is saved and the process ends with code 75; what is due at the end of an epoch, the
     resumed run does. A signal during validation is honoured after it, since the model may hold
-    averaged weights then. A second signal, ``ECHO`` seconds or more later, has its usual effect at
+    averaged weights then. A second signal, ``ECHO`` seconds or more later, ends the process at
     once: the last checkpoint stays as it is.
     """
 
@@ -34,14 +31,15 @@ class StopSignalHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self._first: float | None = None
         self._previous: dict[int, object] = {}
+        self._second: SecondSignal | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Listen, where Python allows it: in the main thread."""
-        self._runner, self._first = runner, None
+        self._runner = runner
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._heard) for number in SIGNALS}
+            self._second = SecondSignal(SIGNALS)
 
     def after_train_iter(
         self,
@@ -75,15 +73,12 @@ class StopSignalHook(Hook):
 
     def stop_listening(self) -> None:
         """Give the signals back to whoever had them."""
+        if self._second is not None:
+            self._second.stop()
+            self._second = None
         while self._previous:
             signal.signal(*self._previous.popitem())
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
         # No line in the log: it may be writing one at this very moment.
-        now = time.monotonic()
-        if self._first is None:
-            self._first = now
-            self._runner.optim_wrapper.guard.stop_requested = True
-        elif now - self._first >= ECHO:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+        self._runner.optim_wrapper.guard.stop_requested = True

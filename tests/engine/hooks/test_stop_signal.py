@@ -1,4 +1,4 @@
-"""SIGTERM and SIGUSR1 finish the step, save and leave; a second one leaves at once."""
+"""SIGTERM and SIGUSR1 finish the step, save and leave."""
 
 import itertools
 import os
@@ -15,7 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from a2mim.engine.compat.quiet import silence_harmless_warnings
-from a2mim.engine.hooks import StopSignalHook, stop_signal
+from a2mim.engine.hooks import StopSignalHook
 from a2mim.engine.runner import ToolRunner
 from toy_run import ROOT, load_tool, read_scalars, toy_config, write_images
 
@@ -124,37 +124,6 @@ def test_a_thread_that_may_not_listen_trains_all_the_same(build):
     thread.start()
     thread.join()
     assert failures == []
-
-
-class Guard:
-    stop_requested = False
-
-
-@pytest.fixture
-def listening(monkeypatch) -> StopSignalHook:
-    """A hook as during training, and no process that is really killed."""
-    hook = StopSignalHook()
-    hook._runner = type('Runner', (), {})()
-    hook._runner.optim_wrapper = type('Wrapper', (), dict(guard=Guard()))()
-    hook.sent = []
-    monkeypatch.setattr(stop_signal.os, 'kill', lambda pid, number: hook.sent.append(number))
-    monkeypatch.setattr(stop_signal.signal, 'signal', lambda *args: hook.sent.append(args))
-    return hook
-
-
-def test_an_echo_of_the_same_request_is_no_second_one(listening):
-    for _ in range(3):
-        listening._heard(signal.SIGUSR1, None)
-    assert listening.sent == []
-    assert listening._runner.optim_wrapper.guard.stop_requested
-
-
-def test_a_second_signal_has_its_usual_effect_at_once(listening, monkeypatch):
-    listening._heard(signal.SIGUSR1, None)
-    later = time.monotonic() + stop_signal.ECHO
-    monkeypatch.setattr(stop_signal.time, 'monotonic', lambda: later)
-    listening._heard(signal.SIGTERM, None)
-    assert listening.sent == [(signal.SIGTERM, signal.SIG_DFL), signal.SIGTERM]
 
 
 def test_the_tool_ends_with_the_code_and_resumes_to_the_end(build, tmp_path):

@@ -1,0 +1,72 @@
+"""A second signal ends a process that is deep in one long call; an echo of the first does not."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from a2mim.engine.hooks.second_signal import ECHO
+from toy_run import ROOT
+
+# A call that holds neither the lock of Python nor listens to signals, as a kernel would.
+PROGRAM = """
+import hashlib, signal, sys
+from a2mim.engine.hooks.second_signal import SecondSignal
+
+for number in (signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, lambda *_: None)
+watch = SecondSignal((signal.SIGTERM, signal.SIGUSR1))
+if sys.argv[1] == 'stopped':
+    watch.stop()
+print('listening', flush=True)
+hashlib.pbkdf2_hmac('sha256', b'', b'', int(sys.argv[2]))
+"""
+MINUTES, SECONDS = '2_000_000_000', '15_000_000'
+
+
+@pytest.fixture
+def start() -> Iterator:
+    """A function from the program's arguments to its process, which listens by then."""
+    processes = []
+
+    def start(*arguments: str) -> subprocess.Popen:
+        command = [sys.executable, '-c', PROGRAM, *arguments]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+        processes.append(process)
+        assert process.stdout.readline() == b'listening\n'
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.parametrize('second', [signal.SIGTERM, signal.SIGUSR1])
+def test_a_second_signal_ends_a_process_in_a_long_call(start, second: int) -> None:
+    process = start('listening', MINUTES)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(ECHO + 0.5)
+    assert process.poll() is None
+    process.send_signal(second)
+    assert process.wait(10) == 128 + second
+
+
+def test_an_echo_of_the_same_request_is_no_second_one(start) -> None:
+    process = start('listening', MINUTES)
+    for _ in range(3):
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.1)
+    assert process.poll() is None
+
+
+def test_signals_are_given_back(start) -> None:
+    process = start('stopped', SECONDS)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(ECHO + 0.5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0

@@ -136,7 +136,7 @@ def reconstruction_rows(
     ]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _pictures(
     subject: Subject, setting: MaskSetting, batch: Tensor, _which: range
 ) -> dict[str, np.ndarray]:

@@ -23,6 +23,9 @@ RANDOM = 'random:'
 class Subject:
     """One column of a figure.
 
+    Measurements run it under ``torch.no_grad``, not in inference mode: some of timm's networks
+    (ConViT) keep a tensor of one pass for the next, which may need a gradient.
+
     Attributes:
         label: What figures and tables call it.
         source: What it was read from, as it was given.

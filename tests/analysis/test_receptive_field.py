@@ -8,6 +8,7 @@ from scipy.signal import convolve2d
 from torch import nn
 
 from a2mim.analysis import AnalysisImages, read_subject
+from a2mim.analysis.inside import image_features
 from a2mim.analysis.inside.receptive_field import (
     central_gradient,
     effective_receptive_field,
@@ -70,6 +71,12 @@ def test_a_stage_that_is_no_module_has_a_gradient() -> None:
         timm.create_model('twins_svt_small').eval(), -1, torch.rand(1, 3, 64, 64)
     )
     assert gradient.abs().sum() > 0
+
+
+def test_a_network_that_keeps_a_tensor_has_a_gradient_after_other_measurements() -> None:
+    subject, images = read_subject('random:convit_tiny'), AnalysisImages('photos', 1)
+    image_features(subject, images)
+    assert effective_receptive_field(subject, images).contribution.any()
 
 
 def test_channels_of_a_constant_sum_are_refused() -> None:

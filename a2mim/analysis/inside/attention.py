@@ -56,7 +56,7 @@ def read_attention(model: nn.Module, images: Tensor, reduce: Callable[[Tensor], 
             )
         found[name] = reduce(attention)
 
-    with ExitStack() as stack, torch.inference_mode():
+    with ExitStack() as stack, torch.no_grad():
         for name, module in modules.items():
             stack.callback(setattr, module, 'fused_attn', module.fused_attn)
             module.fused_attn = False

@@ -101,7 +101,7 @@ def class_activation_map(
     read, chosen = map_reader(model, subject.image_size, num_extra), list(categories)
     if method not in WITHOUT_CLASSES:
         if not chosen:
-            with torch.inference_mode():
+            with torch.no_grad():
                 chosen = [int(model(batch).argmax())]
         for category in chosen:
             _check_gradients(model, batch, paths, category)

@@ -33,7 +33,7 @@ def image_features(
     """
 
     def measure(batch: Tensor, _which: range) -> dict[str, np.ndarray]:
-        with torch.inference_mode():
+        with torch.no_grad():
             return dict(features=pooled_features(subject, batch).float().cpu().numpy())
 
     parts = measured_batches(subject, images, measure, folder=folder, batch_size=batch_size)

@@ -20,7 +20,7 @@ from a2mim.analysis.interactions.settings import InteractionSettings
 from a2mim.analysis.subject import Subject
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def measure_part(
     subject: Subject,
     images: AnalysisImages,

@@ -35,7 +35,7 @@ def keep_present(image: Tensor, present: Tensor) -> Tensor:
     return image * upsample_mask(cells, tuple(image.shape[-2:])).unsqueeze(1)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def measure_image(
     value: Callable[[Tensor], Tensor],
     image: Tensor,

@@ -66,7 +66,7 @@ def file_name(label: str) -> str:
     return re.sub(r'[^\w.-]+', '_', label)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def passes_per_second(subject: Subject, settings: InteractionSettings) -> float:
     """Masked images that ``subject`` takes in a second, from one batch after another to warm up."""
     image = torch.zeros(subject.channels, *subject.image_size, device=subject.device)

@@ -74,7 +74,7 @@ class LossOnSet:
                 'give; take the config that the checkpoint was trained with'
             )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def __call__(self) -> dict[str, float]:
         """``loss``, and ``top1`` of a classifier, of the weights as they are now."""
         sums: dict[str, float] = {}

@@ -123,7 +123,7 @@ def stage_maps(model: nn.Module, images: Tensor, stages: list[int] | None = None
 def _read_stages(
     model: nn.Module, images: Tensor, reduce: Callable[[Tensor], T]
 ) -> list[tuple[Latent, T]]:
-    with torch.inference_mode():
+    with torch.no_grad():
         maps = stage_maps(model, images)
         return [
             (Latent(f'stage {index}', 'stage'), reduce(features))
@@ -141,7 +141,7 @@ def _read_blocks(
         found.append((Latent(name, kind), reduce(as_map(model, features, image_size))))
 
     blocks = residual_blocks(model)
-    with ExitStack() as stack, torch.inference_mode():
+    with ExitStack() as stack, torch.no_grad():
         for name, block in blocks.items():
             for handle in _hook(name, block, visit, found):
                 stack.callback(handle.remove)

@@ -109,7 +109,7 @@ def _measure(
 
 def _batch(subject: Subject, seed: int, normalised: Tensor, which: range) -> dict[str, np.ndarray]:
     mask = image_masks(subject.whole, seed, which).to(subject.device)
-    with torch.inference_mode():
+    with torch.no_grad():
         outputs = subject.whole.predict(normalised, mask)
         return dict(
             target=block_spectrum(outputs['image'], mask).cpu().numpy(),

@@ -97,7 +97,7 @@ def read_subject(text: str, device: str | torch.device = 'cpu', seed: int = 0) -
         ConnectionError: If timm cannot download the weights.
     """
     given, source = split_label(text)
-    label = given or _name_of(source)
+    label = given or source_name(source)
     random = source.startswith(RANDOM)
     name = source.removeprefix(RANDOM)
     torch.manual_seed(seed)
@@ -119,18 +119,19 @@ def split_label(text: str) -> tuple[str, str]:
     return (label, source) if sign and label and '/' not in label else ('', text)
 
 
-def similar_models(name: str) -> str:
-    """What to say to a person who asked for a timm model that there is not."""
-    known = get_close_matches(name.split('.')[0], timm.list_models(), n=5)
-    return f'similar names: {", ".join(known)}' if known else 'timm.list_models() has all names'
-
-
-def _name_of(source: str) -> str:
+def source_name(source: str) -> str:
+    """What figures call a network without a label."""
     random = 'random ' if source.startswith(RANDOM) else ''
     path = Path(source.removeprefix(RANDOM))
     # latest.pth says nothing: the run does.
     name = path.parent.name if path.stem == 'latest' and path.parent.name else path.stem
     return f'{random}{name}'
+
+
+def similar_models(name: str) -> str:
+    """What to say to a person who asked for a timm model that there is not."""
+    known = get_close_matches(name.split('.')[0], timm.list_models(), n=5)
+    return f'similar names: {", ".join(known)}' if known else 'timm.list_models() has all names'
 
 
 def _from_file(label: str, source: str, path: Path, random: bool) -> Subject:

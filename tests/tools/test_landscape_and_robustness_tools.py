@@ -52,11 +52,57 @@ def test_line_hits_the_losses_of_both_checkpoints(
         out = next(outs)
         tool.main([str(config), *map(str, options), '--device=cpu', f'--out={out}'])
         assert figures(out) == ['loss_landscape.png']
-        return np.load(out / 'surface.npz')['loss']
+        return np.load(out / 'surface.npz')['loss'][0]
 
     between = losses(files[0], '--x=0:1:3', '--model_file2', files[1])
     first, second = (losses(file, '--x=-1:0:2')[1] for file in files)
     np.testing.assert_allclose(between[[0, 2]], [first, second], rtol=1e-5)
+
+
+@pytest.mark.parametrize('grid', [['--x=-1:1:3'], ['--x=-1:1:3', '--y=0:1:2']])
+def test_several_networks_go_into_one_figure(
+    run_files: tuple[Path, list[Path]], tmp_path: Path, grid: list[str]
+) -> None:
+    config, files = run_files
+    tool = load_tool('visualizations/vis_loss_landscape')
+    common = [*grid, '--device=cpu']
+    networks = [f'a={files[0]}', str(files[1]), f'random:{files[0]}']
+    tool.main([str(config), *networks, *common, f'--out={tmp_path / "all"}'])
+    assert figures(tmp_path / 'all') == ['loss_landscape.png']
+    together = np.load(tmp_path / 'all/surface.npz')
+    assert together['networks'].tolist() == ['a', 'seed1', 'random seed0']
+    tool.main([str(config), networks[1], *common, f'--out={tmp_path / "one"}'])
+    alone = np.load(tmp_path / 'one/surface.npz')['loss'][0]
+    np.testing.assert_array_equal(together['loss'][1], alone)
+    # The first file holds the random weights of seed 0.
+    np.testing.assert_array_equal(together['loss'][2], together['loss'][0])
+    assert not np.array_equal(together['loss'][0], alone)
+
+
+@pytest.mark.parametrize(
+    ('extra', 'message'),
+    [
+        (['seed0=FILE1'], "two networks have one name among ['seed0', 'seed0']"),
+        (['none.pth'], 'checkpoint none.pth does not exist'),
+        (['FILE1', '--plot-mode=trajectory', '--model-folder=.'], 'takes one checkpoint'),
+        (['--plot-mode=trajectory'], 'needs --model-folder, a run'),
+        (['--plot-mode=surface+trajectory', '--model-folder=.'], 'needs --y'),
+        (['--vlevel=20'], '--vlevel 20.0 must be above 0'),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(
+    run_files: tuple[Path, list[Path]],
+    extra: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    config, files = run_files
+    tool = load_tool('visualizations/vis_loss_landscape')
+    line = [text.replace('FILE1', str(files[1])) for text in extra]
+    with pytest.raises(SystemExit) as end:
+        tool.main([str(config), str(files[0]), *line, '--x=0:1:2', '--device=cpu'])
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_trajectory_ends_at_the_checkpoint_and_lies_on_the_surface(
@@ -80,7 +126,7 @@ def test_trajectory_ends_at_the_checkpoint_and_lies_on_the_surface(
     tool.main(list(map(str, line)))
     assert figures(tmp_path / 'out') == ['loss_landscape.png']
     found = np.load(tmp_path / 'out/surface.npz')
-    assert found['loss'].shape == (3, 2)
+    assert found['loss'].shape == (1, 3, 2)
     # A straight path: along the first direction only, at 1, 0.4 and 0 of its length.
     steps = np.abs(found['points'][:, 0])
     np.testing.assert_allclose(steps / steps[0], [1, 0.4, 0], atol=1e-6)
@@ -97,7 +143,7 @@ def test_pretraining_is_measured_with_fixed_masks(tmp_path: Path) -> None:
     for out in ('one', 'two'):
         options = ['--x=-1:1:3', '--num-images=8', '--device=cpu', f'--out={tmp_path / out}']
         tool.main([str(config), str(tmp_path / 'random.pth'), *options])
-        losses.append(np.load(tmp_path / out / 'surface.npz')['loss'])
+        losses.append(np.load(tmp_path / out / 'surface.npz')['loss'][0])
     np.testing.assert_array_equal(*losses)
     assert (losses[0] > 0).all() and len(set(losses[0].tolist())) == 3
 

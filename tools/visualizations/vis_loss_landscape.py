@@ -1,15 +1,17 @@
 """Loss around trained weights, along random directions, to a second checkpoint, or along a run.
 
-    python tools/visualizations/vis_loss_landscape.py CONFIG CHECKPOINT [options]
-    bash tools/visualizations/dist_vis_loss.sh CONFIG GPUS CHECKPOINT [options]
+    python tools/visualizations/vis_loss_landscape.py CONFIG CHECKPOINT [CHECKPOINT ...] [options]
+    bash tools/visualizations/dist_vis_loss.sh CONFIG GPUS CHECKPOINT [CHECKPOINT ...] [options]
 
 Loss and top-1 are of the validation images of CONFIG; of a pre-training config, the loss of fixed
-training images and masks. The same command goes on after an interruption.
+training images and masks. Networks go into one figure; random:CHECKPOINT is the model with random
+weights. The same command goes on after an interruption.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -17,17 +19,23 @@ from mmengine import Config
 from mmengine.dist import init_dist
 from torch import distributed, nn
 
-from a2mim.analysis import PartStore, Results
+from a2mim.analysis import Results
 from a2mim.analysis.landscape import (
     LossOnSet,
+    Surface,
+    Trajectory,
     draw_contours,
-    draw_curve,
+    draw_curves,
+    draw_trajectory,
     find_trajectory,
     fixed_batches,
+    label_of,
     line,
     measure_surface,
+    open_shared_store,
     parse_axis,
     random_direction,
+    read_network,
     run_checkpoints,
     weights_of,
 )
@@ -35,10 +43,9 @@ from a2mim.analysis.landscape.directions import NORMS, Weights
 from a2mim.analysis.subject import fingerprint
 from a2mim.checkpoint import trust_checkpoints
 from a2mim.engine.launch.build import load_config
-from a2mim.engine.launch.options import add_common_options, existing_file
+from a2mim.engine.launch.options import add_common_options
 from a2mim.engine.launch.processes import count_processes, join_processes, leave_processes
 from a2mim.engine.launch.user_errors import one_line_errors
-from a2mim.zoo.weights import load_model_file
 
 MODES = ('surface', 'trajectory', 'surface+trajectory')
 
@@ -49,7 +56,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_common_options(parser)
-    parser.add_argument('checkpoint', help='checkpoint of the whole model: the centre')
+    parser.add_argument(
+        'checkpoints',
+        nargs='+',
+        metavar='[LABEL=][random:]CHECKPOINT',
+        help='of the whole model: the centre; random:CHECKPOINT is the same with random weights',
+    )
     add = parser.add_argument
     add('--x', default='-1:1:51', metavar='A:B:N', help='grid along the first direction')
     add('--y', metavar='A:B:N', help='grid along a second direction')
@@ -75,11 +87,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def read_model(cfg: Config, file: str | Path) -> nn.Module:
-    """The model of the config with the weights of a file."""
-    return load_model_file(Path(file), cfg.to_dict(), None, pretrained=True)
-
-
 def choose_directions(args: argparse.Namespace, cfg: Config, weights: Weights) -> list[Weights]:
     """Random directions, the first one to a second checkpoint where there is one."""
     choices = [(args.xnorm, args.xignore), (args.ynorm, args.yignore)][: 2 if args.y else 1]
@@ -91,73 +98,87 @@ def choose_directions(args: argparse.Namespace, cfg: Config, weights: Weights) -
     ]
     if args.model_file2:
         # A line needs the statistics of batch norm too, or its end is not the second network.
-        second = read_model(cfg, existing_file(args.model_file2, '--model-file2'))
-        directions[0] = line(weights, weights_of(second, 'states'))
+        directions[0] = line(weights, weights_of(read_network(args.model_file2, cfg), 'states'))
     return directions
 
 
 def check_options(args: argparse.Namespace) -> None:
     """Refuse what does not go together."""
-    if 'trajectory' in args.plot_mode and not args.model_folder:
-        raise ValueError(f'--plot-mode {args.plot_mode} needs --model-folder, a run')
+    labels = [label_of(text) for text in args.checkpoints]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f'two networks have one name among {labels}; write NAME=CHECKPOINT')
+    if 'trajectory' in args.plot_mode:
+        if not args.model_folder:
+            raise ValueError(f'--plot-mode {args.plot_mode} needs --model-folder, a run')
+        if len(labels) > 1:
+            raise ValueError(f'--plot-mode {args.plot_mode} takes one checkpoint, the last one')
     if args.plot_mode == 'surface+trajectory' and not args.y:
         raise ValueError('--plot-mode surface+trajectory needs --y, such as --y=-1:1:11')
     if not 0 < args.vlevel < args.vmax - args.vmin:
         raise ValueError(f'--vlevel {args.vlevel} must be above 0 and below vmax - vmin')
 
 
-def measure(args: argparse.Namespace, cfg: Config, model: nn.Module, weights: Weights) -> None:
-    """Measure, and let the first process write."""
+def read_trajectory(args: argparse.Namespace, cfg: Config) -> Trajectory | None:
+    """The path of the run, if it shall be drawn."""
+    if 'trajectory' not in args.plot_mode:
+        return None
+    folder = Path(args.model_folder)
+    files = run_checkpoints(folder, args.prefix, args.start_epoch, args.max_epoch)
+    final = weights_of(read_network(args.checkpoints[0], cfg), args.dir_type)
+    each = [weights_of(read_network(str(file), cfg), args.dir_type) for file in files]
+    return find_trajectory(final, each)
+
+
+def measure(args: argparse.Namespace, cfg: Config, path: Trajectory | None) -> dict[str, Surface]:
+    """The surface of every network, by label."""
     axes = [parse_axis(text) for text in (args.x, args.y) if text]
-    first = not distributed.is_initialized() or distributed.get_rank() == 0
-    path = None
-    if 'trajectory' in args.plot_mode:
-        files = run_checkpoints(
-            Path(args.model_folder), args.prefix, args.start_epoch, args.max_epoch
-        )
-        kind = args.dir_type
-        path = find_trajectory(weights, [weights_of(read_model(cfg, file), kind) for file in files])
-    directions = path.directions if path else choose_directions(args, cfg, weights)
-    surface: dict[str, np.ndarray] = {}
-    if args.plot_mode != 'trajectory':
-        loss = LossOnSet(model, fixed_batches(cfg, args.num_images, args.seed))
-        surface = measure_surface(weights, directions, axes, loss, open_store(args, model))
-    if first:
-        write(args, [axis.steps() for axis in axes], surface, path)
+    batches = fixed_batches(cfg, args.num_images, args.seed)
+    kind = 'states' if args.model_file2 else args.dir_type
+    surfaces = {}
+    for text in args.checkpoints:
+        model, label = read_network(text, cfg, args.seed).to(args.device), label_of(text)
+        weights = weights_of(model, kind)
+        directions = path.directions if path else choose_directions(args, cfg, weights)
+        folder = Path(args.out) / 'parts' / quote(label, safe=' ()')
+        store = open_shared_store(folder, store_settings(args, model))
+        loss = LossOnSet(model, batches)
+        surfaces[label] = measure_surface(weights, directions, axes, loss, store, label)
+    return surfaces
 
 
-def open_store(args: argparse.Namespace, model: nn.Module) -> PartStore:
-    """Parts of this measurement; the first process makes the folder."""
-    names = 'config checkpoint x y model_file2 dir_type xnorm xignore ynorm yignore num_images seed'
-    names += ' plot_mode model_folder prefix start_epoch max_epoch data_root'
+def store_settings(args: argparse.Namespace, model: nn.Module) -> dict[str, object]:
+    """What the numbers of one network depend on."""
+    names = 'config x y model_file2 dir_type xnorm xignore ynorm yignore num_images seed plot_mode'
+    names += ' model_folder prefix start_epoch max_epoch data_root'
     settings = {name: getattr(args, name) for name in names.split()}
-    settings |= dict(weights=fingerprint(model), options=str(args.cfg_options))
-    together = distributed.is_initialized()
-    if together and distributed.get_rank():
-        distributed.barrier()
-    store = PartStore(Path(args.out) / 'parts', settings)
-    if together and not distributed.get_rank():
-        distributed.barrier()
-    if together:
-        distributed.barrier()  # nobody cleans up while another one writes
-    return store
+    return settings | dict(weights=fingerprint(model), options=str(args.cfg_options))
 
 
-def write(args: argparse.Namespace, steps: list, surface: dict, path: object) -> None:
+def write(
+    args: argparse.Namespace, surfaces: Mapping[str, Surface], path: Trajectory | None
+) -> None:
     """Arrays and the figure."""
-    settings = dict(config=args.config, checkpoint=args.checkpoint, seed=args.seed)
+    steps = [parse_axis(text).steps() for text in (args.x, args.y) if text]
+    settings = dict(config=args.config, checkpoints=args.checkpoints, seed=args.seed)
     results = Results(args.out, 'Loss landscape', settings)
-    points = {} if path is None else dict(points=path.points, explained=path.explained)
-    results.add_arrays('surface', **dict(zip('xy', steps, strict=False)), **surface, **points)
-    if len(steps) == 2 or path is not None:
-        levels = np.arange(args.vmin, args.vmax, args.vlevel)
-        grid = (steps[0], steps[-1])
-        figure = draw_contours(grid, surface.get('loss'), levels, path)
+    arrays = dict(zip('xy', steps, strict=False), networks=np.array(list(surfaces)))
+    for name in next(iter(surfaces.values()), {}):
+        arrays[name] = np.stack([surface[name] for surface in surfaces.values()])
+    if path is not None:
+        arrays |= dict(points=path.points, explained=path.explained)
+    results.add_arrays('surface', **arrays)
+    levels = np.arange(args.vmin, args.vmax, args.vlevel)
+    if path is not None:
+        figure = draw_trajectory(path, steps, next(iter(surfaces.values()), None), levels)
+    elif args.y:
+        figure = draw_contours(steps, surfaces, levels)
     else:
-        figure = draw_curve(steps[0], surface, log=args.log, top=args.loss_max)
-        for step, loss in zip(steps[0], surface['loss'], strict=True):
-            print(f'{step:8.3f}  loss {loss:.4f}')
-    results.add_figure(figure, 'loss_landscape', f'Loss around {args.checkpoint}')
+        figure = draw_curves(steps[0], surfaces, log=args.log, top=args.loss_max)
+        for label, surface in surfaces.items():
+            for step, loss in zip(steps[0], surface['loss'], strict=True):
+                print(f'{label}: {step:8.3f}  loss {loss:.4f}')
+    caption = f'Loss around {", ".join(label_of(text) for text in args.checkpoints)}'
+    results.add_figure(figure, 'loss_landscape', caption)
     results.finish()
 
 
@@ -173,9 +194,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         join_processes(cfg, args.launcher)
         if args.launcher != 'none' and not distributed.is_initialized():
             init_dist(args.launcher)  # one GPU each; there is no runner to do it
-        model = read_model(cfg, existing_file(args.checkpoint, 'checkpoint')).to(args.device)
-        kind = 'states' if args.model_file2 else args.dir_type
-        measure(args, cfg, model, weights_of(model, kind))
+        for text in args.checkpoints:
+            read_network(text, cfg, args.seed)  # refuses a wrong one before any is measured
+        path = read_trajectory(args, cfg)
+        surfaces = {} if args.plot_mode == 'trajectory' else measure(args, cfg, path)
+        if not distributed.is_initialized() or distributed.get_rank() == 0:
+            write(args, surfaces, path)
     leave_processes()
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -44,12 +45,30 @@ def parse_axis(text: str) -> Axis:
     return axis
 
 
+def open_shared_store(folder: Path, settings: Mapping[str, object]) -> PartStore:
+    """A store that all processes of a group write to; the first one makes the folder.
+
+    Raises:
+        ValueError: If the folder holds another measurement.
+    """
+    together = dist.is_initialized()
+    if together and dist.get_rank():
+        dist.barrier()
+    store = PartStore(folder, settings)
+    if together and not dist.get_rank():
+        dist.barrier()
+    if together:
+        dist.barrier()  # nobody cleans up while another one writes
+    return store
+
+
 def measure_surface(
     weights: Mapping[str, Tensor],
     directions: Sequence[Mapping[str, Tensor]],
     axes: Sequence[Axis],
     measure: Callable[[], Mapping[str, float]],
     store: PartStore,
+    label: str = 'points',
 ) -> dict[str, np.ndarray]:
     """What ``measure`` says of the network at every point of the grid.
 
@@ -61,6 +80,7 @@ def measure_surface(
         axes: One or two.
         measure: Numbers by name of the network as it is now.
         store: Where each point goes.
+        label: Of the progress.
 
     Returns:
         An array for each name, (X,) or (X, Y).
@@ -71,7 +91,7 @@ def measure_surface(
     steps = [axis.steps() for axis in axes]
     found = {}
     with displaced(weights, directions) as mover:
-        for point in progress(points[rank::processes], 'points'):
+        for point in progress(points[rank::processes], label):
 
             def part(point: tuple[int, ...] = point) -> dict[str, np.ndarray]:
                 mover.go(*(float(values[i]) for values, i in zip(steps, point, strict=True)))

@@ -18,12 +18,12 @@ from torch import nn
 def extract_features(model: nn.Module, batches: Iterable[dict]) -> tuple[np.ndarray, np.ndarray]:
     """Features (N, D) and labels (N,) of all batches, from ``model(..., mode='tensor')``.
 
-    Maps (B, D, h, w) are averaged over their positions. The model is left in the mode it was in.
+    Maps (B, D, h, w) are averaged over their positions. Every module is left in the mode it was in.
 
     Raises:
         ValueError: If a batch has no labels.
     """
-    training = model.training
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     features, labels = [], []
     for batch in batches:
@@ -33,7 +33,8 @@ def extract_features(model: nn.Module, batches: Iterable[dict]) -> tuple[np.ndar
         output = model(image=batch['image'], mode='tensor').float()
         features.append(output.mean(dim=(2, 3)) if output.ndim == 4 else output)
         labels.append(batch['label'])
-    model.train(training)
+    for module, training in modes.items():
+        module.training = training
     return torch.cat(features).cpu().numpy(), torch.cat(labels).cpu().numpy()
 
 

@@ -36,6 +36,17 @@ def test_features_are_the_mean_of_the_last_map(name: str) -> None:
     torch.testing.assert_close(found, mean)
 
 
+def test_a_probe_changes_nothing_of_the_network() -> None:
+    one = read_subject('random:test_resnet')
+    before = one.fingerprint()
+    splits = [LabelledImages('photos', split, 2, 0) for split in ('train', 'val')]
+    probe(one, *splits, batch_size=64)
+    assert not any(module.training for module in one.model.modules())
+    # In training mode the next pass would move the running statistics.
+    one.model(torch.rand(2, 3, *one.image_size))
+    assert one.fingerprint() == before
+
+
 def test_one_random_twin_for_each_architecture_that_has_none(subject: Subject) -> None:
     trained = Subject('a', 'test_vit', subject.model, subject.preprocessor, subject.image_size)
     twins = random_twins([trained, Subject('b', *list(vars(trained).values())[1:])], seed=0)

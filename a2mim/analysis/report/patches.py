@@ -73,7 +73,10 @@ def add_robustness(compared: Comparison, results: Results) -> None:
         measure = 'similarity'  # classifiers, but of other classes than these images have
     shuffled = [side for side in (1, 2, 4, 8) if grid % side == 0]
     studies = {
-        'occlusion': (occlusion_levels(OCCLUDED, grid), 'share of dropped patches'),
+        'occlusion': (
+            occlusion_levels(OCCLUDED, grid),
+            f'share of dropped patches of {grid}×{grid}',
+        ),
         'shuffle': (shuffle_levels(shuffled), 'patches along a side'),
     }
     rows = []
@@ -92,7 +95,7 @@ def add_robustness(compared: Comparison, results: Results) -> None:
             for subject in compared.subjects
         }
         unit = 'Top-1 accuracy in %' if measure == 'accuracy' else 'Cosine similarity of features'
-        caption = f'{unit} by {axis}, mean of {len(images)} images, grid {grid}×{grid}.'
+        caption = f'{unit} by {axis}, mean of {len(images)} images.'
         results.add_figure(draw_robustness(curves, axis, measure), study, caption)
         rows += [
             dict(network=label, change=name, value=value, score=float(score.mean()))

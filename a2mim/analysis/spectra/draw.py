@@ -28,6 +28,7 @@ def draw_depth_curves(spectra: Mapping[str, FeatureSpectra]) -> Figure:
                 marker = dict(marker='.', markersize=4, linewidth=1.2, color=colour)
                 axes.plot(found.frequencies(index), curve, **marker)
         axes.set(title=label, xlabel='frequency (π per position)', xlim=(0, 1))
+        axes.set_xticks([0, 0.2, 0.4, 0.6, 0.8])  # 1.0 would touch the 0 of the next panel
     panels[0].set_ylabel('Δ log amplitude')
     scale = ScalarMappable(cmap=colours)
     figure.colorbar(scale, ax=panels.tolist(), label='depth (0 stem, 1 last block)')
@@ -76,10 +77,15 @@ def draw_reconstructions(spectra: Mapping[str, ReconstructionSpectra]) -> Figure
     """Left, log amplitudes of targets and reconstructions; right, the ratio of amplitudes."""
     figure = Figure(figsize=(8.4, 3.6), layout='constrained')
     left, right = figure.subplots(1, 2)
+    first = next(iter(spectra.values()))
+    one_target = all(np.array_equal(found.target, first.target) for found in spectra.values())
+    if one_target:  # the same size and blocks
+        left.plot(first.frequencies, first.target, ':', color='black', label='image')
     for number, (label, found) in enumerate(spectra.items()):
         colour = f'C{number}'
         left.plot(found.frequencies, found.reconstruction, '.-', color=colour, label=label)
-        left.plot(found.frequencies, found.target, ':', color=colour, label=f'{label}, target')
+        if not one_target:
+            left.plot(found.frequencies, found.target, ':', color=colour, label=f'{label}, image')
         right.plot(found.frequencies, found.ratio, '.-', color=colour, label=label)
     right.axhline(1, color='0.5', linestyle=':')
     left.set(xlabel='frequency (π per pixel)', ylabel='log amplitude in hidden blocks')

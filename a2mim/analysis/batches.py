@@ -36,7 +36,7 @@ def measured_batches(
         settings: What else the numbers depend on.
 
     Raises:
-        ValueError: If ``folder`` holds another measurement; see also ``AnalysisImages.spans``.
+        ValueError: See ``AnalysisImages.spans``.
     """
     store = None if folder is None else open_store(folder, subject, images, **settings)
     spans = list(images.spans(batch_size))

@@ -1,49 +1,43 @@
 """A long measurement in parts, each on the disk once it is done, so that it can be interrupted."""
 
+import hashlib
 import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
 from a2mim.checkpoint.atomic_file import remove_partials, write_atomically
+from a2mim.version import __version__
 
 SETTINGS = 'settings.json'
 
 
 class PartStore:
-    """Arrays by the name of a part, in a folder that belongs to one measurement.
+    """Arrays by the name of a part, in a folder of its own for every measurement.
 
     Args:
-        folder: Where the parts go; created where it is missing.
+        folder: Of all measurements; created where it is missing.
+        label: Of what is measured, the first part of the folder's name.
         settings: Everything that the arrays depend on, as JSON takes it: seeds, numbers, the
-            fingerprint of the network.
+            fingerprint of the network. The folder's name changes with them, and with the version
+            of this package.
 
-    Raises:
-        ValueError: If the folder holds parts of a measurement with other settings.
+    Attributes:
+        folder: Of this measurement.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_partials(folder)
-        # As JSON reads it again: tuples are lists there.
-        wanted = json.loads(json.dumps(dict(settings)))
-        path = folder / SETTINGS
-        if path.is_file():
-            found = json.loads(path.read_text(encoding='utf-8'))
-            other = [key for key in found | wanted if found.get(key) != wanted.get(key)]
-            if other:
-                key = other[0]
-                raise ValueError(
-                    f'{folder} holds parts of a measurement with {key}={found.get(key)!r}, not '
-                    f'{wanted.get(key)!r}; give another --out, or remove the folder'
-                )
-            return
-        text = json.dumps(wanted, indent=2) + '\n'
-        write_atomically(path, lambda file: file.write(text.encode()))
+    def __init__(self, folder: Path, label: str, settings: Mapping[str, object]) -> None:
+        everything = {'version': __version__, **settings}
+        text = json.dumps(everything, indent=2, sort_keys=True) + '\n'
+        key = hashlib.sha256(text.encode()).hexdigest()[:12]
+        self.folder = folder / f'{quote(label, safe=" ()")}-{key}'
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remove_partials(self.folder)
+        write_atomically(self.folder / SETTINGS, lambda file: file.write(text.encode()))
 
     def compute(
         self, name: str, measure: Callable[[], Mapping[str, np.ndarray]]

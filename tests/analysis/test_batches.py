@@ -42,8 +42,15 @@ def test_kept_batches_are_not_measured_again(subject: Subject, tmp_path: Path) -
     np.testing.assert_array_equal(np.concatenate(again), np.concatenate(first))
 
 
-def test_other_settings_are_refused(subject: Subject, tmp_path: Path) -> None:
-    images = AnalysisImages('photos', 2)
-    list(measured_batches(subject, images, means, folder=tmp_path, batch_size=2, seed=1))
-    with pytest.raises(ValueError, match='seed=1, not 2; give another --out'):
-        list(measured_batches(subject, images, means, folder=tmp_path, batch_size=2, seed=2))
+def test_other_settings_and_images_are_measured_beside(subject: Subject, tmp_path: Path) -> None:
+    few, more = AnalysisImages('photos', 2), AnalysisImages('photos', 3)
+    numbers = []
+
+    def count(batch: Tensor, which: range) -> dict[str, np.ndarray]:
+        numbers.append(len(which))
+        return means(batch, which)
+
+    for images, seed in ((few, 1), (few, 2), (more, 1), (few, 1)):
+        list(measured_batches(subject, images, count, folder=tmp_path, batch_size=4, seed=seed))
+    assert numbers == [2, 2, 3]
+    assert len(list(tmp_path.iterdir())) == 3

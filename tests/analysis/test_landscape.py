@@ -38,7 +38,7 @@ def test_surface_of_a_quadratic_is_its_parabola(tmp_path: Path) -> None:
         [direction],
         [axis],
         lambda: dict(loss=quadratic(weight, hessian)),
-        PartStore(tmp_path, {}),
+        PartStore(tmp_path, 'net', {}),
     )
     x = axis.steps()
     expected = float(w @ hessian @ w) / 2 + x * float(w @ hessian @ d)
@@ -59,7 +59,7 @@ def test_resumed_surface_is_the_same_and_measures_only_what_is_missing(tmp_path:
         return dict(loss=float(weight.sum()))
 
     def run(folder: Path, limit: int) -> np.ndarray:
-        store = PartStore(folder, {})
+        store = PartStore(folder, 'net', {})
         return measure_surface({'w': weight}, directions, axes, lambda: measure(limit), store)[
             'loss'
         ]

@@ -122,7 +122,8 @@ def test_bad_input_is_named(tool, files, tmp_path, mode, args, message):
         run(tool, tmp_path, mode, *(arg.format(files=files) for arg in args))
 
 
-def test_another_measurement_in_the_folder_is_refused(tool, files, tmp_path):
-    run(tool, tmp_path, 'noise', f'{files}/pretrained.pth', '--bands', '2')
-    with pytest.raises(ValueError, match='holds parts of a measurement with bands=2, not 3'):
-        run(tool, tmp_path, 'noise', f'{files}/pretrained.pth', '--bands', '3')
+def test_another_measurement_is_kept_beside_the_first(tool, files, tmp_path, monkeypatch):
+    lines = [(f'a={files}/pretrained.pth', '--bands', '2'), (f'a={files}/classifier.pth',)]
+    tables = [table(run(tool, tmp_path, 'noise', *line), 'noise') for line in lines]
+    monkeypatch.setattr('a2mim.analysis.spectra.corruption._score', lambda *args: {}['measured'])
+    assert [table(run(tool, tmp_path, 'noise', *line), 'noise') for line in lines] == tables

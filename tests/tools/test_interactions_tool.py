@@ -101,11 +101,12 @@ def test_full_context_is_the_difference_of_four_masked_images(tmp_path, images):
     assert found.delta[0, 2, 0, 0] == pytest.approx(expected, abs=1e-5)
 
 
-def test_other_settings_in_the_folder_are_refused(tmp_path, images):
-    measure_interactions([trunk()], images, SETTINGS, tmp_path)
+def test_other_settings_do_not_mix_with_those_of_before(tmp_path, images):
     other = InteractionSettings(**{**SETTINGS.__dict__, 'contexts': 4})
-    with pytest.raises(ValueError, match='contexts=3, not 4; give another --out'):
-        measure_interactions([trunk()], images, other, tmp_path)
+    alone = measure_interactions([trunk()], images, other, tmp_path / 'alone')['trunk']
+    measure_interactions([trunk()], images, SETTINGS, tmp_path / 'both')
+    after = measure_interactions([trunk()], images, other, tmp_path / 'both')['trunk']
+    np.testing.assert_array_equal(after.estimate.relative, alone.estimate.relative)
 
 
 def test_correct_only_leaves_wrong_images_out(tmp_path):

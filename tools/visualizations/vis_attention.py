@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         subjects, images = open_subjects(args), open_images(args)
         for subject in subjects:
             attention_modules(subject.model)
-        parts = Path(args.out) / 'parts' / f'block {args.block}, query {args.query}'
+        parts = Path(args.out) / 'parts'
         found = [
             measure_attention(subject, images, args.block, args.query, args.batch_size, parts)
             for subject in subjects

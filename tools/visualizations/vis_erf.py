@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         subjects, images = open_subjects(args), open_images(args)
         for subject in subjects:
             find_stage(subject.model, args.stage)
-        parts = Path(args.out) / 'parts' / args.stage
+        parts = Path(args.out) / 'parts'
         fields = [
             effective_receptive_field(one, images, args.stage, args.batch_size, parts)
             for one in subjects

@@ -11,7 +11,6 @@ weights. The same command goes on after an interruption.
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -139,8 +138,7 @@ def measure(args: argparse.Namespace, cfg: Config, path: Trajectory | None) -> d
         model, label = read_network(text, cfg, args.seed).to(args.device), label_of(text)
         weights = weights_of(model, kind)
         directions = path.directions if path else choose_directions(args, cfg, weights)
-        folder = Path(args.out) / 'parts' / quote(label, safe=' ()')
-        store = open_shared_store(folder, store_settings(args, model))
+        store = open_shared_store(Path(args.out) / 'parts', label, store_settings(args, model))
         loss = LossOnSet(model, batches)
         surfaces[label] = measure_surface(weights, directions, axes, loss, store, label)
     return surfaces

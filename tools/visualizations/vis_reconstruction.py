@@ -64,8 +64,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parts = Path(args.out) / 'parts'
         found = {
             setting: [
-                reconstruct_images(one, images, setting, args.batch_size, parts / str(setting))
-                for one in subjects
+                reconstruct_images(one, images, setting, args.batch_size, parts) for one in subjects
             ]
             for setting in everything
         }

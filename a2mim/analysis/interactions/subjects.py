@@ -51,8 +51,7 @@ def measure_interactions(
         advance: Told the number of forward passes after each batch, and of each stored image.
 
     Raises:
-        ValueError: See ``check_subjects``, or if ``store`` was filled with other settings, or
-            ``correct_only`` leaves fewer than two images.
+        ValueError: See ``check_subjects``, or if ``correct_only`` leaves fewer than two images.
     """
     check_subjects(subjects, images, settings)
     return {

@@ -45,16 +45,12 @@ def parse_axis(text: str) -> Axis:
     return axis
 
 
-def open_shared_store(folder: Path, settings: Mapping[str, object]) -> PartStore:
-    """A store that all processes of a group write to; the first one makes the folder.
-
-    Raises:
-        ValueError: If the folder holds another measurement.
-    """
+def open_shared_store(folder: Path, label: str, settings: Mapping[str, object]) -> PartStore:
+    """A store that all processes of a group write to; the first one makes the folder."""
     together = dist.is_initialized()
     if together and dist.get_rank():
         dist.barrier()
-    store = PartStore(folder, settings)
+    store = PartStore(folder, label, settings)
     if together and not dist.get_rank():
         dist.barrier()
     if together:

@@ -118,7 +118,7 @@ def corruption_scores(
         settings: What else the corruptions depend on.
 
     Raises:
-        ValueError: See ``metric_of``; or ``folder`` holds another measurement.
+        ValueError: See ``metric_of``.
     """
     metric = metric_of(subjects, images)
     measure = _accuracy if metric == ACCURACY else _error

@@ -66,8 +66,7 @@ def feature_spectra(
         batch_size: Images in one pass.
 
     Raises:
-        ValueError: If a network has no features of three positions on a side, or ``folder`` holds
-            another measurement.
+        ValueError: If a network has no features of three positions on a side.
     """
     return {s.label: _measure(s, images, folder, batch_size) for s in subjects}
 

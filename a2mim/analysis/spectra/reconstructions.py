@@ -59,8 +59,7 @@ def reconstruction_spectra(
         batch_size: Images in one pass.
 
     Raises:
-        ValueError: If a network has no decoder, its blocks are smaller than 4×4 pixels, or
-            ``folder`` holds another measurement.
+        ValueError: If a network has no decoder, or its blocks are smaller than 4×4 pixels.
     """
     for subject in subjects:
         _check(subject)

@@ -59,6 +59,25 @@ def test_line_hits_the_losses_of_both_checkpoints(
     np.testing.assert_allclose(between[[0, 2]], [first, second], rtol=1e-5)
 
 
+def test_plane_of_three_networks_has_them_at_its_corners(
+    run_files: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    config, files = run_files
+    torch.manual_seed(2)
+    third = MODELS.build(toy_config(tmp_path / 'data').model).state_dict()
+    torch.save(dict(state_dict=third), tmp_path / 'seed2.pth')
+    tool = load_tool('visualizations/vis_loss_landscape')
+    everything = [str(config), str(files[0]), str(files[1]), str(tmp_path / 'seed2.pth')]
+    tool.main([*everything, '--x=0:1:2', '--device=cpu', f'--out={tmp_path / "alone"}'])
+    first, second, other = np.load(tmp_path / 'alone/surface.npz')['loss'][:, 0]
+    ends = ['--model-file2', everything[2], '--model-file3', everything[3]]
+    line = [*everything[:2], *ends, '--x=0:1:2', '--y=0:1:2', f'--out={tmp_path / "plane"}']
+    tool.main([*line, '--device=cpu'])
+    plane = np.load(tmp_path / 'plane/surface.npz')['loss'][0]
+    corners = [plane[0, 0], plane[1, 0], plane[0, 1]]
+    np.testing.assert_allclose(corners, [first, second, other], rtol=1e-5)
+
+
 @pytest.mark.parametrize('grid', [['--x=-1:1:3'], ['--x=-1:1:3', '--y=0:1:2']])
 def test_several_networks_go_into_one_figure(
     run_files: tuple[Path, list[Path]], tmp_path: Path, grid: list[str]
@@ -87,6 +106,7 @@ def test_several_networks_go_into_one_figure(
         (['FILE1', '--plot-mode=trajectory', '--model-folder=.'], 'takes one checkpoint'),
         (['--plot-mode=trajectory'], 'needs --model-folder, a run'),
         (['--plot-mode=surface+trajectory', '--model-folder=.'], 'needs --y'),
+        (['--model-file3=x.pth'], '--model-file3 is the end of a second direction'),
         (['--vlevel=20'], '--vlevel 20.0 must be above 0'),
     ],
 )

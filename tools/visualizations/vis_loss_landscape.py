@@ -65,6 +65,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--x', default='-1:1:51', metavar='A:B:N', help='grid along the first direction')
     add('--y', metavar='A:B:N', help='grid along a second direction')
     add('--model-file2', '--model_file2', metavar='FILE', help='first direction: to this network')
+    add('--model-file3', '--model_file3', metavar='FILE', help='second direction: to this network')
     add('--dir-type', '--dir_type', choices=('weights', 'states'), default='weights')
     for axis in 'xy':
         add(f'--{axis}norm', choices=NORMS, default='filter')
@@ -87,7 +88,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def choose_directions(args: argparse.Namespace, cfg: Config, weights: Weights) -> list[Weights]:
-    """Random directions, the first one to a second checkpoint where there is one."""
+    """Random directions, or those to other checkpoints."""
     choices = [(args.xnorm, args.xignore), (args.ynorm, args.yignore)][: 2 if args.y else 1]
     directions = [
         random_direction(
@@ -95,9 +96,10 @@ def choose_directions(args: argparse.Namespace, cfg: Config, weights: Weights) -
         )
         for i, (norm, ignore) in enumerate(choices)
     ]
-    if args.model_file2:
-        # A line needs the statistics of batch norm too, or its end is not the second network.
-        directions[0] = line(weights, weights_of(read_network(args.model_file2, cfg), 'states'))
+    for number, file in enumerate((args.model_file2, args.model_file3)):
+        if file:
+            # A line needs the statistics of batch norm too, or its end is not that network.
+            directions[number] = line(weights, weights_of(read_network(file, cfg), 'states'))
     return directions
 
 
@@ -111,6 +113,8 @@ def check_options(args: argparse.Namespace) -> None:
             raise ValueError(f'--plot-mode {args.plot_mode} needs --model-folder, a run')
         if len(labels) > 1:
             raise ValueError(f'--plot-mode {args.plot_mode} takes one checkpoint, the last one')
+    if args.model_file3 and not args.y:
+        raise ValueError('--model-file3 is the end of a second direction, which needs --y')
     if args.plot_mode == 'surface+trajectory' and not args.y:
         raise ValueError('--plot-mode surface+trajectory needs --y, such as --y=-1:1:11')
     if not 0 < args.vlevel < args.vmax - args.vmin:
@@ -132,7 +136,7 @@ def measure(args: argparse.Namespace, cfg: Config, path: Trajectory | None) -> d
     """The surface of every network, by label."""
     axes = [parse_axis(text) for text in (args.x, args.y) if text]
     batches = fixed_batches(cfg, args.num_images, args.seed)
-    kind = 'states' if args.model_file2 else args.dir_type
+    kind = 'states' if args.model_file2 or args.model_file3 else args.dir_type
     surfaces = {}
     for text in args.checkpoints:
         model, label = read_network(text, cfg, args.seed).to(args.device), label_of(text)
@@ -146,7 +150,7 @@ def measure(args: argparse.Namespace, cfg: Config, path: Trajectory | None) -> d
 
 def store_settings(args: argparse.Namespace, model: nn.Module) -> dict[str, object]:
     """What the numbers of one network depend on."""
-    names = 'config x y model_file2 dir_type xnorm xignore ynorm yignore num_images seed plot_mode'
+    names = 'config x y model_file2 model_file3 dir_type xnorm xignore ynorm yignore num_images seed plot_mode'
     names += ' model_folder prefix start_epoch max_epoch data_root'
     settings = {name: getattr(args, name) for name in names.split()}
     return settings | dict(weights=fingerprint(model), options=str(args.cfg_options))

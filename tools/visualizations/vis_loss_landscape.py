@@ -150,8 +150,8 @@ def measure(args: argparse.Namespace, cfg: Config, path: Trajectory | None) -> d
 
 def store_settings(args: argparse.Namespace, model: nn.Module) -> dict[str, object]:
     """What the numbers of one network depend on."""
-    names = 'config x y model_file2 model_file3 dir_type xnorm xignore ynorm yignore num_images seed plot_mode'
-    names += ' model_folder prefix start_epoch max_epoch data_root'
+    names = 'config x y model_file2 model_file3 dir_type xnorm xignore ynorm yignore num_images'
+    names += ' seed plot_mode model_folder prefix start_epoch max_epoch data_root'
     settings = {name: getattr(args, name) for name in names.split()}
     return settings | dict(weights=fingerprint(model), options=str(args.cfg_options))
 

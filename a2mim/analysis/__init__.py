@@ -9,7 +9,8 @@ from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.options import add_analysis_options, open_images, open_results, open_subjects
 from a2mim.analysis.parts import PartStore
 from a2mim.analysis.results import Results
-from a2mim.analysis.subject import Subject, read_subject
+from a2mim.analysis.sources import read_subject
+from a2mim.analysis.subject import Subject
 
 __all__ = [
     'AnalysisImages',

@@ -7,7 +7,8 @@ import torch
 
 from a2mim.analysis.images import PHOTOS, AnalysisImages
 from a2mim.analysis.results import Results
-from a2mim.analysis.subject import Subject, read_subject
+from a2mim.analysis.sources import read_subject
+from a2mim.analysis.subject import Subject
 from a2mim.checkpoint import add_trust_option, trust_checkpoints
 
 
@@ -26,8 +27,8 @@ def add_analysis_options(
         'subjects',
         nargs='+',
         metavar='[LABEL=][random:]SOURCE',
-        help='networks to compare: a checkpoint, or a timm model by name; random:SOURCE is the '
-        'same network with random weights',
+        help='networks to compare: a checkpoint, a timm model by name, or NAME:FILE, a timm model '
+        'with the weights of a file; random:SOURCE is the same network with random weights',
     )
     parser.add_argument(
         '--images', default=PHOTOS, metavar='DIR', help='a folder, or "photos": installed ones'

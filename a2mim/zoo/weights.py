@@ -36,6 +36,10 @@ IMAGENET = dict(
 LEFTOVERS = ('backbone.mask_token.', 'backbone.model.norm.')
 
 
+class NoRecipeError(ValueError):
+    """A file of weights does not say which model it holds, and nobody else did."""
+
+
 def load_model_file(
     path: Path, recipe: dict | None, num_classes: int | None, *, pretrained: bool
 ) -> nn.Module:
@@ -51,7 +55,7 @@ def load_model_file(
     if not any(unwrap(key).startswith('backbone.') for key in tensors_in(content)):
         return _load_trunk(path, content, recipe, num_classes, pretrained)
     if recipe is None:
-        raise ValueError(
+        raise NoRecipeError(
             f'{path} holds a whole model and does not say which; pass config=, the path of its '
             "recipe, such as 'openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300'"
         )
@@ -86,7 +90,7 @@ def _load_trunk(
         options = dict(type='TimmBackbone', model_name=found[0], **found[1])
         model = build_trunk(options, IMAGENET, InputSpec())
     else:
-        raise ValueError(
+        raise NoRecipeError(
             f'{path} holds a trunk and does not say which; pass config=, the path of the recipe '
             f'that it was trained with. Its keys are such as {trunk.kept[:3]}'
         )

@@ -6,7 +6,7 @@ import torch
 from mmengine import Config
 from torch import nn
 
-from a2mim.analysis.subject import RANDOM, source_name, split_label
+from a2mim.analysis.sources import RANDOM, source_name, split_label
 from a2mim.zoo.weights import load_model_file
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from a2mim.analysis.results import INDEX
-from a2mim.analysis.subject import RANDOM, split_label
+from a2mim.analysis.sources import RANDOM, split_label
 
 LATEST = 'latest.pth'
 LOGS = '*/vis_data/scalars.json'

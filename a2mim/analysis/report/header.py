@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from a2mim.analysis.report.result_folder import Table
-from a2mim.analysis.subject import RANDOM, Subject
+from a2mim.analysis.sources import RANDOM
+from a2mim.analysis.subject import Subject
 from a2mim.checkpoint import load_file
 from a2mim.zoo.model_config import embedded_config, input_spec
 

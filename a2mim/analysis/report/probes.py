@@ -15,7 +15,8 @@ from a2mim.analysis.report.comparison import Comparison
 from a2mim.analysis.report.header import model_name
 from a2mim.analysis.report.labelled_images import LabelledImages
 from a2mim.analysis.results import Results
-from a2mim.analysis.subject import RANDOM, Subject, read_subject
+from a2mim.analysis.sources import RANDOM, read_subject
+from a2mim.analysis.subject import Subject
 from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
 
 SPLITS = ('train', 'val')

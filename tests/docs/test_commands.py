@@ -1,0 +1,66 @@
+"""Every command that a page names is one that its tool takes, options and all."""
+
+import re
+import runpy
+import shlex
+from argparse import ArgumentParser
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from toy_run import ROOT
+
+PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+TOOL = re.compile(r'python ((?:analysis_)?tools/[\w/]+\.py)(.*)')
+BLOCK = re.compile(r'^```(?:bash)?\n(.*?)^```|((?:^    [^\n]*\n)+)', re.MULTILINE | re.DOTALL)
+# Signs that a line shows what a command looks like.
+PATTERN = re.compile(r'\.\.\.|…|[\[\]{}|]')
+# Words for which a reader puts one of a few, or a number.
+STANDING_FOR = dict(MODE='noise', STUDY='shuffle', EPOCHS='300', LAST_N='20')
+
+
+def commands(page: Path) -> list[tuple[str, list[str]]]:
+    """Tool and arguments of every command in the blocks of a page."""
+    found = []
+    for fenced, indented in BLOCK.findall(page.read_text(encoding='utf-8')):
+        lines = (fenced or indented).replace('\\\n', ' ').splitlines()
+        for match in filter(None, (TOOL.search(line.split(' # ')[0]) for line in lines)):
+            if not PATTERN.search(match[2]):
+                words = [STANDING_FOR.get(word, word) for word in shlex.split(match[2])]
+                found.append((match[1], words))
+    return found
+
+
+class Taken(BaseException):
+    """A tool has read its arguments, and shall not run."""
+
+
+@pytest.fixture
+def only_parse(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ('parse_args', 'parse_intermixed_args'):
+        parse = getattr(ArgumentParser, name)
+
+        def stop(parser: ArgumentParser, *args: object, parse: Callable = parse) -> None:
+            parse(parser, *args)
+            raise Taken
+
+        monkeypatch.setattr(ArgumentParser, name, stop)
+
+
+@pytest.mark.usefixtures('only_parse')
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_tools_take_the_commands_of_the_page(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for tool, arguments in commands(page):
+        monkeypatch.setattr('sys.argv', [tool, *arguments])
+        monkeypatch.syspath_prepend((ROOT / tool).parent)  # as Python does for a script
+        try:
+            runpy.run_path(str(ROOT / tool), run_name='__main__')
+        except Taken:
+            continue
+        except SystemExit:
+            pytest.fail(f'{page.name}: {tool} does not take {arguments}')
+
+
+def test_commands_are_found() -> None:
+    assert sum(len(commands(page)) for page in PAGES) > 60

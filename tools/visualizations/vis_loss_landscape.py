@@ -139,7 +139,8 @@ def measure(args: argparse.Namespace, cfg: Config, path: Trajectory | None) -> d
     kind = 'states' if args.model_file2 or args.model_file3 else args.dir_type
     surfaces = {}
     for text in args.checkpoints:
-        model, label = read_network(text, cfg, args.seed).to(args.device), label_of(text)
+        model, label = read_network(text, cfg, args.seed), label_of(text)
+        model.to(args.device, memory_format=torch.channels_last)
         weights = weights_of(model, kind)
         directions = path.directions if path else choose_directions(args, cfg, weights)
         store = open_shared_store(Path(args.out) / 'parts', label, store_settings(args, model))

@@ -19,6 +19,7 @@ from a2mim.analysis.subject import Subject
 from a2mim.models.backbones.timm_model import last_block
 
 SHARES = (0.2, 0.3, 0.5, 0.99)
+ROUNDING = 1e-4  # of a gradient, by which one that should be zero is known
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def is_number(place: str) -> bool:
 
 
 def central_gradient(
-    model: nn.Module, place: str | int, images: Tensor
+    model: nn.Module, place: str | int, images: Tensor, *, alternate: bool = False
 ) -> tuple[Tensor, tuple[float, float]]:
     """Gradient at the input of the central position's sum over channels.
 
@@ -75,6 +76,7 @@ def central_gradient(
         model: In evaluation mode, so that images do not mix.
         place: Path of a module that runs once, or the number of a stage of timm.
         images: (B, C, H, W), normalised.
+        alternate: Every second channel counts negatively.
 
     Returns:
         (B, C, H, W), and the centre of position (h // 2, w // 2), the grid laid over the image,
@@ -92,7 +94,10 @@ def central_gradient(
             features = as_map(model, _output_of(model, place, images), size)
     rows, columns = features.shape[-2:]
     row, column = rows // 2, columns // 2
-    (gradient,) = torch.autograd.grad(features[:, :, row, column].sum(), images)
+    values = features[:, :, row, column].clone()
+    if alternate:
+        values[:, 1::2] *= -1
+    (gradient,) = torch.autograd.grad(values.sum(), images)
     return gradient, ((row + 0.5) * size[0] / rows, (column + 0.5) * size[1] / columns)
 
 
@@ -131,19 +136,22 @@ def effective_receptive_field(
     # Stages by number are read by timm: not every network has one module for each.
     source = int(stage) if is_number(stage) else place
 
-    def measure(batch: Tensor, _which: range) -> dict[str, np.ndarray]:
+    def measure(batch: Tensor, which: range) -> dict[str, np.ndarray]:
         gradient, centre = central_gradient(subject.model, source, batch)
+        if which.start == 0:
+            other, _ = central_gradient(subject.model, source, batch[:1], alternate=True)
+            if gradient[:1].abs().sum() <= ROUNDING * other.abs().sum():
+                raise ValueError(
+                    f'{subject.label}: no pixel moves the sum of the channels of {place!r}, as '
+                    'behind a layer norm whose weights are equal; give an earlier --stage, or '
+                    'trained weights'
+                )
         total = gradient.abs().sum(dim=(0, 1)).double().cpu().numpy()
         return dict(total=total, centre=np.array(centre))
 
     options = dict(folder=folder, batch_size=batch_size, stage=place)
     parts = [part for _, part in measured_batches(subject, images, measure, **options)]
     total = np.sum([part['total'] for part in parts], axis=0)
-    if not total.sum() > 0:
-        raise ValueError(
-            f'{subject.label}: no pixel moves the sum of the channels of {place!r}, as behind a '
-            'layer norm whose weights are equal; give an earlier --stage, or trained weights'
-        )
     return ReceptiveField(place, total / len(images), tuple(parts[0]['centre'].tolist()))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import timm
 import torch
 from timm.data import resolve_model_data_config
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from a2mim.analysis.subject import Subject
 from a2mim.checkpoint import load_file, trunk_state
@@ -50,7 +51,7 @@ def read_subject(text: str, device: str | torch.device = 'cpu', seed: int = 0) -
     else:
         subject = _from_timm(label, source, name, random)
     # Convolutions are faster so, see docs/benchmarks.md.
-    subject.model.to(device, memory_format=torch.channels_last)
+    convert_conv2d_weight_memory_format(subject.model.to(device), torch.channels_last)
     subject.preprocessor.to(device)
     if subject.whole is not None:
         subject.whole.to(device)

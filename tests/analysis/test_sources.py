@@ -93,6 +93,13 @@ def test_a_trunk_that_does_not_say_which_it_is_is_told_how_to_say_it(tmp_path):
         read_subject(f'test_vit:{tmp_path}/trunk.pth')
 
 
+def test_convolutions_have_their_channels_last_and_other_weights_what_they_had():
+    model = read_subject('random:lambda_resnet26t').model  # it has weights of five axes
+    convolutions = [m.weight for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert all(w.is_contiguous(memory_format=torch.channels_last) for w in convolutions)
+    assert any(parameter.dim() == 5 for parameter in model.parameters())
+
+
 def test_a_released_model_has_a_random_twin_without_its_file():
     name = a2mim.list_models('a2mim_resnet50*')[0]
     subject = read_subject(f'random:{name}')

@@ -17,6 +17,7 @@ import torch
 from mmengine import Config
 from mmengine.dist import init_dist
 from torch import distributed, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from a2mim.analysis import Results
 from a2mim.analysis.landscape import (
@@ -140,7 +141,7 @@ def measure(args: argparse.Namespace, cfg: Config, path: Trajectory | None) -> d
     surfaces = {}
     for text in args.checkpoints:
         model, label = read_network(text, cfg, args.seed), label_of(text)
-        model.to(args.device, memory_format=torch.channels_last)
+        convert_conv2d_weight_memory_format(model.to(args.device), torch.channels_last)
         weights = weights_of(model, kind)
         directions = path.directions if path else choose_directions(args, cfg, weights)
         store = open_shared_store(Path(args.out) / 'parts', label, store_settings(args, model))

@@ -43,8 +43,8 @@ def read_subject(text: str, device: str | torch.device = 'cpu', seed: int = 0) -
     random = source.startswith(RANDOM)
     name = source.removeprefix(RANDOM)
     torch.manual_seed(seed)
-    timm_name, sign, file = name.partition(':')
-    if sign and timm.is_model(timm_name):
+    timm_name, file = _split_file(name)
+    if timm_name:
         subject = _from_timm(label, source, timm_name, random, file)
     elif Path(name).suffix in (*SUFFIXES, '.py') or Path(name).exists() or name in list_models():
         subject = _from_ours(label, source, name, random)
@@ -68,10 +68,16 @@ def split_label(text: str) -> tuple[str, str]:
 def source_name(source: str) -> str:
     """What figures call a network without a label."""
     random = 'random ' if source.startswith(RANDOM) else ''
-    path = Path(source.removeprefix(RANDOM).split(':')[-1])
+    path = Path(_split_file(source.removeprefix(RANDOM))[1])
     # latest.pth says nothing: the run does.
     name = path.parent.name if path.stem == 'latest' and path.parent.name else path.stem
     return f'{random}{name}'
+
+
+def _split_file(name: str) -> tuple[str, str]:
+    """``NAME:FILE`` to both; the first is empty where no model of timm is named."""
+    timm_name, sign, file = name.partition(':')
+    return (timm_name, file) if sign and timm.is_model(timm_name) else ('', name)
 
 
 def similar_models(name: str) -> str:

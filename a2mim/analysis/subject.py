@@ -4,6 +4,7 @@ Axes: B batch, C channels, (H, W) pixels.
 """
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -62,13 +63,13 @@ class Subject:
 
     def fingerprint(self) -> str:
         """Of all its weights, see ``fingerprint``."""
-        return fingerprint(self.model if self.whole is None else self.whole)
+        return fingerprint((self.model if self.whole is None else self.whole).state_dict())
 
 
-def fingerprint(module: nn.Module) -> str:
-    """Eight hexadecimal digits that change with any weight."""
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Eight hexadecimal digits that change with any name or number."""
     check = 0
-    for name, tensor in module.state_dict().items():
+    for name, tensor in tensors.items():
         check = zlib.crc32(name.encode(), check)
         check = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy(), check)
     return f'{check:08x}'

@@ -3,7 +3,7 @@
     python analysis_tools/fourier_analysis/fourier_analysis.py --exp-name MODE NETWORK... [options]
 
 MODE is fourier (log amplitudes of features over depth) or variance (spatial variance over depth),
-for any networks with residual blocks; reconstruction (spectra of hidden blocks against the image),
+for any networks; reconstruction (spectra of hidden blocks against the image),
 for checkpoints of pre-training; filter or noise (top-1 accuracy of classifiers, or error of
 reconstructions, when frequencies of the input are removed or noisy). Results go to DIR/MODE. The
 same command again continues what was interrupted.

@@ -7,6 +7,7 @@ from PIL import Image
 
 import a2mim
 from a2mim.analysis import read_subject
+from a2mim.analysis.sources import source_name
 from small_models import build, classifier, pretraining, save_checkpoint
 
 
@@ -68,6 +69,14 @@ def test_a_timm_model_is_shown_images_as_timm_prepares_them():
 )
 def test_the_label_is_what_was_given_or_the_name_of_the_run(checkpoint, text, label):
     assert read_subject(text.format(checkpoint)).label == label
+
+
+@pytest.mark.parametrize(
+    ('source', 'name'),
+    [('test_vit:a/b:c.pth', 'b:c'), ('random:test_vit:c.pth', 'random c'), ('a/b:c.pth', 'b:c')],
+)
+def test_only_the_name_of_a_timm_model_comes_before_a_file(source, name):
+    assert source_name(source) == name
 
 
 @pytest.mark.parametrize('num_classes', [0, 7])

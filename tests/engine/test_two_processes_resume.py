@@ -22,7 +22,7 @@ ONE_PROCESS = dict(
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What ``two_exact_runs.py`` left."""
     if torch.cuda.is_available():
-        pytest.skip('for machines without GPU')
+        pytest.skip('two processes on the CPU are compared bit by bit with this one')
     data, folder = tmp_path_factory.mktemp('data'), tmp_path_factory.mktemp('two')
     write_images(data / 'train', 6)
     write_images(data / 'val', 2)

@@ -9,6 +9,7 @@ weights. The same command goes on after an interruption.
 """
 
 import argparse
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from mmengine import Config
 from mmengine.dist import init_dist
-from torch import distributed, nn
+from torch import distributed
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from a2mim.analysis import Results
@@ -144,18 +145,16 @@ def measure(args: argparse.Namespace, cfg: Config, path: Trajectory | None) -> d
         convert_conv2d_weight_memory_format(model.to(args.device), torch.channels_last)
         weights = weights_of(model, kind)
         directions = path.directions if path else choose_directions(args, cfg, weights)
-        store = open_shared_store(Path(args.out) / 'parts', label, store_settings(args, model))
+        settings = dict(
+            config=f'{zlib.crc32(str(cfg.to_dict()).encode()):08x}',
+            weights=fingerprint(model.state_dict()),
+            directions=[fingerprint(direction) for direction in directions],
+            **{name: getattr(args, name) for name in ('x', 'y', 'num_images', 'seed')},
+        )
+        store = open_shared_store(Path(args.out) / 'parts', label, settings)
         loss = LossOnSet(model, batches)
         surfaces[label] = measure_surface(weights, directions, axes, loss, store, label)
     return surfaces
-
-
-def store_settings(args: argparse.Namespace, model: nn.Module) -> dict[str, object]:
-    """What the numbers of one network depend on."""
-    names = 'config x y model_file2 model_file3 dir_type xnorm xignore ynorm yignore num_images'
-    names += ' seed plot_mode model_folder prefix start_epoch max_epoch data_root'
-    settings = {name: getattr(args, name) for name in names.split()}
-    return settings | dict(weights=fingerprint(model), options=str(args.cfg_options))
 
 
 def write(

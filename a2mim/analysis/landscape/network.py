@@ -20,7 +20,7 @@ def read_network(text: str, cfg: Config, seed: int = 0) -> nn.Module:
     """The model of ``cfg`` with the weights of ``[LABEL=][random:]FILE``.
 
     Args:
-        text: After ``random:``, FILE must be there but is not loaded.
+        text: After ``random:``, FILE must be there, but its weights are not taken.
         cfg: Of the model; what FILE says of itself does not count.
         seed: Of random weights.
 

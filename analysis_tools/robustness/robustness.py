@@ -97,6 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         figure = draw_robustness(curves, AXES[args.study], measure)
         results.add_figure(figure, args.study, caption)
         results.finish()
+        print(f'figure, {args.study}.csv and .npz: {args.out}')
 
 
 if __name__ == '__main__':

@@ -183,6 +183,7 @@ def write(
     caption = f'Loss around {", ".join(label_of(text) for text in args.checkpoints)}'
     results.add_figure(figure, 'loss_landscape', caption)
     results.finish()
+    print(f'figure and surface.npz: {args.out}')
 
 
 def main(argv: Sequence[str] | None = None) -> None:

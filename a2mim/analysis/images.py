@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from a2mim.datasets.sources.detect import open_source
-from a2mim.datasets.sources.image_folder import ImageFolder
-from a2mim.datasets.sources.photo_patches import PhotoPatches
+from a2mim.datasets.archives import open_source
+from a2mim.datasets.builtin import PhotoPatches
+from a2mim.datasets.image_files import ImageFolder
 from a2mim.inference import fit_image
 
 PHOTOS = 'photos'

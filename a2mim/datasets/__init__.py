@@ -1,19 +1,16 @@
 """Data: sources of images, transforms on bytes, datasets and samplers."""
 
-from a2mim.datasets.collate import channels_last_collate
-from a2mim.datasets.image_dataset import ImageDataset
-from a2mim.datasets.masked_image import MaskedImageDataset
-from a2mim.datasets.reading import IMAGE_SUFFIXES, read_image
-from a2mim.datasets.repeated_sampler import RepeatedEpochSampler
-from a2mim.datasets.samplers import EpochSampler, InfiniteEpochSampler, SampleKey
-from a2mim.datasets.shard_sampler import ShardSampler
-from a2mim.datasets.sources import (
-    CIFAR,
-    ImageFolder,
-    ImageList,
-    LmdbImages,
-    PhotoPatches,
-    WebShards,
+from a2mim.datasets.archives import LmdbImages, WebShards
+from a2mim.datasets.builtin import CIFAR, PhotoPatches
+from a2mim.datasets.datasets import ImageDataset, MaskedImageDataset, channels_last_collate
+from a2mim.datasets.decoding import IMAGE_SUFFIXES, read_image
+from a2mim.datasets.image_files import ImageFolder, ImageList
+from a2mim.datasets.samplers import (
+    EpochSampler,
+    InfiniteEpochSampler,
+    RepeatedEpochSampler,
+    SampleKey,
+    ShardSampler,
 )
 from a2mim.datasets.transforms import (
     BlockMask,

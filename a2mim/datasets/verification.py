@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from a2mim.datasets.sources.stored_images import StoredImages
+from a2mim.datasets.image_files import StoredImages
 from a2mim.errors import BadDataError
 
 CHUNK = 32  # images that a process is handed at a time

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import rgb_to_grayscale
 
-from a2mim.datasets.reading import read_image
-from a2mim.datasets.transforms.center_crop import CenterCrop
-from a2mim.datasets.transforms.resize import resize
+from a2mim.datasets.decoding import read_image
+from a2mim.datasets.transforms import CenterCrop, resize
 
 Image = str | Path | np.ndarray | Tensor
 

@@ -9,7 +9,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from a2mim.datasets.reading import read_image
+from a2mim.datasets.decoding import read_image
 
 HEIGHT, WIDTH = 48, 64
 RNG = np.random.default_rng(0)

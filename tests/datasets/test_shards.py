@@ -14,9 +14,8 @@ import webdataset
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from a2mim.datasets import EpochSampler, ImageFolder, channels_last_collate
-from a2mim.datasets.sources import web_shards
-from a2mim.datasets.sources.shard_index import write_index
+from a2mim.datasets import EpochSampler, ImageFolder, archives, channels_last_collate
+from a2mim.datasets.archives import write_index
 from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS
 from toy_run import load_tool
@@ -171,7 +170,7 @@ def test_a_bad_member_is_replaced_and_called_by_its_shard(folder, tmp_path):
 
 
 def test_only_some_shards_are_open_at_a_time(folder, monkeypatch):
-    monkeypatch.setattr(web_shards, 'MAX_OPEN', 2)
+    monkeypatch.setattr(archives, 'MAX_OPEN', 2)
     source = DATASETS.build(make('webdataset', folder))
     assert len(set(levels(source))) == NUMBER
     assert len(source._files) == 2

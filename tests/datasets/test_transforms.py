@@ -8,8 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
 
-from a2mim.datasets.transforms import Pipeline
-from a2mim.datasets.transforms.resize import resize
+from a2mim.datasets.transforms import Pipeline, resize
 from a2mim.registry import TRANSFORMS
 
 

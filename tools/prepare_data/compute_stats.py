@@ -18,7 +18,8 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from a2mim.datasets.sources import StoredImages, open_source
+from a2mim.datasets.archives import open_source
+from a2mim.datasets.image_files import StoredImages
 from a2mim.engine.launch.user_errors import one_line_errors
 
 LEVELS = np.arange(256)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from a2mim.datasets import WebShards
-from a2mim.datasets.sources.shard_index import write_index
+from a2mim.datasets.archives import write_index
 from a2mim.engine.launch.user_errors import one_line_errors
 
 

@@ -21,9 +21,8 @@ from rich.console import Console
 from rich.progress import track
 
 from a2mim.datasets import ImageFolder
-from a2mim.datasets.reading import refusal
-from a2mim.datasets.sources.lmdb_images import CLASSES, KEYS
-from a2mim.datasets.sources.shard_index import write_index
+from a2mim.datasets.archives import CLASSES, KEYS, write_index
+from a2mim.datasets.decoding import refusal
 from a2mim.engine.launch.user_errors import one_line_errors
 from a2mim.errors import BadDataError
 

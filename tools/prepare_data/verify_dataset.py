@@ -18,7 +18,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from a2mim.datasets.sources import StoredImages, open_source
+from a2mim.datasets.archives import open_source
+from a2mim.datasets.image_files import StoredImages
 from a2mim.datasets.verification import Verdict, examine_all
 from a2mim.engine.bad_files import write_names
 from a2mim.engine.launch.options import check_out

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from a2mim.analysis.images import PHOTOS
-from a2mim.datasets.sources.image_folder import ImageFolder
-from a2mim.datasets.sources.photo_patches import PhotoPatches
+from a2mim.datasets.builtin import PhotoPatches
+from a2mim.datasets.image_files import ImageFolder
 from a2mim.inference import fit_image
 
 PATCH, STRIDE = 96, 16  # pixels

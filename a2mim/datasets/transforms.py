@@ -1,0 +1,471 @@
+"""A pipeline: transforms one after the other, fed by one source of randomness."""
+
+import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from timm.data.auto_augment import rand_augment_transform
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from a2mim.masking import block_grid, num_hidden_blocks, random_block_mask
+from a2mim.registry import TRANSFORMS
+
+
+class Pipeline:
+    """A chain of transforms ``(image, rng) -> image``.
+
+    Args:
+        configs: One config per transform, applied in order.
+    """
+
+    def __init__(self, configs: list[dict]) -> None:
+        self.transforms = [TRANSFORMS.build(config) for config in configs]
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Apply them all."""
+        for transform in self.transforms:
+            image = transform(image, rng)
+        return image
+
+
+# [resize]
+# Resizing bytes as Pillow does it, several times faster.
+#
+# Axes: C channels, (H, W) pixels.
+
+
+INTERPOLATIONS = ('bilinear', 'bicubic')
+
+
+def resize(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
+    """Resize with antialiasing; within one grey level of Pillow's filter of the same name.
+
+    Shape:
+        image: (C, H, W), uint8; a view of a larger image is fine.
+        returns: (C, *size), uint8, the channels of a pixel side by side in memory.
+    """
+    # PyTorch vectorises over the channels of a pixel, but only for a dense tensor.
+    pixels = image[None].contiguous(memory_format=torch.channels_last)
+    return F.interpolate(pixels, size, mode=interpolation, antialias=True)[0]
+
+
+def check_interpolation(interpolation: str) -> str:
+    """Refuse an unknown name when the config is built."""
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f'interpolation={interpolation!r} must be one of {INTERPOLATIONS}')
+    return interpolation
+
+
+def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    """(H, W) of a square side or of a pair, both at least one pixel."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise ValueError(f'size={size} must be at least one pixel each way')
+    return height, width
+
+
+@TRANSFORMS.register_module()
+class Resize:
+    """Bring the short side to a length, or the image to a shape.
+
+    Args:
+        size: Length of the short side, the long side following in proportion; or (H, W).
+        interpolation: 'bilinear' or 'bicubic'.
+
+    Shape:
+        image: (C, H, W), uint8.
+        returns: the same with the new (H, W).
+    """
+
+    def __init__(self, size: int | tuple[int, int], interpolation: str = 'bicubic') -> None:
+        as_pair(size)
+        self.size = size
+        self.interpolation = check_interpolation(interpolation)
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Resize; ``rng`` is not used."""
+        return resize(image, self._target(*image.shape[-2:]), self.interpolation)
+
+    def _target(self, height: int, width: int) -> tuple[int, int]:
+        if not isinstance(self.size, int):
+            return tuple(self.size)
+        short = min(height, width)
+        # The long side is cut off, not rounded, as in torchvision.
+        return height * self.size // short, width * self.size // short
+
+
+# [random_resized_crop]
+# A random part of the image, brought to the size of training.
+#
+# Axes: C channels, (H, W) pixels.
+
+
+CROP_TRIALS = 10
+
+
+@TRANSFORMS.register_module()
+class RandomResizedCrop:
+    """Crop a random area of random shape, then resize it.
+
+    The crop is cut before the resize, so that no pixel is resized in vain.
+
+    Args:
+        size: Side of the result, or (H, W), in pixels.
+        scale: Range of the crop's share of the image's area.
+        ratio: Range of the crop's width over height.
+        interpolation: 'bilinear', as in the published pre-training, or 'bicubic', as in the
+            published fine-tuning.
+
+    Shape:
+        image: (C, H, W), uint8.
+        returns: (C, *size), uint8.
+
+    Raises:
+        ValueError: If a range is not ascending and positive.
+
+    Reference:
+        Szegedy et al., CVPR 2015 (https://arxiv.org/abs/1409.4842), section 6; the distribution is
+        that of torchvision's class of this name.
+    """
+
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        scale: tuple[float, float] = (0.08, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        interpolation: str = 'bilinear',
+    ) -> None:
+        for name, (low, high) in (('scale', scale), ('ratio', ratio)):
+            if not 0 < low <= high:
+                raise ValueError(f'{name}={(low, high)} must be positive and ascending')
+        self.size = as_pair(size)
+        self.scale = scale
+        self.ratio = ratio
+        self.log_ratio = math.log(ratio[0]), math.log(ratio[1])
+        self.interpolation = check_interpolation(interpolation)
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Crop and resize."""
+        top, left, height, width = self.box(*image.shape[-2:], rng)
+        crop = image[:, top : top + height, left : left + width]
+        return resize(crop, self.size, self.interpolation)
+
+    def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """Draw (top, left, height, width) for an image of ``height`` × ``width`` pixels."""
+        for _ in range(CROP_TRIALS):
+            area = height * width * rng.uniform(*self.scale)
+            ratio = math.exp(rng.uniform(*self.log_ratio))
+            rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+            if 0 < rows <= height and 0 < columns <= width:
+                # Fractions, not integers: the same draws cover the same part of the picture
+                # when it is decoded at another size.
+                top = int(rng.random() * (height - rows + 1))
+                left = int(rng.random() * (width - columns + 1))
+                return top, left, rows, columns
+        return self._largest_box(height, width)
+
+    def _largest_box(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """The central crop for images so long or so small that no trial fits."""
+        rows = min(height, round(width / self.ratio[0]))
+        columns = min(width, round(height * self.ratio[1]))
+        return (height - rows) // 2, (width - columns) // 2, rows, columns
+
+
+# [center_crop]
+# The centre of an image.
+#
+# Axes: C channels, (H, W) pixels.
+
+
+@TRANSFORMS.register_module()
+class CenterCrop:
+    """Cut out the centre, with the rounding of torchvision.
+
+    Args:
+        size: Side of a square, or (H, W), in pixels.
+
+    Shape:
+        image: (C, H, W), uint8.
+        returns: (C, *size), a view.
+
+    Raises:
+        ValueError: If the image is smaller than the crop.
+    """
+
+    def __init__(self, size: int | tuple[int, int]) -> None:
+        self.size = as_pair(size)
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Cut; ``rng`` is not used."""
+        height, width = self.size
+        spare_rows, spare_columns = image.shape[-2] - height, image.shape[-1] - width
+        if spare_rows < 0 or spare_columns < 0:
+            raise ValueError(
+                f'cannot cut {height}×{width} pixels out of an image of '
+                f'{image.shape[-2]}×{image.shape[-1]}; put a Resize of at least that size before'
+            )
+        top, left = round(spare_rows / 2), round(spare_columns / 2)
+        return image[:, top : top + height, left : left + width]
+
+
+# [random_flip]
+# Mirror images.
+
+
+@TRANSFORMS.register_module()
+class RandomFlip:
+    """Exchange left and right in a share of the images.
+
+    Args:
+        p: Probability of a flip.
+
+    Shape:
+        image: (C, H, W).
+        returns: the same.
+
+    Raises:
+        ValueError: If ``p`` is outside [0, 1].
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f'p={p} must be a probability in [0, 1]')
+        self.p = p
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Flip or not."""
+        return image.flip(-1) if rng.random() < self.p else image
+
+
+# [random_erasing]
+# The rectangle of an image that is to be erased.
+#
+# Axes: (H, W) pixels.
+
+
+ERASING_TRIALS = 10
+AREA = (0.02, 1 / 3)  # share of the image
+LOG_RATIO = (math.log(0.3), -math.log(0.3))  # height over width
+
+
+@TRANSFORMS.register_module()
+class RandomErasing:
+    """Draw a box in a share of the images; the device that trains fills it with noise.
+
+    The noise follows normalising, so that it has the statistics of an image, and is no byte. A
+    worker therefore hands over four numbers.
+
+    Args:
+        image_size: Side of the image, or (H, W), in pixels.
+        p: Probability of a box.
+
+    Shape:
+        returns: (4,), int64: top, left, height and width of the box; all 0 for none.
+
+    Raises:
+        ValueError: If ``p`` is outside [0, 1].
+
+    Reference:
+        Zhong et al., Random Erasing, AAAI 2020 (https://arxiv.org/abs/1708.04896); the distribution
+        is that of ``timm.data.random_erasing`` with one box.
+    """
+
+    def __init__(self, image_size: int | tuple[int, int], p: float) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f'p={p} must be a probability in [0, 1]')
+        self.image_size = as_pair(image_size)
+        self.p = p
+
+    def __call__(self, rng: np.random.Generator) -> Tensor:
+        """Draw the box of one image."""
+        box = self._box(rng) if rng.random() < self.p else None
+        return torch.tensor(box or (0, 0, 0, 0))
+
+    def _box(self, rng: np.random.Generator) -> tuple[int, int, int, int] | None:
+        """The first of some boxes that is smaller than the image."""
+        height, width = self.image_size
+        for _ in range(ERASING_TRIALS):
+            area = height * width * rng.uniform(*AREA)
+            ratio = math.exp(rng.uniform(*LOG_RATIO))
+            rows, columns = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if rows < height and columns < width:
+                top = int(rng.integers(height - rows + 1))
+                left = int(rng.integers(width - columns + 1))
+                return top, left, rows, columns
+        return None
+
+
+# [block_mask]
+# The mask of a sample as a configurable part.
+#
+# Axes: (H, W) pixels, (h, w) mask blocks.
+
+
+@TRANSFORMS.register_module()
+class BlockMask:
+    """Hide a fixed share of the square blocks of an image, chosen at random.
+
+    Args:
+        image_size: Side of the image that leaves the pipeline, or (H, W), in pixels.
+        block_size: Side of a block, or (height, width), in pixels; must divide ``image_size``.
+        ratio: Share of hidden blocks; their number is rounded up.
+
+    Shape:
+        returns: (h, w), uint8, 1 where hidden.
+
+    Raises:
+        ValueError: If the blocks do not tile the image, or ``ratio`` is outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        image_size: int | tuple[int, int],
+        block_size: int | tuple[int, int] = 32,
+        ratio: float = 0.6,
+    ) -> None:
+        self.grid = block_grid(image_size, block_size)
+        num_hidden_blocks(self.grid, ratio)  # refuses a wrong ratio now, not in a worker
+        self.ratio = ratio
+        self.image_size = (
+            (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+        )
+
+    def __call__(self, rng: np.random.Generator) -> Tensor:
+        """Draw a mask."""
+        return torch.from_numpy(random_block_mask(self.grid, self.ratio, rng))
+
+
+# [global_generators]
+# Make code that draws from global generators a function of ours.
+
+
+@contextmanager
+def seeded_globally(rng: np.random.Generator) -> Iterator[None]:
+    """Seed Python's, numpy's and torch's generators from ``rng``; put them back afterwards.
+
+    timm and torchvision draw from these. Inside the block what they draw depends on ``rng`` alone,
+    and nothing outside notices.
+    """
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    seed = int(rng.integers(2**32))
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.random.default_generator.manual_seed(seed)  # of the CPU only: no call to a GPU
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+
+
+# [timm_augment]
+# timm's RandAugment.
+#
+# Axes: (H, W) pixels.
+
+
+# Uncovered corners get the mean colour of ImageNet; timm's recipes pass the same. The published RSB
+# recipes have red and blue exchanged, a left-over of images in BGR order.
+FILL = (124, 116, 104)
+
+
+@TRANSFORMS.register_module()
+class TimmAugment:
+    """Random colour and geometric operations by a policy string of timm.
+
+    Args:
+        policy: For instance 'rand-m6-mstd0.5-inc1': magnitude 6 of 10 with a standard deviation
+            of 0.5, operations that grow stronger with the magnitude.
+
+    Shape:
+        image: (3, H, W), uint8.
+        returns: the same.
+
+    Raises:
+        ValueError: If the policy is not one of timm's RandAugment, or the image is not RGB.
+
+    Reference:
+        Cubuk et al., RandAugment, NeurIPS 2020 (https://arxiv.org/abs/1909.13719).
+    """
+
+    def __init__(self, policy: str) -> None:
+        hparams = {'img_mean': FILL, 'interpolation': Image.Resampling.BICUBIC}
+        try:
+            self.augment = rand_augment_transform(policy, hparams)
+        except (AssertionError, ValueError, KeyError) as error:
+            raise ValueError(
+                f'policy={policy!r} is not a RandAugment policy of timm; '
+                "an example is 'rand-m6-mstd0.5-inc1'"
+            ) from error
+
+        for operation in self.augment.ops:
+            if operation.name.startswith('Posterize'):
+                operation.aug_fn = posterize
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Apply the policy."""
+        if image.shape[0] != 3:
+            raise ValueError(
+                f'TimmAugment needs RGB images, got {image.shape[0]} channels; '
+                'leave it out of the pipeline, crops and flips take any number of channels'
+            )
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        with seeded_globally(rng):
+            picture = self.augment(picture)
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def posterize(picture: Image.Image, bits: int, **_: object) -> Image.Image:
+    """Keep the highest ``bits`` of every value, 0 to 8.
+
+    timm's operation ends the run at the highest level, which keeps none: Pillow 12 and later
+    refuse 0 bits. Earlier ones, which the published runs had, gave a black image.
+    """
+    if bits == 0:
+        return picture.point(lambda _: 0)
+    return ImageOps.posterize(picture, bits)
+
+
+# [torchvision_transform]
+# Any transform of torchvision by its name.
+#
+# Axes: C channels, (H, W) pixels.
+
+
+@TRANSFORMS.register_module()
+class TorchvisionTransform:
+    """A transform of ``torchvision.transforms.v2`` whose randomness comes from the sample's key.
+
+    Args:
+        name: Name of the class, such as 'ColorJitter'.
+        **options: Its arguments.
+
+    Shape:
+        image: (C, H, W), uint8; torchvision's colour operations refuse other than 1 or 3 channels.
+        returns: what the transform makes of it.
+
+    Raises:
+        ValueError: If torchvision has no such transform.
+    """
+
+    def __init__(self, name: str, **options: object) -> None:
+        transform = getattr(v2, name, None)
+        if not (isinstance(transform, type) and issubclass(transform, nn.Module)):
+            near = get_close_matches(name, dir(v2))
+            raise ValueError(
+                f'torchvision.transforms.v2 has no transform name={name!r}; near names: {near}'
+            )
+        self.transform = transform(**options)
+
+    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """Apply the transform."""
+        with seeded_globally(rng):
+            return self.transform(image)

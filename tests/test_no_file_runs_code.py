@@ -18,7 +18,7 @@ import torch
 from mmengine.registry import DefaultScope
 
 from a2mim.checkpoint import load_file, trust_checkpoints
-from a2mim.models.backbones import TimmBackbone
+from a2mim.models.timm_backbone import TimmBackbone
 from toy_run import load_tool, toy_config, write_images
 
 TRACE = 'trace'

@@ -10,8 +10,8 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from a2mim.analysis.subject import Subject
 from a2mim.checkpoint import load_file, trunk_state
-from a2mim.models.backbones.trunk_weights import load_trunk
 from a2mim.models.data_preprocessor import ImagePreprocessor
+from a2mim.models.timm_backbone import load_trunk
 from a2mim.zoo import list_models
 from a2mim.zoo.load_model import SUFFIXES, load_model
 from a2mim.zoo.weights import NoRecipeError

@@ -1,17 +1,42 @@
-"""Models: algorithms and the parts that they build by name."""
+"""Models: algorithms, and the parts that a config names; importing this registers them all."""
 
-from a2mim.models import backbones, heads, losses, necks
-from a2mim.models.algorithms import A2MIM, ImageClassifier, SimMIM, StageProbe
+from a2mim.models.a2mim import A2MIM, SimMIM
+from a2mim.models.classifier import ImageClassifier, StageProbe
 from a2mim.models.data_preprocessor import ImagePreprocessor
+from a2mim.models.decoder import PixelShuffleDecoder
+from a2mim.models.losses import (
+    BalancedL1Loss,
+    CharbonnierLoss,
+    FocalL1Loss,
+    FocalMSELoss,
+    HuberLoss,
+    L1Loss,
+    MSELoss,
+)
+from a2mim.models.mask_token import MaskToken
+from a2mim.models.mim_head import MIMHead
+from a2mim.models.multi_scale import RescalePyramid
+from a2mim.models.spectral_losses import FocalFrequencyLoss, SpectrumLoss
+from a2mim.models.timm_backbone import TimmBackbone
 
 __all__ = [
     'A2MIM',
+    'BalancedL1Loss',
+    'CharbonnierLoss',
+    'FocalFrequencyLoss',
+    'FocalL1Loss',
+    'FocalMSELoss',
+    'HuberLoss',
     'ImageClassifier',
     'ImagePreprocessor',
+    'L1Loss',
+    'MIMHead',
+    'MSELoss',
+    'MaskToken',
+    'PixelShuffleDecoder',
+    'RescalePyramid',
     'SimMIM',
+    'SpectrumLoss',
     'StageProbe',
-    'backbones',
-    'heads',
-    'losses',
-    'necks',
+    'TimmBackbone',
 ]

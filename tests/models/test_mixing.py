@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from a2mim.models.data_preprocessor import ImagePreprocessor
-from a2mim.models.losses.classification import BinaryCrossEntropy, SoftTargetCrossEntropy
+from a2mim.models.losses import BinaryCrossEntropy, SoftTargetCrossEntropy
 
 CLASSES, SIDE = 4, 32
 SWIN = dict(mixup_alpha=0.8, cutmix_alpha=1.0, label_smoothing=0.1, num_classes=CLASSES)

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from a2mim.models.backbones import TimmBackbone
+from a2mim.models.timm_backbone import TimmBackbone
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'analysis_tools' / 'list_stages.py'
 

@@ -9,7 +9,7 @@ import torch
 from mmengine import Config
 
 import a2mim.transfer  # noqa: F401  (operators, before MMDetection asks for them)
-from a2mim.models.backbones import TimmBackbone
+from a2mim.models.timm_backbone import TimmBackbone
 
 # What the packages say about themselves when they are imported is not for us.
 pytestmark = [pytest.mark.transfer, pytest.mark.filterwarnings('ignore')]

@@ -10,7 +10,7 @@ from torch import nn
 
 import a2mim.transfer.trunk_pretrained as trunk_pretrained
 from a2mim.checkpoint import save_file
-from a2mim.models.backbones import TimmBackbone
+from a2mim.models.timm_backbone import TimmBackbone
 from a2mim.transfer import TrunkPretrained
 
 BEIT = dict(

@@ -11,8 +11,9 @@ from safetensors.torch import save_file as save_safetensors
 
 import a2mim
 from a2mim.engine.runner import ToolRunner
-from a2mim.models.algorithms import A2MIM, ImageClassifier, SimMIM
-from a2mim.models.backbones import TimmBackbone
+from a2mim.models.a2mim import A2MIM, SimMIM
+from a2mim.models.classifier import ImageClassifier
+from a2mim.models.timm_backbone import TimmBackbone
 from a2mim.zoo import config_path, entries, table, weights
 from a2mim.zoo.model_config import InputSpec
 from file_server import serve

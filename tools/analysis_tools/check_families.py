@@ -15,9 +15,8 @@ import warnings
 import timm
 import torch
 
-from a2mim.models.backbones import TimmBackbone
-from a2mim.models.backbones.geometry import image_shapes, trace_first_fit
-from a2mim.models.backbones.layout import fitting_blocks
+from a2mim.models.timm_backbone import TimmBackbone
+from a2mim.models.timm_inspection import fitting_blocks, image_shapes, trace_first_fit
 
 LARGE = re.compile(
     'huge|giant|gigantic|enormous|large|medium|base|clip|xl|so400m|x64d|[57]b|101|152|200|269|'

@@ -12,14 +12,16 @@ from mmengine import DictAction
 from torch import nn
 
 from a2mim.engine.launch.user_errors import one_line_errors
-from a2mim.models.backbones.geometry import (
+from a2mim.models.timm_inspection import (
+    FeatureLayout,
     ImageShape,
+    create_trunk,
+    fitting_blocks,
     image_shapes,
+    last_block,
     trace_first_fit,
     trace_geometry,
 )
-from a2mim.models.backbones.layout import FeatureLayout, fitting_blocks
-from a2mim.models.backbones.timm_model import create_trunk, last_block
 
 ROW = '{:<28} {:>5} {:>8} {:>6} {:>9}  {}'
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from a2mim.models.losses import FocalFrequencyLoss
+from a2mim.models.spectral_losses import FocalFrequencyLoss
 
 SIZE = (3, 224, 224)
 TOLERANCE = 1e-6

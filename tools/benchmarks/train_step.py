@@ -28,7 +28,7 @@ import a2mim.engine
 import a2mim.models  # noqa: F401, registers the parts of the recipes
 from a2mim.engine.optim import ParamRuleConstructor
 from a2mim.masking import block_grid, random_block_mask
-from a2mim.models.backbones.timm_model import prefers_channels_last
+from a2mim.models.timm_inspection import prefers_channels_last
 from a2mim.registry import MODELS
 
 PRETRAIN = Path(__file__).parents[2] / 'configs/openmixup/pretrain/a2mim/imagenet'

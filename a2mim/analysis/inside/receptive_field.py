@@ -16,7 +16,7 @@ from a2mim.analysis.batches import measured_batches
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.spectra.latents import as_map, stage_maps
 from a2mim.analysis.subject import Subject
-from a2mim.models.backbones.timm_model import last_block
+from a2mim.models.timm_inspection import last_block
 
 SHARES = (0.2, 0.3, 0.5, 0.99)
 ROUNDING = 1e-4  # of a gradient, by which one that should be zero is known

@@ -11,7 +11,7 @@ from mmengine import Config
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from a2mim.models.algorithms.classifier import ImageClassifier
+from a2mim.models.classifier import ImageClassifier
 from a2mim.registry import DATASETS, FUNCTIONS
 
 LARGEST = 4 << 30  # bytes of images that are kept

@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from a2mim.models.backbones.layout import read_layout
+from a2mim.models.timm_inspection import read_layout
 
 # Classes of timm that add something to their input; the outermost count.
 BLOCK = re.compile(

@@ -7,7 +7,7 @@ from torch import nn
 
 from a2mim.datasets import BlockMask
 from a2mim.engine.launch.mask_grid import check_mask_grid
-from a2mim.models.backbones import TimmBackbone
+from a2mim.models.timm_backbone import TimmBackbone
 
 
 def runner(backbone: nn.Module | None, **dataset: object) -> SimpleNamespace:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from a2mim.models.backbones import TimmBackbone
+from a2mim.models.timm_backbone import TimmBackbone
 
 VIT = dict(img_size=64, depth=2)
 

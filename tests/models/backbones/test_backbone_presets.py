@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from a2mim.models.backbones import TimmBackbone
+from a2mim.models.timm_backbone import TimmBackbone
 
 DATA = Path(__file__).parents[2] / 'data' / 'backbones' / 'init_stats.json'
 INIT_STATS = json.loads(DATA.read_text(encoding='utf-8'))

@@ -8,7 +8,7 @@ SCRIPT = """
 import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
-from a2mim.models.backbones import TimmBackbone
+from a2mim.models import TimmBackbone
 
 torch.set_num_threads(1)
 distributed.init_process_group('gloo')

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a2mim.models.backbones.layout import fitting_blocks, read_layout
+from a2mim.models.timm_inspection import fitting_blocks, read_layout
 
 
 def read(shape, image_size, channels_last=False, num_prefix_tokens=0):

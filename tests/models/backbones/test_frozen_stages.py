@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a2mim.models.backbones import TimmBackbone
+from a2mim.models.timm_backbone import TimmBackbone
 
 
 def frozen(backbone: TimmBackbone) -> set[str]:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from timm.models.beit import gen_relative_position_index
 
-from a2mim.models.backbones import TimmBackbone
-from a2mim.models.backbones.image_positions import ImagePositions, distance_index
+from a2mim.models.multi_scale import ImagePositions, distance_index
+from a2mim.models.timm_backbone import TimmBackbone
 
 BEIT = dict(
     model_name='beit_base_patch16_224',

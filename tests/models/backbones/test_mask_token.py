@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from a2mim.models.backbones import MaskToken, insert_token
+from a2mim.models.mask_token import MaskToken, insert_token
 
 HIDDEN = torch.tensor([[[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]])  # (1, 2, 3)
 LAYOUTS = pytest.mark.parametrize('layout', ['BCHW', 'BHWC', 'BLC'])

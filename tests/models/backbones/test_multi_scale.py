@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 
-from a2mim.models.backbones import TimmBackbone
+from a2mim.models.timm_backbone import TimmBackbone
 
 BEIT = dict(
     model_name='beit_base_patch16_224',

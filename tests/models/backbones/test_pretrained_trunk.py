@@ -5,7 +5,7 @@ import timm
 import torch
 
 from a2mim.checkpoint import save_file
-from a2mim.models.backbones import TimmBackbone
+from a2mim.models.timm_backbone import TimmBackbone
 
 BEIT = dict(
     model_name='beit_base_patch16_224',

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from a2mim.checkpoint import to_a2mim
-from a2mim.models.backbones import TimmBackbone
-from a2mim.models.necks import PixelShuffleDecoder
+from a2mim.models.decoder import PixelShuffleDecoder
+from a2mim.models.timm_backbone import TimmBackbone
 
 
 def wave(shape: tuple[int, ...], step: float, start: float = 0.0) -> Tensor:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from a2mim.models.backbones import TimmBackbone
+from a2mim.models.timm_backbone import TimmBackbone
 from formulas import block_mask, fill, image, sample_index, u
 from released_file import through_the_importer
 

@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import Tensor
 
-from a2mim.models.backbones import TimmBackbone
+from a2mim.models.timm_backbone import TimmBackbone
 
 SMALL_BEIT = dict(embed_dim=48, depth=3, num_heads=4, use_abs_pos_emb=True, use_rel_pos_bias=True)
 SMALL_SWIN = dict(img_size=64, window_size=2, depths=(1, 1, 2, 1), embed_dim=24, drop_path_rate=0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from a2mim.models.heads import MIMHead
+from a2mim.models.mim_head import MIMHead
 from host_sync import no_host_sync
 from loss_cases import assert_gradient, batch, cases, sine_batch
 

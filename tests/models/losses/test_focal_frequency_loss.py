@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from a2mim.models.losses import FocalFrequencyLoss
+from a2mim.models.spectral_losses import FocalFrequencyLoss
 from a2mim.registry import MODELS
 from host_sync import no_host_sync
 from loss_cases import assert_gradient, batch, cases, sine_batch

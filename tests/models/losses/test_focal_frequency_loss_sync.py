@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from a2mim.models.losses import FocalFrequencyLoss
+from a2mim.models.spectral_losses import FocalFrequencyLoss
 
 WORKER = Path(__file__).with_name('two_processes.py')
 ROOT = Path(__file__).parents[3]

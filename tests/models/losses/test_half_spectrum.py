@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a2mim.models.losses.half_spectrum import half_spectrum, mean_over_spectrum
+from a2mim.models.spectral_losses import half_spectrum, mean_over_spectrum
 
 
 @pytest.mark.parametrize('width', [1, 2, 3, 4, 7, 8])

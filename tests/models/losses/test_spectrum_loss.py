@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a2mim.models.losses import SpectrumLoss
+from a2mim.models.spectral_losses import SpectrumLoss
 from a2mim.registry import MODELS
 from host_sync import no_host_sync
 

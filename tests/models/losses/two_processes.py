@@ -11,7 +11,7 @@ import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from a2mim.models.losses import FocalFrequencyLoss
+from a2mim.models.spectral_losses import FocalFrequencyLoss
 
 
 def train_step(rank: int, folder: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from a2mim.models.necks import PixelShuffleDecoder
+from a2mim.models.decoder import PixelShuffleDecoder
 
 
 @pytest.mark.parametrize(

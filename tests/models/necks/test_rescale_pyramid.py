@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a2mim.models.necks import RescalePyramid
+from a2mim.models.multi_scale import RescalePyramid
 
 
 def test_every_map_is_rescaled_by_its_factor():

@@ -7,7 +7,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from a2mim.masking import fill_hidden
-from a2mim.models.algorithms.parts import build_backbone
+from a2mim.models.timm_backbone import build_backbone
 from a2mim.registry import MODELS
 
 
@@ -102,3 +102,32 @@ class A2MIM(BaseModel):
     def init_weights(self) -> None:
         """Initialise or load the trunk; every other part initialises itself at construction."""
         self.backbone.init_weights()
+
+
+# [simmim]
+# SimMIM: the baseline that hides nothing in the image and replaces features instead.
+
+
+@MODELS.register_module()
+class SimMIM(A2MIM):
+    """A2MIM with an untouched input image and a mask token that replaces hidden features.
+
+    The target is always the image itself. The published class takes the network's input as the
+    target, which is a constant on hidden pixels when that input was filled.
+
+    Raises:
+        ValueError: If the mask token adds to hidden features instead of replacing them. Nothing
+            would then be hidden, since the input image shows the blocks to reconstruct.
+
+    Reference:
+        Xie et al., SimMIM, CVPR 2022 (https://arxiv.org/abs/2111.09886).
+    """
+
+    def __init__(self, backbone: dict, neck: dict, head: dict, data_preprocessor: dict) -> None:
+        super().__init__(backbone, neck, head, data_preprocessor, fill=None)
+        if self.backbone.mask_token.mode != 'replace':
+            raise ValueError(
+                f"SimMIM needs mask_token=dict(mode='replace'), not "
+                f'{self.backbone.mask_token.mode!r}: an added token leaves the hidden content '
+                'in the features'
+            )

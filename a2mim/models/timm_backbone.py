@@ -6,27 +6,135 @@ Axes: B batch, C channels, (H, W) features, (h, w) mask blocks.
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 from mmengine.model import BaseModule, initialize
+from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.autograd import Variable
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from a2mim.checkpoint import (
+    LoadReport,
+    fit_positions,
+    load_file,
+    load_weights,
+    trunk_state,
+    without_other_classes,
+)
 from a2mim.masking import upsample_mask
-from a2mim.models.backbones.frozen_stages import keep_stages
-from a2mim.models.backbones.geometry import Geometry, image_shapes, trace_first_fit
-from a2mim.models.backbones.layout import fitting_blocks
-from a2mim.models.backbones.mask_token import MaskToken
-from a2mim.models.backbones.multi_scale import MultiScaleReader
-from a2mim.models.backbones.role import check_role
-from a2mim.models.backbones.timm_model import (
+from a2mim.models.mask_token import MaskToken
+from a2mim.models.multi_scale import MultiScaleReader
+from a2mim.models.timm_inspection import (
+    Geometry,
     create_trunk,
     create_trunk_for_any_size,
     enable_checkpointing,
     find_module,
+    fitting_blocks,
+    image_shapes,
     last_block,
     prefers_channels_last,
+    trace_first_fit,
 )
-from a2mim.models.backbones.trunk_weights import load_trunk
 from a2mim.registry import MODELS
+
+# [role]
+# What a trunk is for: hiding features, giving maps to a detector, or classifying. One of them.
+
+
+def check_role(
+    out_indices: Sequence[int] | None,
+    num_classes: int,
+    mask_after: str | int | None,
+    mask_token: dict | None,
+) -> None:
+    """Refuse options of ``TimmBackbone`` that belong to different roles.
+
+    Raises:
+        ValueError: If so.
+    """
+    if mask_after is None and mask_token is not None:
+        raise ValueError(f'mask_token={mask_token} needs mask_after, the place to put it')
+    if mask_after is not None and num_classes:
+        raise ValueError(
+            f'mask_after={mask_after!r} hides features of a trunk; leave it out with '
+            f'num_classes={num_classes}, a classifier'
+        )
+    if out_indices is not None and (mask_after is not None or num_classes):
+        raise ValueError(
+            f'out_indices={tuple(out_indices)} are for a trunk that hides nothing: leave '
+            'mask_after and num_classes out'
+        )
+
+
+# [frozen_stages]
+# The lower part of a trunk kept as it is in training, and batch norm that keeps its statistics.
+#
+# Stage 0 is the stem: whatever timm counts as such, with the class token and the positions of a
+# ViT. The stages above it are those of timm's ``feature_info``; for a ViT they are its blocks.
+
+
+def keep_stages(model: nn.Module, frozen_stages: int, *, norm_eval: bool) -> list[nn.Module]:
+    """Take the gradient from the stem and the first ``frozen_stages`` stages.
+
+    Args:
+        model: A timm model.
+        frozen_stages: -1 for nothing, 0 for the stem alone.
+        norm_eval: Whether the statistics of every batch norm are kept as well.
+
+    Returns:
+        The modules to keep in evaluation mode: those that are frozen as a whole, and batch norms.
+
+    Raises:
+        ValueError: If the model has no so many stages.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    kept = norms if norm_eval else []
+    if frozen_stages == -1:
+        return kept
+    frozen = _names_below(model, frozen_stages)
+    for name, parameter in model.named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(False)
+    for path, module in model.named_modules():
+        own = {f'{path}.{name}' for name, _ in module.named_parameters()}
+        if own and own <= frozen:
+            kept.append(module)
+    return kept
+
+
+def _names_below(model: nn.Module, frozen_stages: int) -> set[str]:
+    stage_of = group_parameters(model, model.group_matcher(coarse=True), reverse=True)
+    stages = tuple(f'{info["module"]}.' for info in model.feature_info)
+    highest = max(stage for name, stage in stage_of.items() if name.startswith(stages))
+    if not 0 <= frozen_stages <= highest:
+        raise ValueError(
+            f'frozen_stages={frozen_stages} must be within -1 and {highest}, the stages of '
+            f'{type(model).__name__}'
+        )
+    return {name for name, stage in stage_of.items() if stage <= frozen_stages}
+
+
+# [trunk_weights]
+# Weights from a file into a timm trunk, whatever system wrote the file.
+
+
+def load_trunk(model: nn.Module, checkpoint: str) -> LoadReport:
+    """Load the trunk that the file ``checkpoint`` holds into a timm model.
+
+    Position embeddings and tables are resized to the image size of ``model``. A classifier of
+    another number of classes stays out.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint, or one of another architecture.
+    """
+    content = load_file(checkpoint)
+    try:
+        state = without_other_classes(trunk_state(content), model)
+        return load_weights(model, fit_positions(state, model))
+    except ValueError as error:
+        raise ValueError(f'{checkpoint}: {error}') from error
 
 
 @MODELS.register_module()
@@ -230,3 +338,20 @@ class TimmBackbone(BaseModule):
                 f'{self.mask_after!r}, which has {grid[0]}×{grid[1]} features for an image of '
                 f'{image_size[0]}×{image_size[1]} pixels; block sizes that fit: {fitting}'
             )
+
+
+# [parts]
+# What every algorithm does with its backbone once it is built.
+
+
+def build_backbone(config: dict, data_preprocessor: nn.Module) -> nn.Module:
+    """Build a backbone and agree with the preprocessor on the memory layout of images.
+
+    Convolutional trunks run in channels-last, 1.2 (ResNet) to 1.9 (ConvNeXt) times faster on the
+    CPU; the preprocessor then writes that layout while it converts to float, at no extra cost.
+    """
+    backbone = MODELS.build(config)
+    if backbone.prefers_channels_last:
+        backbone.to(memory_format=torch.channels_last)
+        data_preprocessor.memory_format = torch.channels_last
+    return backbone

@@ -1,0 +1,465 @@
+"""What a timm trunk makes of the grid of an image: at its output, and where a token can go.
+
+Axes: B batch, C channels, (H, W) features.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import timm
+import torch
+from timm.layers import to_2tuple
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from a2mim.checkpoint.trust import weights_only_switch
+
+# [layout]
+# Where channels, positions and extra tokens lie in what a timm module returns.
+#
+# Axes: B batch, C channels, (H, W) features, L patch tokens, P prefix tokens (class, registers).
+# timm knows three layouts: (B, C, H, W), (B, H, W, C) and (B, P + L, C).
+
+
+@dataclass(frozen=True)
+class FeatureLayout:
+    """How to read the features at one place of one model.
+
+    Attributes:
+        channels: C.
+        channel_axis: 1 for (B, C, H, W), -1 for the other two.
+        grid: (H, W) for an image of ``image_size`` pixels.
+        image_size: The pixels (height, width) that the layout was read with.
+        num_prefix: P, 0 for maps.
+        is_map: Whether positions have two axes.
+    """
+
+    channels: int
+    channel_axis: int
+    grid: tuple[int, int]
+    image_size: tuple[int, int]
+    num_prefix: int = 0
+    is_map: bool = True
+
+    @property
+    def stride(self) -> int | tuple[int, int] | None:
+        """Pixels per position; None where a position is no whole number of pixels."""
+        if any(size % cells for size, cells in zip(self.image_size, self.grid, strict=True)):
+            return None
+        rows, columns = self.image_size[0] // self.grid[0], self.image_size[1] // self.grid[1]
+        return rows if rows == columns else (rows, columns)
+
+    def grid_at(self, features: Tensor, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) of these features of an image of ``image_size`` pixels.
+
+        Raises:
+            ValueError: If tokens do not form a grid of the image's shape.
+        """
+        if self.is_map:
+            shape = features.shape[2:] if self.channel_axis == 1 else features.shape[1:3]
+            return shape[0], shape[1]
+        rows = image_size[0] * self.grid[0] // self.image_size[0]
+        columns = image_size[1] * self.grid[1] // self.image_size[1]
+        if self.num_prefix + rows * columns != features.shape[1]:
+            raise ValueError(
+                f'{features.shape[1]} tokens, {self.num_prefix} of them extra, are not the '
+                f'{rows}×{columns} patches of an image of {image_size[0]}×{image_size[1]} pixels; '
+                'give images of a size that the patches tile'
+            )
+        return rows, columns
+
+    def split(self, features: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Separate prefix tokens, if there are any, from positions."""
+        if self.num_prefix == 0:
+            return None, features
+        return features[:, : self.num_prefix], features[:, self.num_prefix :]
+
+    def join(self, prefix: Tensor | None, features: Tensor) -> Tensor:
+        """Undo ``split``."""
+        return features if prefix is None else torch.cat([prefix, features], dim=1)
+
+    def to_map(self, features: Tensor, image_size: tuple[int, int]) -> Tensor:
+        """(B, C, H, W), without prefix tokens; a view wherever possible."""
+        if self.is_map:
+            return features if self.channel_axis == 1 else features.movedim(-1, 1)
+        grid = self.grid_at(features, image_size)
+        return self.split(features)[1].transpose(1, 2).unflatten(2, grid)
+
+
+def read_layout(
+    shape: tuple[int, ...],
+    image_size: tuple[int, int],
+    *,
+    channels_last: bool,
+    num_prefix_tokens: int,
+) -> FeatureLayout:
+    """Recognise the layout of features of this ``shape`` by their geometry.
+
+    A grid must have the proportions of the image. Where (B, C, H, W) and (B, H, W, C) both fit,
+    ``channels_last`` (timm's ``output_fmt``) decides; where two readings of a token sequence
+    fit, nothing does.
+
+    Args:
+        shape: Of the features of one image, B = 1 first.
+        image_size: (height, width) of the image, in pixels.
+        channels_last: Whether the model prefers (B, H, W, C).
+        num_prefix_tokens: Extra tokens of the model; they may join late (CaiT), or not at all.
+
+    Raises:
+        ValueError: If no reading fits, or several do.
+    """
+    readings: list[FeatureLayout] = []
+    if len(shape) == 4 and shape[0] == 1:
+        readings = [
+            FeatureLayout(shape[axis], axis, grid, image_size)
+            for axis, grid in ((1, shape[2:]), (-1, shape[1:3]))
+            if _is_alike(grid, image_size)
+        ]
+        preferred = -1 if channels_last else 1
+        readings.sort(key=lambda reading: reading.channel_axis != preferred)
+        readings = readings[:1]
+    elif len(shape) == 3 and shape[0] == 1:
+        readings = [
+            FeatureLayout(shape[2], -1, grid, image_size, prefix, is_map=False)
+            for prefix in sorted({0, num_prefix_tokens})
+            for grid in _rectangles(shape[1] - prefix)
+            if _is_alike(grid, image_size)
+        ]
+    if len(readings) == 1:
+        return readings[0]
+    reason = 'can be read in more than one way' if readings else 'are no map and no token grid'
+    raise ValueError(
+        f'features of shape {tuple(shape)} for an image of {image_size[0]}×{image_size[1]} pixels, '
+        f'which {reason}'
+    )
+
+
+def fitting_blocks(grid: tuple[int, int], image_size: tuple[int, int]) -> list[int]:
+    """Sides of the square blocks, in pixels, that tile an image and unite whole features of it."""
+    return [
+        side
+        for side in range(1, min(image_size) + 1)
+        if all(
+            size % side == 0 and cells % (size // side) == 0
+            for size, cells in zip(image_size, grid, strict=True)
+        )
+    ]
+
+
+def _rectangles(num_cells: int) -> list[tuple[int, int]]:
+    """Every grid of ``num_cells`` cells."""
+    return [(h, num_cells // h) for h in range(1, num_cells + 1) if num_cells % h == 0]
+
+
+def _is_alike(grid: tuple[int, int], image_size: tuple[int, int]) -> bool:
+    """Whether a grid has the proportions of an image, give or take one cell of rounding."""
+    (h, w), (height, width) = grid, image_size
+    if height == width:
+        return h == w
+    return abs(h * width - w * height) <= max(height, width)
+
+
+# [trace]
+# One forward pass that reads shapes and changes nothing.
+#
+# The pass runs on the meta device, where tensors have a shape and no numbers: no time, no memory,
+# no BatchNorm statistics. A model that needs real numbers on its way gets them.
+
+
+Shape = tuple[int, ...] | None
+
+
+def trace_shapes(
+    model: nn.Module, image_shape: tuple[int, int, int], modules: Iterable[nn.Module]
+) -> tuple[Shape, dict[nn.Module, list[Shape]]]:
+    """Shape that ``model`` returns for one blank image, and those that ``modules`` return in it.
+
+    Args:
+        model: Any model that takes a batch of images.
+        image_shape: (C, H, W) of the image.
+        modules: Parts of the model; one that runs twice has two shapes, one that does not, none.
+
+    Returns:
+        Shapes with B = 1 first; None stands for anything but a tensor.
+
+    Raises:
+        Exception: Whatever the model raises where it cannot take such an image.
+    """
+    shapes: dict[nn.Module, list[Shape]] = {module: [] for module in modules}
+
+    def record(module: nn.Module, _inputs: tuple, output: object) -> None:
+        shapes[module].append(_shape(output))
+
+    handles = [module.register_forward_hook(record) for module in shapes]
+    parameter = next(model.parameters())
+    blank = torch.zeros(1, *image_shape, dtype=parameter.dtype, device=parameter.device)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), _evaluating(model):
+            try:
+                output = _run_on_meta(model, blank)
+            # A model without meta support raises an error of its own choice.
+            except Exception:
+                for records in shapes.values():
+                    records.clear()
+                output = model(blank)
+            return _shape(output), shapes
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _run_on_meta(model: nn.Module, blank: Tensor) -> object:
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = {name: tensor.to('meta') for name, tensor in tensors.items()}
+    return functional_call(model, tensors, (blank.to('meta'),))
+
+
+def _shape(output: object) -> Shape:
+    return tuple(output.shape) if isinstance(output, Tensor) else None
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for a while; every module gets its own mode back."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        # LeViT and others drop what they cached for evaluation when they go to training mode.
+        model.train()
+        for module, mode in modes.items():
+            module.training = mode
+
+
+# [timm_model]
+# timm models by name, and their parts by path: errors here say which names were meant.
+
+
+def create_trunk(model_name: str, **timm_kwargs: object) -> nn.Module:
+    """``timm.create_model`` with errors that help.
+
+    Raises:
+        ValueError: If timm has no such model, or none with these options, or a file is named that
+            timm would read by itself.
+        TypeError: If the model does not take one of the options.
+    """
+    # Names such as hf-hub:… are looked up elsewhere.
+    if ':' not in model_name and not timm.is_model(model_name):
+        close = get_close_matches(model_name.split('.')[0], timm.list_models(), n=5, cutoff=0.5)
+        raise ValueError(
+            f'timm {timm.__version__} has no model {model_name!r}; close to it: '
+            f'{", ".join(close) or "nothing"}; timm.list_models() has all'
+        )
+    if 'checkpoint_path' in timm_kwargs:
+        raise ValueError(
+            f'checkpoint_path={timm_kwargs["checkpoint_path"]!r} would pass by the checks of this '
+            "package; use init_cfg=dict(type='Pretrained', checkpoint=PATH)"
+        )
+    try:
+        with weights_only_switch('1'):  # for what pretrained=True reads
+            return timm.create_model(model_name, **timm_kwargs)
+    except TypeError as error:
+        raise TypeError(
+            f'{model_name} does not take the options {sorted(timm_kwargs)}: {error}; '
+            'an option of TimmBackbone may be misspelt'
+        ) from error
+    except AssertionError as error:
+        raise ValueError(
+            f'timm builds no {model_name} with the options {timm_kwargs}: {error}'
+        ) from error
+
+
+def create_trunk_for_any_size(model_name: str, **timm_kwargs: object) -> nn.Module:
+    """``create_trunk`` for images of changing size, where timm offers that for the family.
+
+    The weights and their names are the same. What it does not offer it for either needs no such
+    option, as a convolutional network, or must be helped from outside.
+    """
+    try:
+        return create_trunk(model_name, **{'dynamic_img_size': True, **timm_kwargs})
+    except TypeError:
+        return create_trunk(model_name, **timm_kwargs)
+
+
+def find_module(model: nn.Module, place: str | int) -> tuple[str, nn.Module]:
+    """Path and module that ``place`` means: a module path, or an index into ``feature_info``.
+
+    Raises:
+        ValueError: If there is no such module or no such index.
+    """
+    stages = [info['module'] for info in getattr(model, 'feature_info', [])]
+    if isinstance(place, int):
+        if not -len(stages) <= place < len(stages):
+            raise ValueError(
+                f'mask_after={place} is no index into the {len(stages)} stages {stages}'
+            )
+        place = stages[place]
+    modules = dict(model.named_modules())
+    if place not in modules or not place:
+        close = get_close_matches(place, modules, n=5)
+        raise ValueError(
+            f'{type(model).__name__} has no module {place!r}; close to it: '
+            f'{", ".join(close) or "nothing"}; its stages are {", ".join(stages)}'
+        )
+    return place, modules[place]
+
+
+def last_block(module: nn.Module) -> nn.Module:
+    """The module whose output is ``module``'s output and which timm calls in every mode.
+
+    With gradient checkpointing timm calls the blocks of a Sequential one by one, so that a hook
+    on the container would be skipped without any error.
+    """
+    while type(module).forward is nn.Sequential.forward and len(module):
+        module = module[-1]
+    return module
+
+
+def enable_checkpointing(model: nn.Module) -> None:
+    """Switch gradient checkpointing on.
+
+    Raises:
+        ValueError: If timm has none for this family.
+    """
+    try:
+        model.set_grad_checkpointing(True)
+    except (AssertionError, AttributeError) as error:
+        raise ValueError(
+            f'timm has no gradient checkpointing for {type(model).__name__}; '
+            'use grad_checkpointing=False'
+        ) from error
+
+
+def prefers_channels_last(model: nn.Module) -> bool:
+    """Whether a trunk is convolutional: a 2-D convolution looks beyond its own stride.
+
+    Patch embeddings and projections do not; stems, stages and depth-wise convolutions do.
+    """
+    convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+    return any(max(conv.kernel_size) > min(conv.stride) for conv in convolutions)
+
+
+ImageShape = tuple[int, int, int]
+
+
+def image_shapes(model: nn.Module, timm_kwargs: Mapping) -> list[ImageShape]:
+    """(C, height, width) of images that the model is made for, the natural one first.
+
+    A model without a fixed size has a second one, a multiple of 32: EfficientNet-B4 has stride 32
+    and is made for 380 pixels, which 32 does not divide.
+    """
+    channels = timm_kwargs.get('in_chans') or 3
+    if timm_kwargs.get('img_size'):
+        return [(channels, *to_2tuple(timm_kwargs['img_size']))]
+    config = model.pretrained_cfg
+    height, width = config['input_size'][-2:]
+    shapes = [(channels, height, width)]
+    if not config.get('fixed_input_size', False):
+        shapes.append((channels, -(-height // 32) * 32, -(-width // 32) * 32))
+    return shapes
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Shapes of one forward pass, read as layouts on demand."""
+
+    model: nn.Module
+    image_size: tuple[int, int]
+    output_shape: Shape
+    place_shapes: dict[str, list[Shape]]
+
+    def output(self) -> FeatureLayout:
+        """Layout of what the model returns.
+
+        Raises:
+            ValueError: If that is no feature map with a whole stride, or a single position.
+        """
+        layout = self._read('the model', self.output_shape)
+        if layout.grid == (1, 1):
+            raise ValueError(
+                f'{type(self.model).__name__} pools an image of {_by(self.image_size)} pixels into '
+                'one position: no decoder can tell its pixels apart'
+            )
+        return layout
+
+    def at(self, place: str) -> FeatureLayout:
+        """Layout of what the module at the path ``place`` returns.
+
+        Raises:
+            ValueError: If the module does not run exactly once, or returns no features with a
+                whole stride.
+        """
+        shapes = self.place_shapes[place]
+        if len(shapes) != 1:
+            raise ValueError(
+                f'{place!r} of {type(self.model).__name__} runs {len(shapes)} times in one pass; '
+                'a mask token needs a module that runs once'
+            )
+        return self._read(f'{place!r}', shapes[0])
+
+    def _read(self, place: str, shape: Shape) -> FeatureLayout:
+        try:
+            if shape is None:
+                raise ValueError('something that is not one tensor')
+            layout = read_layout(
+                shape,
+                self.image_size,
+                channels_last=getattr(self.model, 'output_fmt', 'NCHW') == 'NHWC',
+                num_prefix_tokens=getattr(self.model, 'num_prefix_tokens', 0),
+            )
+            if layout.stride is None:
+                raise ValueError(
+                    f'{_by(layout.grid)} features of {_by(self.image_size)} pixels, no whole '
+                    'number of pixels each: neither mask blocks nor a decoder can match them'
+                )
+        except ValueError as error:
+            raise ValueError(f'{type(self.model).__name__}: {place} returns {error}') from error
+        return layout
+
+
+def trace_first_fit(
+    model: nn.Module, shapes: Sequence[ImageShape], places: Mapping[str, nn.Module]
+) -> Geometry:
+    """``trace_geometry`` with the first shape that gives output and places a layout.
+
+    Raises:
+        ValueError: The last reason, if no shape does.
+    """
+    for shape in shapes:
+        try:
+            geometry = trace_geometry(model, shape, places)
+            for place in places:
+                geometry.at(place)
+            geometry.output()
+        except ValueError as error:
+            reason = error
+        else:
+            return geometry
+    raise reason
+
+
+def trace_geometry(
+    model: nn.Module, image_shape: ImageShape, places: Mapping[str, nn.Module]
+) -> Geometry:
+    """Run ``model`` once on a blank image and note the shapes at ``places``, modules by path.
+
+    Raises:
+        ValueError: If the model takes no such image.
+    """
+    targets = {path: last_block(module) for path, module in places.items()}
+    try:
+        output, shapes = trace_shapes(model, image_shape, targets.values())
+    except Exception as error:
+        raise ValueError(
+            f'{type(model).__name__} takes no image of {image_shape[0]} channels and '
+            f'{_by(image_shape[1:])} pixels: {error}'
+        ) from error
+    by_path = {path: shapes[target] for path, target in targets.items()}
+    return Geometry(model, image_shape[1:], output, by_path)
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f'{size[0]}×{size[1]}'

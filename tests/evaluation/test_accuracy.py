@@ -3,7 +3,7 @@ import torch
 from mmengine.evaluator import Evaluator
 
 from a2mim.evaluation import Accuracy
-from a2mim.evaluation.accuracy import label_ranks
+from a2mim.evaluation.metrics import label_ranks
 
 
 def evaluate(scores: torch.Tensor, labels: list[int], **options) -> dict[str, float]:

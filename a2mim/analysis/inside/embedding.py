@@ -19,7 +19,7 @@ from a2mim.analysis.batches import measured_batches
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.pooling import pooled_features
 from a2mim.analysis.subject import Subject
-from a2mim.evaluation import knn_accuracy
+from a2mim.evaluation.feature_probe import knn_accuracy
 
 METHODS = ('tsne', 'umap')
 

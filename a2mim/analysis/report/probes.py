@@ -17,7 +17,7 @@ from a2mim.analysis.report.labelled_images import LabelledImages
 from a2mim.analysis.results import Results
 from a2mim.analysis.sources import RANDOM, read_subject
 from a2mim.analysis.subject import Subject
-from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
+from a2mim.evaluation.feature_probe import extract_features, knn_accuracy, linear_probe_accuracy
 
 SPLITS = ('train', 'val')
 NEIGHBOURS = 20

@@ -1,0 +1,225 @@
+"""Top-k accuracy of a classifier. Axes: B images, K classes."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from mmengine.evaluator import BaseMetric
+from torch import Tensor
+
+from a2mim.registry import METRICS
+
+# [gathered_metric]
+# Results of all processes, brought together without a file.
+
+
+class GatheredMetric(BaseMetric):
+    """mmengine's ``BaseMetric``, whose parts travel through the process group.
+
+    mmengine's default is a folder below the working directory, which two machines need not share:
+    their first validation would end with a missing file. The other way is called ``'gpu'`` and
+    works on the CPU as well.
+
+    Args:
+        kwargs: Arguments of mmengine's ``BaseMetric``.
+    """
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(**{'collect_device': 'gpu', **kwargs})
+
+
+@METRICS.register_module()
+class Accuracy(GatheredMetric):
+    """Share of images, in per cent, whose label is among the k highest scores.
+
+    Args:
+        topk: The k to report, as ``accuracy/top{k}``. A k that is no less than the number of
+            classes is left out, since it would always give 100.
+        kwargs: Arguments of mmengine's ``BaseMetric``.
+
+    Shape:
+        predictions: one dict per image with ``scores`` (K,) and the ``label``, a class index.
+
+    Raises:
+        ValueError: If ``topk`` is empty or holds a number below 1, or an image has no label.
+    """
+
+    default_prefix = 'accuracy'
+
+    def __init__(self, topk: Sequence[int] = (1, 5), **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        if not topk or min(topk) < 1:
+            raise ValueError(f'topk={topk} must list numbers of at least 1, such as (1, 5)')
+        self.topk = tuple(topk)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Note at which rank the label of every image came, 0 for the best score."""
+        scores, labels = scores_and_labels(data_samples)
+        num_classes = scores.shape[1]
+        self.results += [(rank, num_classes) for rank in label_ranks(scores, labels).tolist()]
+
+    def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
+        """Accuracies over all images of all processes."""
+        ranks = torch.tensor([rank for rank, _ in results])
+        num_classes = results[0][1]
+        reported = [k for k in self.topk if k == 1 or k < num_classes]
+        return {f'top{k}': 100.0 * (ranks < k).double().mean().item() for k in reported}
+
+
+def scores_and_labels(samples: Sequence[dict]) -> tuple[Tensor, Tensor]:
+    """Scores (B, K) and labels (B,) of a batch of predictions.
+
+    Raises:
+        ValueError: If an image has no label.
+    """
+    if any(sample['label'] is None for sample in samples):
+        raise ValueError('accuracy needs labels: give the data source with_labels=True')
+    scores = torch.stack([sample['scores'] for sample in samples])
+    return scores, torch.stack([torch.as_tensor(sample['label']) for sample in samples])
+
+
+def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
+    """Number of classes that score at least as high as the label, itself apart: (B,).
+
+    Ties count against the label, so that a network with constant scores is not always right.
+    """
+    own = scores.gather(1, labels[:, None])
+    return (~(scores < own)).sum(dim=1) - 1
+
+
+# [per_class_accuracy]
+# Accuracy class by class, and which class an image is taken for. Axes: B images, K classes.
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """How the images of one class fared.
+
+    Args:
+        name: The class.
+        images: How many there are.
+        top1: Share of them, in per cent, for which the class has the highest score.
+        confused_with: The class that most of the others are taken for; None if there are none.
+        confusions: How many images are taken for that one.
+    """
+
+    name: str
+    images: int
+    top1: float
+    confused_with: str | None
+    confusions: int
+
+
+@METRICS.register_module()
+class PerClassAccuracy(GatheredMetric):
+    """Top-1 accuracy of every class, in per cent.
+
+    The mean over the classes, each with the same weight, is reported as
+    ``accuracy/mean_of_classes``. The classes themselves are in ``classes`` of the main process
+    once the metric is evaluated, the worst first; a class without images is left out. Names are
+    those of the data set, or numbers where it gives none.
+
+    Args:
+        kwargs: Arguments of mmengine's ``BaseMetric``.
+
+    Shape:
+        predictions: one dict per image with ``scores`` (K,) and the ``label``, a class index.
+
+    Raises:
+        ValueError: If an image has no label.
+    """
+
+    default_prefix = 'accuracy'
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.classes: list[ClassReport] = []
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Note the label of every image, and the class that it is taken for."""
+        scores, labels = scores_and_labels(data_samples)
+        # A tie counts against the label, as in Accuracy: what is taken instead is another class.
+        others = scores.scatter(1, labels[:, None], -torch.inf).argmax(dim=1)
+        predictions = torch.where(label_ranks(scores, labels) == 0, labels, others)
+        self.results += zip(labels.tolist(), predictions.tolist(), strict=True)
+
+    def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
+        """Fill ``classes`` from all images of all processes, and average over it."""
+        names = (self.dataset_meta or {}).get('classes', ())
+        self.classes = class_reports(results, names)
+        total = sum(report.top1 for report in self.classes)
+        return {'mean_of_classes': total / len(self.classes)}
+
+
+def class_reports(pairs: Iterable[tuple[int, int]], names: Sequence[str]) -> list[ClassReport]:
+    """One report per label that occurs, the worst first and equals in the order of classes.
+
+    Args:
+        pairs: Label and predicted class of every image.
+        names: Names of the classes by number, or none.
+    """
+    taken_for: dict[int, Counter[int]] = {}
+    for label, prediction in pairs:
+        taken_for.setdefault(label, Counter())[prediction] += 1
+
+    def name_of(number: int) -> str:
+        return str(names[number]) if number < len(names) else str(number)
+
+    reports = []
+    for label, counts in sorted(taken_for.items()):
+        images = counts.total()
+        correct = counts.pop(label, 0)
+        # Of equals the first class, whatever the order in which images came.
+        rival = min(counts, key=lambda number: (-counts[number], number), default=None)
+        confused_with = None if rival is None else name_of(rival)
+        accuracy = 100.0 * correct / images
+        reports.append(
+            ClassReport(name_of(label), images, accuracy, confused_with, counts.get(rival, 0))
+        )
+    return sorted(reports, key=lambda report: report.top1)
+
+
+# [stage_accuracy]
+# Top-k accuracy of a classifier per stage of a trunk. Axes: S stages, K classes.
+
+
+@METRICS.register_module()
+class StageAccuracy(GatheredMetric):
+    """Share of images, in per cent, whose label a stage gives one of its k highest scores.
+
+    Reported as ``accuracy/stage{s}_top{k}``, s counted from 1.
+
+    Args:
+        topk: The k to report.
+        kwargs: Arguments of mmengine's ``BaseMetric``.
+
+    Shape:
+        predictions: one dict per image with ``scores`` (S, K) and the ``label``, a class index.
+
+    Raises:
+        ValueError: If ``topk`` is empty or holds a number below 1.
+    """
+
+    default_prefix = 'accuracy'
+
+    def __init__(self, topk: Sequence[int] = (1, 5), **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        if not topk or min(topk) < 1:
+            raise ValueError(f'topk={topk} must list numbers of at least 1, such as (1, 5)')
+        self.topk = tuple(topk)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Note at which rank every stage has the label of every image, 0 for the best score."""
+        for sample in data_samples:
+            labels = torch.as_tensor(sample['label']).expand(len(sample['scores']))  # (S,)
+            self.results.append(label_ranks(sample['scores'], labels).tolist())
+
+    def compute_metrics(self, results: list[list[int]]) -> dict[str, float]:
+        """Accuracies over all images of all processes."""
+        ranks = torch.tensor(results)  # (N, S)
+        return {
+            f'stage{stage}_top{k}': 100.0 * (of_stage < k).double().mean().item()
+            for stage, of_stage in enumerate(ranks.T, start=1)
+            for k in self.topk
+        }

@@ -26,10 +26,10 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.10',
-    # The recipes travel inside the package, where a2mim.zoo.configs finds them.
+    # The recipes travel inside the package, where a2mim.weights.released finds them.
     packages=[*find_packages(include=['a2mim', 'a2mim.*']), 'a2mim.configs'],
     package_dir={'a2mim.configs': 'configs'},
-    package_data={'a2mim.configs': ['**/*.py'], 'a2mim.zoo': ['released.json']},
+    package_data={'a2mim.configs': ['**/*.py'], 'a2mim.weights': ['released.json']},
     install_requires=(ROOT / 'requirements.txt').read_text().split(),
     extras_require={
         'export': EXPORT,

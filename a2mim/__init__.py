@@ -7,8 +7,8 @@ from a2mim.version import __version__
 # Imported at first use, so that ``import a2mim`` costs nothing.
 _LAZY = {
     'features': 'a2mim.inference',
-    'list_models': 'a2mim.zoo',
-    'load_model': 'a2mim.zoo.load_model',
+    'list_models': 'a2mim.weights.released',
+    'load_model': 'a2mim.weights.load_model',
     'reconstruct': 'a2mim.inference',
 }
 

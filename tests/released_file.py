@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from a2mim.checkpoint import load_file
+from a2mim.weights.safe_load import load_file
 from toy_run import load_tool
 
 

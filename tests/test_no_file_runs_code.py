@@ -17,8 +17,8 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
-from a2mim.checkpoint import load_file, trust_checkpoints
 from a2mim.models.timm_backbone import TimmBackbone
+from a2mim.weights.safe_load import load_file, trust_checkpoints
 from toy_run import load_tool, toy_config, write_images
 
 TRACE = 'trace'

@@ -24,7 +24,7 @@ per_node=$((gpus < per_node ? gpus : per_node))
 size=(--ntasks="$gpus" --gres="gpu:$per_node" --ntasks-per-node="$per_node"
     --cpus-per-task="${CPUS_PER_TASK:-5}")
 grace=${GRACE:-300}
-again=75 # a2mim/exit_codes.py: TRY_AGAIN
+again=75 # a2mim/errors.py: TRY_AGAIN
 
 if [ -n "${SBATCH:-}" ] && [ -z "${SLURM_JOB_ID:-}" ]; then
     export A2MIM_TOOLS=$tools

@@ -16,7 +16,7 @@ from torch.distributed.elastic import multiprocessing
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
-from a2mim.exit_codes import NOT_FINITE, NOT_WRITTEN, TRY_AGAIN, USER_ERROR
+from a2mim.errors import NOT_FINITE, NOT_WRITTEN, TRY_AGAIN, USER_ERROR
 
 SPOKEN_FOR = (TRY_AGAIN, NOT_FINITE, NOT_WRITTEN, USER_ERROR)
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from a2mim.analysis.sources import similar_models
 from a2mim.masking import block_grid
-from a2mim.zoo.load_model import SUFFIXES, load_model
+from a2mim.weights.load_model import SUFFIXES, load_model
 
 
 @dataclass(frozen=True)

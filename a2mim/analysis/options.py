@@ -9,7 +9,7 @@ from a2mim.analysis.images import PHOTOS, AnalysisImages
 from a2mim.analysis.results import Results
 from a2mim.analysis.sources import read_subject
 from a2mim.analysis.subject import Subject
-from a2mim.checkpoint import add_trust_option, trust_checkpoints
+from a2mim.weights.safe_load import add_trust_option, trust_checkpoints
 
 
 def add_analysis_options(

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from a2mim.checkpoint.atomic_file import remove_partials, write_atomically
 from a2mim.version import __version__
+from a2mim.weights.files import remove_partials, write_atomically
 
 SETTINGS = 'settings.json'
 

@@ -36,7 +36,7 @@ class MaskSetting:
         return f'{100 * self.ratio:g} % of {self.block_size} px, seed {self.seed}'
 
     def mask(self, size: tuple[int, int]) -> Tensor:
-        """(1, h, w) for images of ``size``, the one that ``a2mim.inference.reconstruct`` draws."""
+        """(1, h, w) for images of ``size``, the one that ``a2mim.inference`` draws."""
         grid = block_grid(size, self.block_size)
         return torch.from_numpy(
             random_block_mask(grid, self.ratio, np.random.default_rng(self.seed))

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from a2mim.checkpoint.atomic_file import write_atomically
 from a2mim.version import __version__
+from a2mim.weights.files import write_atomically
 
 INDEX = 'result.json'
 DPI = 150

@@ -9,12 +9,12 @@ from timm.data import resolve_model_data_config
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from a2mim.analysis.subject import Subject
-from a2mim.checkpoint import load_file, trunk_state
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.timm_backbone import load_trunk
-from a2mim.zoo import list_models
-from a2mim.zoo.load_model import SUFFIXES, load_model
-from a2mim.zoo.weights import NoRecipeError
+from a2mim.weights.load_model import SUFFIXES, NoRecipeError, load_model
+from a2mim.weights.names import trunk_state
+from a2mim.weights.released import list_models
+from a2mim.weights.safe_load import load_file
 
 RANDOM = 'random:'
 

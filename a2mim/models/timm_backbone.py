@@ -13,14 +13,6 @@ from torch import Tensor, nn
 from torch.autograd import Variable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from a2mim.checkpoint import (
-    LoadReport,
-    fit_positions,
-    load_file,
-    load_weights,
-    trunk_state,
-    without_other_classes,
-)
 from a2mim.masking import upsample_mask
 from a2mim.models.mask_token import MaskToken
 from a2mim.models.multi_scale import MultiScaleReader
@@ -37,6 +29,9 @@ from a2mim.models.timm_inspection import (
     trace_first_fit,
 )
 from a2mim.registry import MODELS
+from a2mim.weights.fit import LoadReport, fit_positions, load_weights, without_other_classes
+from a2mim.weights.names import trunk_state
+from a2mim.weights.safe_load import load_file
 
 # [role]
 # What a trunk is for: hiding features, giving maps to a detector, or classifying. One of them.

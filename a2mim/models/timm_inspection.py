@@ -14,7 +14,7 @@ from timm.layers import to_2tuple
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from a2mim.checkpoint.trust import weights_only_switch
+from a2mim.weights.safe_load import weights_only_switch
 
 # [layout]
 # Where channels, positions and extra tokens lie in what a timm module returns.

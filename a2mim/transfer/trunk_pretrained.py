@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from a2mim.checkpoint import LoadReport, compare, fit_positions, load_file, trunk_state
-from a2mim.checkpoint.architecture import architecture, classifier_of, difference
-from a2mim.checkpoint.positions import TABLE
 from a2mim.registry import WEIGHT_INITIALIZERS
+from a2mim.weights.fit import TABLE, LoadReport, compare, fit_positions
+from a2mim.weights.names import architecture, classifier_of, difference, trunk_state
+from a2mim.weights.safe_load import load_file
 
 
 @WEIGHT_INITIALIZERS.register_module()

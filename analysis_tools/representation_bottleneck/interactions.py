@@ -37,8 +37,8 @@ from a2mim.analysis.interactions import (
 )
 from a2mim.analysis.interactions.outputs import OUTPUTS
 from a2mim.analysis.interactions.settings import PUBLISHED_RATIOS, TARGETS
-from a2mim.checkpoint.atomic_file import write_atomically
 from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.weights.files import write_atomically
 
 CAPTION = (
     'Relative strength J of interactions between pairs of neighbouring patches (dimensionless, '

@@ -4,8 +4,8 @@ import pytest
 import timm
 import torch
 
-from a2mim.checkpoint import load_weights
-from a2mim.checkpoint.architecture import architecture, classifier_of, depth, difference
+from a2mim.weights.fit import load_weights
+from a2mim.weights.names import architecture, classifier_of, depth, difference
 
 MODELS = {
     'resnet50': ('ResNet', '3+4+6+3'),

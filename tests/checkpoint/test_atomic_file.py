@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from a2mim.checkpoint import atomic_file
-from a2mim.checkpoint.atomic_file import remove_partials, replace_link, write_atomically
+from a2mim.weights import files
+from a2mim.weights.files import remove_partials, replace_link, write_atomically
 
 OLD, NEW = b'old' * 1000, b'new' * 2000
 
@@ -56,7 +56,7 @@ DEATHS = [
 def test_a_writer_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path, step, moment, left):
     path = tmp_path / 'file'
     path.write_bytes(OLD)
-    arguments = [sys.executable, '-c', DYING, atomic_file.__file__, step, moment, str(path)]
+    arguments = [sys.executable, '-c', DYING, files.__file__, step, moment, str(path)]
     assert subprocess.run(arguments, check=False).returncode == -9
     assert path.read_bytes() == left
     assert len(remove_partials(tmp_path)) == (left == OLD)
@@ -73,7 +73,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, st
 
     path = tmp_path / 'file'
     path.write_bytes(OLD)
-    monkeypatch.setattr(atomic_file, step, refuse)
+    monkeypatch.setattr(files, step, refuse)
     with pytest.raises(OSError, match='Input/output error'):
         write_atomically(path, lambda file: file.write(NEW))
     assert path.read_bytes() == OLD
@@ -84,7 +84,7 @@ def test_torch_save_reports_the_error_of_the_disk_and_not_its_own(tmp_path, monk
     def full(file: object, data: object) -> None:
         raise OSError(errno.ENOSPC, 'No space left on device')
 
-    monkeypatch.setattr(atomic_file, 'put', full)
+    monkeypatch.setattr(files, 'put', full)
     with pytest.raises(OSError, match='No space left'):
         write_atomically(tmp_path / 'a.pth', lambda file: torch.save({'a': torch.ones(9999)}, file))
     assert [*tmp_path.iterdir()] == []
@@ -94,7 +94,7 @@ def test_a_disk_that_returns_other_bytes_is_noticed(tmp_path, monkeypatch):
     def flip(descriptor: int) -> None:
         os.pwrite(descriptor, b'X', 100)
 
-    monkeypatch.setattr(atomic_file, 'to_disk', flip)
+    monkeypatch.setattr(files, 'to_disk', flip)
     with pytest.raises(OSError, match='the disk returned 6000 bytes with checksum'):
         write_atomically(tmp_path / 'file', lambda file: file.write(NEW))
     assert [*tmp_path.iterdir()] == []
@@ -109,7 +109,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 {DYING.replace('setattr(layer, step, die)', '')}
 """
-    arguments = [sys.executable, '-c', limited, atomic_file.__file__, 'put', '', str(path)]
+    arguments = [sys.executable, '-c', limited, files.__file__, 'put', '', str(path)]
     done = subprocess.run(arguments, check=False, capture_output=True, text=True)
     assert 'File too large' in done.stderr
     assert path.read_bytes() == OLD

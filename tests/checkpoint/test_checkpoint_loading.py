@@ -11,7 +11,7 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from safetensors.torch import save_file as save_safetensors
 
-from a2mim.checkpoint import load_file, safe_torch_load
+from a2mim.weights.safe_load import load_file, safe_torch_load
 
 WEIGHTS = {'conv.weight': torch.arange(3000.0)}
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from a2mim.checkpoint import load_file, save_file
+from a2mim.weights.files import save_file
+from a2mim.weights.safe_load import load_file
 
 WEIGHTS = {'a': torch.arange(6.0).view(2, 3).T, 'b': torch.ones(1)}
 
@@ -26,7 +27,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, name, monkeypa
         raise OSError('disk full')
 
     monkeypatch.setattr('torch.save', fail)
-    monkeypatch.setattr('a2mim.checkpoint.saving.save_safetensors', fail)
+    monkeypatch.setattr('a2mim.weights.files.save_safetensors', fail)
     with pytest.raises(OSError, match='disk full'):
         save_file({'a': torch.zeros(1)}, path)
     assert torch.equal(load_file(path)['a'], WEIGHTS['a'])

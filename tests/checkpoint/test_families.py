@@ -10,8 +10,7 @@ from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 from torchvision.models.convnext import CNBlockConfig
 
-from a2mim.checkpoint import trunk_state
-from a2mim.checkpoint.key_maps import published_family
+from a2mim.weights.names import published_family, trunk_state
 
 
 def randomised(model: nn.Module) -> nn.Module:

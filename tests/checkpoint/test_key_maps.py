@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a2mim.checkpoint import to_a2mim, to_timm
+from a2mim.weights.names import to_a2mim, to_timm
 
 ONE = torch.ones(1)
 

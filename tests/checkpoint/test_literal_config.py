@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine import Config
 
-from a2mim.checkpoint.literal_config import literal_config
+from a2mim.weights.recipe import literal_config
 from toy_run import ROOT, toy_config
 
 SHIPPED = [path for path in ROOT.glob('configs/**/*.py') if '_base_' not in path.parts]

@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from a2mim.checkpoint import load_weights
+from a2mim.weights.fit import load_weights
 
 
 def two_layers() -> nn.Sequential:

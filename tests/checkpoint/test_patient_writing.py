@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from a2mim.checkpoint import NotWrittenError, atomic_file, patient_writing, write_patiently
+from a2mim.errors import NotWrittenError
+from a2mim.weights import files
+from a2mim.weights.files import write_patiently
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The waits between attempts, which take no time here."""
     waits: list[float] = []
-    monkeypatch.setattr(patient_writing.time, 'sleep', waits.append)
+    monkeypatch.setattr(files.time, 'sleep', waits.append)
     return waits
 
 
@@ -22,7 +24,7 @@ def write(path: Path, needed: int = 4) -> int:
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, code: int, times: int) -> None:
-    left, to_disk = [times], atomic_file.to_disk
+    left, to_disk = [times], files.to_disk
 
     def sync(descriptor: int) -> None:
         left[0] -= 1
@@ -30,14 +32,14 @@ def fail(monkeypatch: pytest.MonkeyPatch, code: int, times: int) -> None:
             raise OSError(code, os.strerror(code))
         to_disk(descriptor)
 
-    monkeypatch.setattr(atomic_file, 'to_disk', sync)
+    monkeypatch.setattr(files, 'to_disk', sync)
 
 
 @pytest.mark.parametrize('code', [errno.ENOSPC, errno.EIO, errno.ESTALE])
 def test_a_trouble_that_passes_costs_a_wait(tmp_path, monkeypatch, waits, code):
     fail(monkeypatch, code, times=2)
     assert write(tmp_path / 'file') == 4
-    assert waits == [*patient_writing.WAITS]
+    assert waits == [*files.WAITS]
 
 
 def test_a_trouble_that_lasts_is_explained(tmp_path, monkeypatch, waits):
@@ -45,7 +47,7 @@ def test_a_trouble_that_lasts_is_explained(tmp_path, monkeypatch, waits):
     pattern = r'file could not be written: No space left .*\(4 bytes needed, [\d,]+ are free\). Do'
     with pytest.raises(NotWrittenError, match=pattern):
         write(tmp_path / 'file')
-    assert len(waits) == len(patient_writing.WAITS)
+    assert len(waits) == len(files.WAITS)
 
 
 def test_a_missing_right_is_not_waited_for(tmp_path, monkeypatch, waits):
@@ -63,7 +65,7 @@ def test_a_folder_that_has_become_something_else_is_explained(tmp_path, waits):
 
 def test_a_disk_that_is_too_small_is_noticed_before_the_first_byte(tmp_path, waits, monkeypatch):
     touched = []
-    monkeypatch.setattr(atomic_file, 'put', lambda *args: touched.append(args))
+    monkeypatch.setattr(files, 'put', lambda *args: touched.append(args))
     with pytest.raises(NotWrittenError, match='the disk is full'):
         write(tmp_path / 'file', needed=1 << 60)
     assert touched == []

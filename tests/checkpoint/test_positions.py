@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from a2mim.checkpoint.positions import SHARED, TABLE, fit_positions
+from a2mim.weights.fit import SHARED, TABLE, fit_positions
 
 # timm's interpolation indexes with a list.
 pytestmark = pytest.mark.filterwarnings('ignore:.*(bucketize|searchsorted|non-tuple)')

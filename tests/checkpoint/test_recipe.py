@@ -5,7 +5,8 @@ import timm
 import torch
 from mmengine import Config
 
-from a2mim.checkpoint import find_recipe, find_trunk
+from a2mim.weights.names import find_trunk
+from a2mim.weights.recipe import find_recipe
 
 BEIT = dict(
     img_size=64,

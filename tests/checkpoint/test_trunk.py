@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a2mim.checkpoint import find_trunk, trunk_state
+from a2mim.weights.names import find_trunk, trunk_state
 
 ONE = torch.ones(1)
 

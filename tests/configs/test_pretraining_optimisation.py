@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from a2mim.checkpoint import to_a2mim
+from a2mim.weights.names import to_a2mim
 from recipes import group_sizes, groups_of, pretraining, pretraining_recipes, rates
 
 EPOCH = 626  # iterations of 2048 images of ImageNet-1K; the curves are the same in epochs

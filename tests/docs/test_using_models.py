@@ -9,7 +9,7 @@ import torch
 from mmengine import Config
 from PIL import Image
 
-from a2mim.zoo import config_path, find_entry
+from a2mim.weights.released import config_path, find_entry
 from small_models import build, classifier, openmixup_names, pretraining, save_checkpoint
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'using_models.md'

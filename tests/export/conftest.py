@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import nn
 
-from a2mim.export import Source, read_source
+from a2mim.weights.export.target import Source, read_source
 
 PAPER_VIT = dict(use_abs_pos_emb=True, use_rel_pos_bias=True, init_values=0.1, depth=3)
 # Name and options in timm; ViTs of full width, the paper's with a quarter of its blocks.

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from a2mim.checkpoint import load_file
-from a2mim.export import export, read_photograph
-from a2mim.export.openmmlab_shapes import VitSize, convnext_shapes, vit_shapes
-from a2mim.export.openmmlab_twins import find_twin
+from a2mim.weights.export import export
+from a2mim.weights.export.openmmlab import VitSize, convnext_shapes, find_twin, vit_shapes
+from a2mim.weights.export.target import read_photograph
+from a2mim.weights.safe_load import load_file
 
 # The published system took these names over from the library that MMPretrain grew out of.
 STATES = Path(__file__).parents[1] / 'data' / 'backbones' / 'parity.json'

@@ -8,9 +8,11 @@ import timm
 import torch
 from mmengine import Config
 
-from a2mim.checkpoint import find_recipe, find_trunk, load_file
-from a2mim.export import publish
 from a2mim.version import __version__
+from a2mim.weights.names import find_trunk
+from a2mim.weights.publish import publish
+from a2mim.weights.recipe import find_recipe
+from a2mim.weights.safe_load import load_file
 
 BACKBONE = dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', img_size=64, depth=2)
 TEXT = Config(dict(model=dict(type='A2MIM', backbone=BACKBONE), seed=3)).pretty_text

@@ -4,10 +4,10 @@ import pytest
 import timm
 import torch
 
-from a2mim.checkpoint import save_file
-from a2mim.export import TARGETS, check_path, export, read_photograph, read_source
-from a2mim.export.target import Check, compare_shapes
-from a2mim.export.timm_file import TimmFile
+from a2mim.weights.export import TARGETS, check_path, export
+from a2mim.weights.export.target import Check, compare_shapes, read_photograph, read_source
+from a2mim.weights.export.timm import TimmFile
+from a2mim.weights.files import save_file
 
 SHAPES = {'a.weight': (2,), 'b.weight': (3,)}
 

@@ -13,7 +13,8 @@ import torchvision
 import transformers
 from safetensors.torch import load_file as load_safetensors
 
-from a2mim.export import TOLERANCE, export, read_photograph
+from a2mim.weights.export import export
+from a2mim.weights.export.target import TOLERANCE, read_photograph
 
 FAMILIES = ('resnet50', 'convnext_small', 'paper_vit', 'regnety')
 

@@ -7,8 +7,8 @@ import torch
 from mmengine import Config
 from PIL import Image
 
-from a2mim.export import read_photograph, read_source
-from a2mim.export.openmmlab_twins import find_twin
+from a2mim.weights.export.openmmlab import find_twin
+from a2mim.weights.export.target import read_photograph, read_source
 
 
 def run_checkpoint(path, model, **backbone) -> None:

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from a2mim.inference.images import as_batch
-from a2mim.zoo.model_config import InputSpec
+from a2mim.inference import as_batch
+from a2mim.weights.load_model import InputSpec
 from small_models import build, pretraining
 
 RNG = np.random.default_rng(0)

@@ -10,8 +10,8 @@ import timm
 import torch
 from mmengine import Config
 
-from a2mim.checkpoint import load_file
 from a2mim.models.timm_backbone import TimmBackbone
+from a2mim.weights.safe_load import load_file
 
 STATES = Path(__file__).parents[1] / 'data' / 'backbones' / 'parity.json'
 TOOL = Path(__file__).parents[2] / 'tools' / 'model_converters' / 'extract_backbone_weights.py'

@@ -12,8 +12,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from a2mim.checkpoint import load_file
 from a2mim.models.timm_backbone import TimmBackbone
+from a2mim.weights.safe_load import load_file
 from toy_run import load_tool, toy_config, write_images
 
 tool = load_tool('model_converters/openmixup_to_a2mim')

@@ -8,7 +8,9 @@ import timm
 import torch
 from mmengine import Config
 
-from a2mim.checkpoint import find_recipe, find_trunk, load_file
+from a2mim.weights.names import find_trunk
+from a2mim.weights.recipe import find_recipe
+from a2mim.weights.safe_load import load_file
 from toy_run import ROOT
 
 TOOL = ROOT / 'tools' / 'model_converters' / 'publish_model.py'

@@ -9,9 +9,9 @@ from mmengine.model import BaseModule, initialize
 from torch import nn
 
 import a2mim.transfer.trunk_pretrained as trunk_pretrained
-from a2mim.checkpoint import save_file
 from a2mim.models.timm_backbone import TimmBackbone
 from a2mim.transfer import TrunkPretrained
+from a2mim.weights.files import save_file
 
 BEIT = dict(
     model_name='beit_base_patch16_224',

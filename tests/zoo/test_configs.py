@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from a2mim.zoo import config_path
+from a2mim.weights.released import config_path
 
 ROOT = Path(__file__).parents[2]
 RECIPE = 'openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300'
@@ -42,13 +42,13 @@ def test_a_wheel_holds_every_recipe_and_the_table(installed):
         return {path.relative_to(folder) for path in folder.rglob('*.py')}
 
     assert below(installed / 'a2mim' / 'configs') == below(ROOT / 'configs')
-    assert (installed / 'a2mim' / 'zoo' / 'released.json').is_file()
+    assert (installed / 'a2mim' / 'weights' / 'released.json').is_file()
 
 
 def test_an_installed_package_builds_from_its_own_recipes(installed):
     code = (
-        'import a2mim, a2mim.zoo\n'
-        f'print(a2mim.zoo.config_path({RECIPE!r}))\n'
+        'import a2mim, a2mim.weights.released\n'
+        f'print(a2mim.weights.released.config_path({RECIPE!r}))\n'
         "print(type(a2mim.load_model('a2mim_resnet50_300e', pretrained=False)).__name__)"
     )
     done = subprocess.run(

@@ -5,8 +5,7 @@ from threading import Thread
 
 import pytest
 
-from a2mim.zoo.download import fetch
-from a2mim.zoo.verify import verify
+from a2mim.weights.released import fetch, verify
 from file_server import serve
 
 CONTENT = bytes(range(256)) * 40
@@ -133,7 +132,7 @@ def test_progress_is_shown_on_stderr(server, target, capsys):
 
 def test_an_unverified_file_says_its_hash_and_a_later_change_is_noticed(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr('a2mim.zoo.verify.print_log', lambda text, logger: said.append(text))
+    monkeypatch.setattr('mmengine.logging.print_log', lambda text, logger: said.append(text))
     path = tmp_path / 'weights.pth'
     path.write_bytes(CONTENT)
     verify(path)

@@ -14,8 +14,10 @@ from a2mim.engine.runner import ToolRunner
 from a2mim.models.a2mim import A2MIM, SimMIM
 from a2mim.models.classifier import ImageClassifier
 from a2mim.models.timm_backbone import TimmBackbone
-from a2mim.zoo import config_path, entries, table, weights
-from a2mim.zoo.model_config import InputSpec
+from a2mim.weights import load_model
+from a2mim.weights import released as table
+from a2mim.weights.load_model import InputSpec
+from a2mim.weights.released import config_path, entries
 from file_server import serve
 from small_models import (
     build,
@@ -57,7 +59,7 @@ def released(monkeypatch, tmp_path, home):
             config=RESNET18,
             sha256=hashlib.sha256(content).hexdigest(),
         )
-        for module in (table, weights):
+        for module in (table, load_model):
             monkeypatch.setattr(module, 'entries', lambda: (entry,))
         yield entry, server, model
 
@@ -145,7 +147,7 @@ def test_a_trunk_alone_is_a_backbone_of_its_recipe(tmp_path):
 
 def test_a_trunk_of_the_paper_is_known_by_its_shapes(tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(weights, 'print_log', lambda text, logger: said.append(text))
+    monkeypatch.setattr(load_model, 'print_log', lambda text, logger: said.append(text))
     expected = TimmBackbone('resnet50')
     torch.save(expected.model.state_dict(), tmp_path / 'r50.pth')
     model = a2mim.load_model(tmp_path / 'r50.pth')

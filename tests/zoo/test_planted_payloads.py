@@ -9,7 +9,8 @@ from mmengine import Config
 from safetensors.torch import save_file as save_safetensors
 
 import a2mim
-from a2mim.zoo import entries, table
+from a2mim.weights import released
+from a2mim.weights.released import entries
 from file_server import serve
 from small_models import build, pretraining
 
@@ -48,7 +49,7 @@ def test_a_payload_in_a_released_file_is_refused(tmp_path, target, monkeypatch):
     monkeypatch.setenv('A2MIM_HOME', str(tmp_path / 'home'))
     with serve((tmp_path / 'a.pth').read_bytes()) as server:
         entry = replace(entries()[0], name='bad', file='bad.pth', url=server.url, config=config)
-        monkeypatch.setattr(table, 'entries', lambda: (entry,))
+        monkeypatch.setattr(released, 'entries', lambda: (entry,))
         with pytest.raises(ValueError, match=r'bad.pth asks for \w+.mkdir .*refused'):
             a2mim.load_model('bad')
     assert (tmp_path / 'home' / 'bad.pth').is_file()

@@ -4,8 +4,8 @@ import sys
 import pytest
 
 import a2mim
-from a2mim.zoo import config_path, entries, find_entry
-from a2mim.zoo.model_config import model_config, read_config
+from a2mim.weights.load_model import model_config, read_config
+from a2mim.weights.released import config_path, entries, find_entry
 
 every_entry = pytest.mark.parametrize('entry', entries(), ids=lambda entry: entry.name)
 
@@ -60,7 +60,8 @@ def test_an_unknown_name_has_neighbours():
 
 def test_looking_at_the_table_imports_nothing_heavy():
     code = (
-        'import sys, a2mim, a2mim.zoo; a2mim.list_models(); a2mim.zoo.entries()\n'
+        'import sys, a2mim\nfrom a2mim.weights.released import entries\n'
+        'a2mim.list_models(); entries()\n'
         "print([name for name in ('torch', 'mmengine', 'timm', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

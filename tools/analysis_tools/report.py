@@ -34,9 +34,9 @@ from a2mim.analysis.report import (
     write_report,
 )
 from a2mim.analysis.runs import read_run
-from a2mim.checkpoint import trust_checkpoints
 from a2mim.engine.launch.user_errors import one_line_errors
 from a2mim.version import __version__
+from a2mim.weights.safe_load import trust_checkpoints
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

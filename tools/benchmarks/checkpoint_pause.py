@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from turns import describe_run
 
-from a2mim.checkpoint import write_atomically
 from a2mim.engine.checkpointing import BackgroundWriter, check_finite, snapshot
+from a2mim.weights.files import write_atomically
 
 FORMS = ('in the background', 'while training waits')
 

@@ -18,7 +18,7 @@ from metafiles import metafiles
 from recipe import Recipe, read_recipes
 from tables import deviations_table, measured_table, published_numbers, recipe_table
 
-from a2mim import zoo
+from a2mim.weights import released
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r'(<!-- ledger: (?P<name>\S+) -->\n).*?(<!-- end -->)', re.DOTALL)
@@ -34,7 +34,7 @@ FOLDERS = {
 def build_tables(recipes: Sequence[Recipe]) -> dict[str, str]:
     """Every table by its name."""
     weights: dict[str, list[str]] = {}
-    for entry in zoo.entries():
+    for entry in released.entries():
         if entry.config:
             note = f' ({entry.note})' if entry.note else ''
             weights.setdefault(f'configs/{entry.config}.py', []).append(f'`{entry.file}`{note}')
@@ -55,7 +55,7 @@ def build_files(root: Path = ROOT) -> dict[Path, str]:
     for page in PAGES:
         text = (root / page).read_text(encoding='utf-8')
         files[root / page] = BLOCK.sub(lambda m: f'{m[1]}{tables[m["name"]]}\n{m[3]}', text)
-    urls = {f'configs/{e.config}.py': e.url for e in zoo.entries() if e.config and e.url}
+    urls = {f'configs/{e.config}.py': e.url for e in released.entries() if e.config and e.url}
     return files | {root / path: text for path, text in metafiles(recipes, urls).items()}
 
 

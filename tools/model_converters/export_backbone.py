@@ -18,9 +18,10 @@ from pathlib import Path
 
 from mmengine import DictAction
 
-from a2mim.checkpoint import add_trust_option, trust_checkpoints
 from a2mim.engine.launch.user_errors import one_line_errors
-from a2mim.export import TARGETS, check_path, export, read_photograph, read_source
+from a2mim.weights.export import TARGETS, check_path, export
+from a2mim.weights.export.target import read_photograph, read_source
+from a2mim.weights.safe_load import add_trust_option, trust_checkpoints
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

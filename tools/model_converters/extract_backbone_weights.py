@@ -13,17 +13,12 @@ from pathlib import Path
 import timm
 import torch
 
-from a2mim.checkpoint import (
-    Trunk,
-    add_trust_option,
-    compare,
-    find_recipe,
-    find_trunk,
-    load_file,
-    save_file,
-    trust_checkpoints,
-)
 from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.weights.files import save_file
+from a2mim.weights.fit import compare
+from a2mim.weights.names import Trunk, find_trunk
+from a2mim.weights.recipe import find_recipe
+from a2mim.weights.safe_load import add_trust_option, load_file, trust_checkpoints
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -13,20 +13,21 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from a2mim.checkpoint import (
+from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.weights.files import save_file
+from a2mim.weights.names import (
+    DECODER,
+    TRUNK,
     Imported,
-    add_trust_option,
-    find_recipe,
+    architecture,
+    classifier_of,
+    depth,
     import_weights,
     is_ours,
-    load_file,
-    save_file,
-    trust_checkpoints,
     unwrap,
 )
-from a2mim.checkpoint.architecture import architecture, classifier_of, depth
-from a2mim.checkpoint.importing import DECODER, TRUNK
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.weights.recipe import find_recipe
+from a2mim.weights.safe_load import add_trust_option, load_file, trust_checkpoints
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from mmengine import Config
 
-from a2mim.checkpoint import add_trust_option, load_file, trust_checkpoints
 from a2mim.engine.launch.user_errors import one_line_errors
-from a2mim.export import publish
+from a2mim.weights.publish import publish
+from a2mim.weights.safe_load import add_trust_option, load_file, trust_checkpoints
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from kill_and_resume import COMPARED, HERE, differing
 
-from a2mim.checkpoint import load_file
 from a2mim.engine.checkpointing import newest_checkpoint
+from a2mim.weights.safe_load import load_file
 
 LIMIT = 1 << 30  # bytes: more is no small file system, and is not filled
 

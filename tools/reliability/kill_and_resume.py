@@ -32,8 +32,8 @@ from sudden_death import choose_death, count_steps, die_within_a_write, run_fork
 import a2mim.datasets
 import a2mim.evaluation
 import a2mim.models  # noqa: F401, what a run would import by itself, in each fork anew
-from a2mim.checkpoint import load_file
 from a2mim.engine.checkpointing import newest_checkpoint
+from a2mim.weights.safe_load import load_file
 
 HERE = Path(__file__).resolve().parent
 COMPARED = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')

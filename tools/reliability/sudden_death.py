@@ -1,7 +1,7 @@
 """Processes that die by SIGKILL: at a moment that a clock chooses, or within a write.
 
 A process is forked from a parent that has imported everything and started no thread, which costs a
-second less than a new interpreter. Within it, one step of ``a2mim.checkpoint.atomic_file`` is
+second less than a new interpreter. Within it, one step of ``a2mim.weights.files`` is
 replaced by one that kills.
 """
 
@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from a2mim.checkpoint import atomic_file
+from a2mim.weights import files
 
 STEPS = ('put', 'to_disk', 'verify', 'rename', 'sync_folder')
 
@@ -56,13 +56,13 @@ def die() -> None:
 def count_steps(counts: dict[str, int]) -> None:
     """Count the calls of every step in this process."""
     for name in STEPS:
-        original = getattr(atomic_file, name)
+        original = getattr(files, name)
 
         def counted(*args: object, name: str = name, original: Callable = original) -> object:
             counts[name] = counts.get(name, 0) + 1
             return original(*args)
 
-        setattr(atomic_file, name, counted)
+        setattr(files, name, counted)
 
 
 def die_within_a_write(step: str, call: int, moment: str, rng: random.Random) -> None:
@@ -70,7 +70,7 @@ def die_within_a_write(step: str, call: int, moment: str, rng: random.Random) ->
 
     Only a write (``put``) has a within: some of its bytes are on their way.
     """
-    original, calls = getattr(atomic_file, step), 0
+    original, calls = getattr(files, step), 0
     share = rng.random()
 
     def fatal(*args: object) -> object:
@@ -86,7 +86,7 @@ def die_within_a_write(step: str, call: int, moment: str, rng: random.Random) ->
             original(*args)
         die()
 
-    setattr(atomic_file, step, fatal)
+    setattr(files, step, fatal)
 
 
 def choose_death(rng: random.Random, counts: dict[str, int], share: float) -> dict[str, object]:

@@ -42,11 +42,11 @@ from a2mim.analysis.landscape import (
 )
 from a2mim.analysis.landscape.directions import NORMS, Weights
 from a2mim.analysis.subject import fingerprint
-from a2mim.checkpoint import trust_checkpoints
 from a2mim.engine.launch.build import load_config
 from a2mim.engine.launch.options import add_common_options
 from a2mim.engine.launch.processes import count_processes, join_processes, leave_processes
 from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.weights.safe_load import trust_checkpoints
 
 MODES = ('surface', 'trajectory', 'surface+trajectory')
 

@@ -22,7 +22,7 @@ from a2mim.analysis.reconstructions import (
     reconstruction_rows,
 )
 from a2mim.engine.launch.user_errors import one_line_errors
-from a2mim.zoo.model_config import InputSpec
+from a2mim.weights.load_model import InputSpec
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -7,7 +7,7 @@ from mmengine import Config
 from torch import nn
 
 from a2mim.analysis.sources import RANDOM, source_name, split_label
-from a2mim.zoo.weights import load_model_file
+from a2mim.weights.load_model import load_model_file
 
 
 def label_of(text: str) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 from a2mim.analysis.report.result_folder import Table
 from a2mim.analysis.sources import RANDOM
 from a2mim.analysis.subject import Subject
-from a2mim.checkpoint import load_file
-from a2mim.zoo.model_config import embedded_config, input_spec
+from a2mim.weights.load_model import embedded_config, input_spec
+from a2mim.weights.safe_load import load_file
 
 COLUMNS = ['network', 'source', 'kind', 'timm model', 'parameters', 'image (px)', 'recipe']
 UNKNOWN = '–'

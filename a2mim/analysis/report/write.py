@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from a2mim.analysis.report.page import GENERATOR
-from a2mim.checkpoint.atomic_file import write_atomically
+from a2mim.weights.files import write_atomically
 
 HEAD = 1000  # bytes that hold the name of the program that wrote a page
 

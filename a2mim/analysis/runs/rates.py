@@ -15,7 +15,7 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import Dataset
 
-from a2mim.zoo.build import build_model
+from a2mim.weights.load_model import build_model
 
 SCHEDULED = ('lr', 'weight_decay', 'momentum')
 

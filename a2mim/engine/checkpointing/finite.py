@@ -6,11 +6,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from a2mim.errors import NotFiniteStateError
+
 NAMED = 3  # tensors that the message names
-
-
-class NotFiniteStateError(RuntimeError):
-    """The state of a run holds NaN or infinity."""
 
 
 def check_finite(state: object) -> None:

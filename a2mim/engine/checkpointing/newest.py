@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from a2mim.checkpoint import check_members, peek
+from a2mim.weights.safe_load import check_members, peek
 
 # What a run needs to go on. Files of weights, such as exported ones, lack some of it.
 NEEDED = ('meta', 'state_dict', 'message_hub', 'optimizer')

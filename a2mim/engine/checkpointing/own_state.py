@@ -3,7 +3,7 @@
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
-from a2mim.checkpoint import compare
+from a2mim.weights.fit import compare
 
 # A new run may start from a checkpoint with another head, but not with another trunk.
 MIN_MATCH = 0.9

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from a2mim.checkpoint import CheckedFile, replace_link, write_patiently
 from a2mim.engine.checkpointing.newest import iteration_of, newest_checkpoint
 from a2mim.engine.checkpointing.snapshot import num_bytes
+from a2mim.weights.files import CheckedFile, replace_link, write_patiently
 
 LATEST = 'latest.pth'
 LAST = 'last_checkpoint'  # mmengine's: a text file with a path

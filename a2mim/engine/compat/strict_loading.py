@@ -14,8 +14,7 @@ from typing import Any
 
 from mmengine.runner.checkpoint import CheckpointLoader
 
-from a2mim.checkpoint import load_file
-from a2mim.checkpoint.trust import SWITCH, weights_only_switch
+from a2mim.weights.safe_load import SWITCH, load_file, weights_only_switch
 
 __all__ = ['SWITCH', 'load_from_local', 'strict_loading']
 

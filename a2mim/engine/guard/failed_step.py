@@ -13,8 +13,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
-from a2mim.checkpoint import load_file
 from a2mim.engine.guard.update_guard import UpdateGuard, Verdict
+from a2mim.weights.safe_load import load_file
 
 FOLDER = 'failed_steps'
 KIND = 'a2mim failed step'

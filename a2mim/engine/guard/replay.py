@@ -9,9 +9,9 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
-from a2mim.checkpoint import literal_config
 from a2mim.engine.step_seed import seed_step
 from a2mim.registry import MODELS
+from a2mim.weights.recipe import literal_config
 
 
 @dataclass

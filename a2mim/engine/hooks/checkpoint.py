@@ -12,7 +12,6 @@ from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from a2mim.checkpoint import remove_partials
 from a2mim.engine.checkpointing import (
     BackgroundWriter,
     RunFiles,
@@ -23,6 +22,7 @@ from a2mim.engine.checkpointing import (
     training_state,
 )
 from a2mim.registry import HOOKS
+from a2mim.weights.files import remove_partials
 
 IN_BETWEEN = 'iter_{}.pth'  # a checkpoint that an interval did not ask for
 REFUSED = {

@@ -7,13 +7,10 @@ from torch.distributed.tensor import DTensor
 
 from a2mim.engine.guard import GuardedStep, UpdateGuard, Verdict, failed_step
 from a2mim.engine.guard.device_skip import prefer_fused
+from a2mim.errors import NotFiniteError
 from a2mim.registry import HOOKS
 
 MAX_FILES = 3  # failed steps that a process keeps per run; each is as large as the weights
-
-
-class NotFiniteError(RuntimeError):
-    """Too many updates in a row had a loss or a gradient that is not finite."""
 
 
 @HOOKS.register_module()

@@ -8,9 +8,9 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 
-from a2mim.checkpoint import check_classes, check_parts, fit_model, without_other_classes
-from a2mim.checkpoint.importing import TRUNK
 from a2mim.registry import HOOKS
+from a2mim.weights.fit import check_classes, check_parts, fit_model, without_other_classes
+from a2mim.weights.names import TRUNK
 
 
 @HOOKS.register_module()

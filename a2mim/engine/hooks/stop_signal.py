@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from a2mim.engine.hooks.checkpoint import CheckpointHook
 from a2mim.engine.hooks.second_signal import SecondSignal
-from a2mim.exit_codes import TRY_AGAIN
+from a2mim.errors import TRY_AGAIN
 from a2mim.registry import HOOKS
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)

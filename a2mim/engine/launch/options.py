@@ -6,9 +6,9 @@ from pathlib import Path
 
 from mmengine import Config, DictAction
 
-from a2mim.checkpoint import add_trust_option
 from a2mim.engine.launch.data_root import find_datasets
 from a2mim.engine.launch.processes import LAUNCHERS
+from a2mim.weights.safe_load import add_trust_option
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from mmengine import Config
 
-from a2mim.checkpoint import literal_config, load_file
 from a2mim.engine.checkpointing import newest_checkpoint
 from a2mim.engine.launch.names import RUNNER_KEYS
+from a2mim.weights.recipe import literal_config
+from a2mim.weights.safe_load import load_file
 
 # What may differ between the parts of one run: where things are, what is shown and kept, how the
 # work is spread over processors, and initial weights, which the checkpoint replaces. The batch per

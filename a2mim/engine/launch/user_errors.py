@@ -16,11 +16,15 @@ from contextlib import contextmanager
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.checkpoint import NotWrittenError
-from a2mim.engine.checkpointing import NotFiniteStateError
-from a2mim.engine.hooks.finite_guard import NotFiniteError
-from a2mim.errors import BadDataError
-from a2mim.exit_codes import NOT_FINITE, NOT_WRITTEN, USER_ERROR
+from a2mim.errors import (
+    NOT_FINITE,
+    NOT_WRITTEN,
+    USER_ERROR,
+    BadDataError,
+    NotFiniteError,
+    NotFiniteStateError,
+    NotWrittenError,
+)
 
 # mmengine asserts what a config says, too; a checkpoint that it fetches itself may be refused.
 USER_ERRORS = (

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from a2mim.engine.checkpointing import NotFiniteStateError, check_finite
+from a2mim.engine.checkpointing import check_finite
+from a2mim.errors import NotFiniteStateError
 
 
 @pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])

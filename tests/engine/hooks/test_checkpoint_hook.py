@@ -13,9 +13,10 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from a2mim.checkpoint import NotWrittenError, atomic_file, load_file
-from a2mim.engine.checkpointing import NotFiniteStateError
 from a2mim.engine.hooks.checkpoint import CheckpointHook
+from a2mim.errors import NotFiniteStateError, NotWrittenError
+from a2mim.weights import files
+from a2mim.weights.safe_load import load_file
 
 RUNS = itertools.count()  # mmengine keeps runs by name as long as the process lives
 
@@ -116,13 +117,13 @@ def test_as_many_checkpoints_stay_as_asked(tmp_path, keep, left):
 
 
 def test_the_old_checkpoint_is_there_until_the_new_one_has_its_name(tmp_path, monkeypatch):
-    seen, rename = [], atomic_file.rename
+    seen, rename = [], files.rename
 
     def look(partial: Path, path: Path) -> None:
         seen.append((path.name, names(tmp_path, 'epoch*.pth')))
         rename(partial, path)
 
-    monkeypatch.setattr(atomic_file, 'rename', look)
+    monkeypatch.setattr(files, 'rename', look)
     build(tmp_path, interval=1, max_keep_ckpts=1).train()
     assert ('epoch_2.pth', ['epoch_1.pth']) in seen
     assert names(tmp_path) == ['epoch_2.pth', 'latest.pth']
@@ -151,7 +152,7 @@ def test_a_middle_of_an_epoch_counts_finished_epochs_and_iterations(tmp_path):
 
 
 def test_what_training_does_meanwhile_is_not_in_the_file(tmp_path, monkeypatch):
-    weights, verify = [], atomic_file.verify
+    weights, verify = [], files.verify
 
     def remember(runner: Runner, saver: CheckpointHook) -> None:
         if runner.iter == 0:
@@ -159,7 +160,7 @@ def test_what_training_does_meanwhile_is_not_in_the_file(tmp_path, monkeypatch):
         if runner.iter == 1:
             saver.writer.wait()
 
-    monkeypatch.setattr(atomic_file, 'verify', lambda *args: (wait_a_moment(), verify(*args)))
+    monkeypatch.setattr(files, 'verify', lambda *args: (wait_a_moment(), verify(*args)))
     build(tmp_path, interval=1, by_epoch=False, hooks=[Calls(remember)]).train()
     assert torch.equal(load_file(tmp_path / 'iter_1.pth')['state_dict']['layer.weight'], weights[0])
 
@@ -183,13 +184,13 @@ def test_save_now_returns_when_the_file_is_on_the_disk(tmp_path):
 
 
 def test_save_now_does_not_write_the_same_state_twice(tmp_path, monkeypatch):
-    written, rename = [], atomic_file.rename
+    written, rename = [], files.rename
 
     def note(partial: Path, path: Path) -> None:
         written.append(path.name)
         rename(partial, path)
 
-    monkeypatch.setattr(atomic_file, 'rename', note)
+    monkeypatch.setattr(files, 'rename', note)
     hooks = [Calls(lambda runner, saver: saver.save_now(runner))]
     build(tmp_path, interval=1, by_epoch=False, hooks=hooks).train()
     assert [name for name in written if name.startswith('iter')] == names(tmp_path, 'iter*')
@@ -230,13 +231,13 @@ def test_a_best_checkpoint_that_is_not_beaten_stays(tmp_path):
 
 
 def test_the_best_checkpoint_before_goes_after_the_new_one_is_there(tmp_path, monkeypatch):
-    seen, rename = {}, atomic_file.rename
+    seen, rename = {}, files.rename
 
     def look(partial: Path, path: Path) -> None:
         seen[path.name] = names(tmp_path, 'best*.pth')
         rename(partial, path)
 
-    monkeypatch.setattr(atomic_file, 'rename', look)
+    monkeypatch.setattr(files, 'rename', look)
     build(tmp_path, interval=1, scores=[0.5, 0.6], save_best='accuracy').train()
     assert seen['best_accuracy_epoch_2.pth'] == ['best_accuracy_epoch_1.pth']
 
@@ -263,7 +264,7 @@ def test_the_error_of_the_thread_stops_training_at_the_next_iteration(tmp_path, 
             saver.writer._job.exception()  # waits
         reached.append(runner.iter)
 
-    monkeypatch.setattr(atomic_file, 'to_disk', refuse)
+    monkeypatch.setattr(files, 'to_disk', refuse)
     with pytest.raises(NotWrittenError, match=r'iter_2\.pth could not be written: Permission'):
         build(tmp_path, interval=2, by_epoch=False, hooks=[Calls(note)]).train()
     assert reached == [0, 1]
@@ -273,7 +274,7 @@ def test_the_error_of_the_last_write_does_not_pass_unseen(tmp_path, monkeypatch)
     def refuse(descriptor: int) -> None:
         raise PermissionError(13, 'Permission denied')
 
-    monkeypatch.setattr(atomic_file, 'to_disk', refuse)
+    monkeypatch.setattr(files, 'to_disk', refuse)
     with pytest.raises(NotWrittenError, match=r'epoch_2\.pth could not be written'):
         build(tmp_path, interval=2).train()
 

@@ -11,8 +11,8 @@ from mmengine.runner import Runner
 
 from a2mim.engine.guard import failed_step
 from a2mim.engine.hooks import FiniteGuardHook, WarmupEMAHook
-from a2mim.engine.hooks.finite_guard import NotFiniteError
 from a2mim.engine.runner import ToolRunner
+from a2mim.errors import NotFiniteError
 from faults import FaultHook
 from toy_run import load_tool, read_scalars, toy_config, write_images
 

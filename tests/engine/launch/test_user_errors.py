@@ -2,12 +2,9 @@
 
 import pytest
 
-from a2mim.checkpoint import NotWrittenError
-from a2mim.engine.checkpointing import NotFiniteStateError
-from a2mim.engine.hooks.finite_guard import NotFiniteError
 from a2mim.engine.launch import user_errors
 from a2mim.engine.launch.user_errors import FirstIteration, one_line_errors, sentence
-from a2mim.errors import BadDataError
+from a2mim.errors import BadDataError, NotFiniteError, NotFiniteStateError, NotWrittenError
 
 
 @pytest.fixture(autouse=True)

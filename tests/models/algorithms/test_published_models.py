@@ -13,10 +13,10 @@ import torch
 from mmengine import Config
 
 import a2mim.engine  # noqa: F401, registers the optimiser rules
-from a2mim.checkpoint import load_file
 from a2mim.engine.hooks import FitWeightsHook
 from a2mim.models import A2MIM
 from a2mim.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from a2mim.weights.safe_load import load_file
 from formulas import fill, image
 from released_file import through_the_importer, write_released
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import pytest
 import torch
 
-from a2mim.checkpoint import to_a2mim
+from a2mim.weights.names import to_a2mim
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 import timm
 import torch
 
-from a2mim.checkpoint import save_file
 from a2mim.models.timm_backbone import TimmBackbone
+from a2mim.weights.files import save_file
 
 BEIT = dict(
     model_name='beit_base_patch16_224',

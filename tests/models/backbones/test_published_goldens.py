@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from a2mim.checkpoint import to_a2mim
 from a2mim.models.decoder import PixelShuffleDecoder
 from a2mim.models.timm_backbone import TimmBackbone
+from a2mim.weights.names import to_a2mim
 
 
 def wave(shape: tuple[int, ...], step: float, start: float = 0.0) -> Tensor:

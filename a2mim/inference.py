@@ -1,0 +1,190 @@
+"""A trained model at work on single images: features and reconstructions, without a Runner."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import rgb_to_grayscale
+
+from a2mim.datasets.decoding import read_image
+from a2mim.datasets.transforms import CenterCrop, resize
+from a2mim.masking import block_grid, random_block_mask, upsample_mask
+
+# [images]
+# A path, an array or a tensor becomes the normalised batch that a model wants.
+#
+# Axes: B batch, C channels, (H, W) pixels.
+
+
+Image = str | Path | np.ndarray | Tensor
+
+
+def as_batch(model: nn.Module, image: Image) -> Tensor:
+    """Resize, crop the centre and normalise, as the model's own preprocessor does.
+
+    The short side is brought to the size that the model was trained on.
+
+    Args:
+        model: From ``load_model``.
+        image: Path of an image file; array (H, W) or (H, W, C) of uint8; or uint8 tensor
+            (C, H, W) or (B, C, H, W). Grey becomes RGB, and RGB grey, as the model needs it.
+
+    Returns:
+        (B, C, *image_size), float32, on the device of the model.
+
+    Raises:
+        ValueError: If it is no such image, or has another number of channels.
+        TypeError: If it is something else, or its values are not uint8.
+    """
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if preprocessor is None or not hasattr(model, 'input_spec'):
+        raise TypeError(
+            f'{type(model).__name__} does not say what images it wants; get it from '
+            'a2mim.load_model'
+        )
+    channels = len(preprocessor.mean)
+    pixels = _pixels(image, channels)  # (B, C, H, W)
+    fitted = torch.stack([fit_image(one, model.input_spec.image_size) for one in pixels])
+    return preprocessor(dict(image=fitted.to(preprocessor.mean.device)))['image']
+
+
+def _pixels(image: Image, channels: int) -> Tensor:
+    if isinstance(image, str | Path):
+        if not Path(image).is_file():
+            raise FileNotFoundError(f'there is no image {image}')
+        return read_image(str(image), channels)[None]
+    if not isinstance(image, np.ndarray | Tensor):
+        raise TypeError(
+            f'image is a {type(image).__name__}; give a path, an array (H, W, C) or a tensor '
+            '(C, H, W). np.asarray(image) makes an array of a Pillow image'
+        )
+    if image.dtype not in (np.uint8, torch.uint8):
+        raise TypeError(
+            f'image holds {image.dtype}; give grey levels from 0 to 255 as uint8 '
+            '(values from 0 to 1: (image * 255).round() first)'
+        )
+    if isinstance(image, np.ndarray):
+        if image.ndim not in (2, 3):
+            raise ValueError(f'an array of shape {image.shape} is no image (H, W) or (H, W, C)')
+        rows = image[..., None] if image.ndim == 2 else image
+        # A copy: arrays of Pillow images are read-only, which torch warns of.
+        image = torch.from_numpy(np.array(rows)).permute(2, 0, 1)
+    if image.ndim not in (3, 4):
+        raise ValueError(f'a tensor of shape {tuple(image.shape)} is no (C, H, W) or (B, C, H, W)')
+    return _with_channels(image[None] if image.ndim == 3 else image, channels)
+
+
+def _with_channels(pixels: Tensor, channels: int) -> Tensor:
+    found = pixels.shape[1]
+    if found == channels:
+        return pixels
+    if (found, channels) == (1, 3):
+        return pixels.expand(-1, 3, -1, -1)
+    if (found, channels) == (3, 1):
+        return rgb_to_grayscale(pixels)
+    raise ValueError(f'the image has {found} channels, the model was trained on {channels}')
+
+
+def fit_image(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """The largest part from the centre, (C, H, W), that has the shape of ``size``."""
+    height, width = pixels.shape[-2:]
+    scale = max(size[0] / height, size[1] / width)
+    target = max(size[0], round(height * scale)), max(size[1], round(width * scale))
+    return CenterCrop(size)(resize(pixels, target, 'bicubic'), rng=None)
+
+
+# [features]
+# Features of images.
+#
+# Axes: B batch, C channels, (h, w) features.
+
+
+@torch.no_grad()
+def features(model: nn.Module, image: Image, *, pooled: bool = False) -> Tensor:
+    """What the trunk of ``model`` makes of an image, nothing hidden.
+
+    Args:
+        model: From ``load_model``; it should be in evaluation mode, as it is when loaded.
+        image: See ``as_batch``.
+        pooled: One vector per image, the mean over all positions. A classifier pools as its own
+            head does.
+
+    Returns:
+        (B, C, h, w), or (B, C) if ``pooled``.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError: If the image is none that the model can take.
+    """
+    batch = as_batch(model, image)
+    if not hasattr(model, 'classifier_loss'):
+        found = model(batch)
+        return found.mean(dim=(2, 3)) if pooled else found
+    if pooled:
+        return model(batch, mode='tensor')
+    trunk = model.backbone.model
+    options = dict(indices=1, norm=True, output_fmt='NCHW', intermediates_only=True)
+    return trunk.forward_intermediates(batch, **options)[-1]
+
+
+# [reconstruct]
+# Reconstructions of images, as pictures.
+#
+# Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks.
+
+
+@torch.no_grad()
+def reconstruct(
+    model: nn.Module,
+    image: Image,
+    *,
+    ratio: float | None = None,
+    block_size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+) -> dict[str, np.ndarray]:
+    """Hide blocks of one image and let ``model`` say what is behind them.
+
+    Args:
+        model: An ``A2MIM`` or ``SimMIM`` from ``load_model``.
+        image: One image, see ``as_batch``.
+        ratio: Share of hidden blocks; None as in pre-training (0.6 in the paper).
+        block_size: Pixels of a side of a block; None as in pre-training (32 in the paper).
+        seed: Of the choice of blocks; another one hides others.
+
+    Returns:
+        uint8 arrays ready for ``PIL.Image.fromarray``, (H, W, C), or (H, W) for one channel:
+        ``image``; ``visible``, what the method shows of it; ``reconstruction``, by the network
+        everywhere; and ``mask``, (H, W), 255 where hidden.
+
+    Raises:
+        TypeError: If the model has no decoder.
+        ValueError: If the blocks do not fit, or the image is none that the model can take.
+    """
+    if not (hasattr(model, 'neck') and hasattr(model, 'predict')):
+        raise TypeError(
+            f'{type(model).__name__} has no decoder and reconstructs nothing; load a whole '
+            "pre-training checkpoint (a2mim.list_models() has names without '_ft_'), not a trunk "
+            'alone or a classifier'
+        )
+    batch = as_batch(model, image)
+    if len(batch) != 1:
+        raise ValueError(f'reconstruct takes one image, not {len(batch)}')
+    spec = model.input_spec
+    grid = block_grid(spec.image_size, spec.block_size if block_size is None else block_size)
+    share = spec.ratio if ratio is None else ratio
+    blocks = random_block_mask(grid, share, np.random.default_rng(seed))
+    return _pictures(model, batch, torch.from_numpy(blocks)[None].to(batch))
+
+
+def _pictures(model: nn.Module, batch: Tensor, mask: Tensor) -> dict[str, np.ndarray]:
+    outputs = model.predict(batch, mask)
+    hidden = upsample_mask(mask, tuple(batch.shape[-2:]))[0].cpu().numpy()
+    levels = model.data_preprocessor.denormalise
+    names = ('image', 'visible', 'reconstruction')
+    pictures = {name: _picture(levels(outputs[name])) for name in names}
+    return {**pictures, 'mask': (255 * hidden).astype(np.uint8)}
+
+
+def _picture(levels: Tensor) -> np.ndarray:
+    picture = levels[0].permute(1, 2, 0).cpu().numpy()
+    return picture[..., 0] if picture.shape[2] == 1 else np.ascontiguousarray(picture)

@@ -1,0 +1,354 @@
+"""A flat file for ``init_cfg=dict(type='Pretrained')`` of MMDetection and MMSegmentation."""
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from a2mim.weights.export.target import (
+    Check,
+    Shapes,
+    Source,
+    Target,
+    compare_shapes,
+    rename,
+    shapes_of,
+)
+from a2mim.weights.files import save_file
+from a2mim.weights.names import Rules
+from a2mim.weights.safe_load import load_file
+
+# [openmmlab_shapes]
+# Names and shapes of the backbones of MMDetection, MMSegmentation and MMPretrain.
+#
+# They are written down here from sizes alone, so that an export can be checked where none of these
+# libraries is installed.
+
+
+@dataclass(frozen=True)
+class VitSize:
+    """Sizes of a vision transformer: C, blocks, heads, hidden units, patch, grid, channels."""
+
+    width: int
+    depth: int
+    heads: int
+    hidden: int
+    patch: int
+    grid: tuple[int, int]
+    channels: int
+
+    @classmethod
+    def of(cls, model: nn.Module) -> 'VitSize':
+        """Sizes of a timm ``Beit`` or ``VisionTransformer``."""
+        block, patches = model.blocks[0], model.patch_embed
+        return cls(
+            width=model.embed_dim,
+            depth=len(model.blocks),
+            heads=block.attn.num_heads,
+            hidden=block.mlp.fc1.out_features,
+            patch=patches.patch_size[0],
+            grid=tuple(patches.grid_size),
+            channels=patches.proj.in_channels,
+        )
+
+
+def resnet_shapes(name: str) -> Shapes:
+    """A ResNet: all of these libraries keep torchvision's names."""
+    with torch.device('meta'):
+        shapes = shapes_of(torchvision.models.get_model(name))
+    return {key: shape for key, shape in shapes.items() if not key.startswith('fc.')}
+
+
+def convnext_shapes(depths: Sequence[int], widths: Sequence[int]) -> Shapes:
+    """``mmpretrain.ConvNeXt`` with the norm behind its last stage alone."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def norm(name: str, width: int) -> None:
+        shapes[f'{name}.weight'] = shapes[f'{name}.bias'] = (width,)
+
+    def weight_and_bias(name: str, *shape: int) -> None:
+        shapes[f'{name}.weight'], shapes[f'{name}.bias'] = shape, shape[:1]
+
+    for i, (depth, width) in enumerate(zip(depths, widths, strict=True)):
+        below, side = (3, 4) if i == 0 else (widths[i - 1], 2)
+        order = ('1', '0') if i == 0 else ('0', '1')
+        norm(f'downsample_layers.{i}.{order[0]}', width if i == 0 else below)
+        weight_and_bias(f'downsample_layers.{i}.{order[1]}', width, below, side, side)
+        for block in (f'stages.{i}.{j}' for j in range(depth)):
+            shapes[f'{block}.gamma'] = (width,)
+            weight_and_bias(f'{block}.depthwise_conv', width, 1, 7, 7)
+            norm(f'{block}.norm', width)
+            weight_and_bias(f'{block}.pointwise_conv1', 4 * width, width)
+            weight_and_bias(f'{block}.pointwise_conv2', width, 4 * width)
+    norm('norm3', widths[-1])
+    return shapes
+
+
+def attention_shapes(kind: str, size: VitSize) -> Shapes:
+    """The attention of one block of the class ``kind``."""
+    width, (rows, columns) = size.width, size.grid
+    table = {
+        'relative_position_bias_table': (
+            (2 * rows - 1) * (2 * columns - 1) + 3,
+            size.heads,
+        )
+    }
+    qkv = {'qkv.weight': (3 * width, width)}
+    proj = {'proj.weight': (width, width), 'proj.bias': (width,)}
+    separate = {'q_bias': (width,), 'v_bias': (width,)}
+    joint = {'qkv.bias': (3 * width,)}
+    return {
+        'mmseg.MAE': {**qkv, **joint, **proj, **table},
+        'mmseg.BEiT': {**qkv, **separate, **proj, **table},
+        'mmseg.VisionTransformer': {
+            'attn.in_proj_weight': (3 * width, width),
+            'attn.in_proj_bias': (3 * width,),
+            'attn.out_proj.weight': (width, width),
+            'attn.out_proj.bias': (width,),
+        },
+        'mmpretrain.BEiTViT': {**qkv, **separate, **proj, **table},
+        'mmpretrain.VisionTransformer': {**qkv, **joint, **proj},
+    }[kind]
+
+
+def vit_shapes(kind: str, size: VitSize, *, absolute: bool, final_norm: bool) -> Shapes:
+    """A vision transformer of the class ``kind``.
+
+    Args:
+        kind: Key of ``attention_shapes``.
+        size: Its sizes.
+        absolute: Whether it has absolute positions.
+        final_norm: Whether there is a norm behind the last block.
+    """
+    width, hidden = size.width, size.hidden
+    block = {
+        **{f'ln{i}.{name}': (width,) for i in (1, 2) for name in ('weight', 'bias')},
+        **{f'attn.{key}': shape for key, shape in attention_shapes(kind, size).items()},
+        'ffn.layers.0.0.weight': (hidden, width),
+        'ffn.layers.0.0.bias': (hidden,),
+        'ffn.layers.1.weight': (width, hidden),
+        'ffn.layers.1.bias': (width,),
+    }
+    if not kind.endswith('VisionTransformer'):
+        block.update(gamma_1=(width,), gamma_2=(width,))
+    tokens = size.grid[0] * size.grid[1] + 1
+    return {
+        'cls_token': (1, 1, width),
+        **({'pos_embed': (1, tokens, width)} if absolute else {}),
+        'patch_embed.projection.weight': (width, size.channels, size.patch, size.patch),
+        'patch_embed.projection.bias': (width,),
+        **{f'layers.{i}.{key}': shape for i in range(size.depth) for key, shape in block.items()},
+        **({'ln1.weight': (width,), 'ln1.bias': (width,)} if final_norm else {}),
+    }
+
+
+# [openmmlab_twins]
+# Which backbone of MMDetection, MMSegmentation or MMPretrain is the architecture of a trunk.
+
+
+RESNETS = ('resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152')
+CONVNEXT: Rules = (
+    (r'^stem\.', 'downsample_layers.0.'),
+    (r'^head\.norm\.', 'norm3.'),
+    (r'^stages\.(\d)\.downsample\.', r'downsample_layers.\1.'),
+    (r'^stages\.(\d)\.blocks\.', r'stages.\1.'),
+    (r'\.conv_dw\.', '.depthwise_conv.'),
+    (r'\.mlp\.fc(\d)\.', r'.pointwise_conv\1.'),
+)
+VIT: Rules = (
+    (r'^patch_embed\.proj\.', 'patch_embed.projection.'),
+    (r'^norm\.', 'ln1.'),
+    (r'^blocks\.', 'layers.'),
+    (r'\.norm(\d)\.', r'.ln\1.'),
+    (r'\.mlp\.fc1\.', '.ffn.layers.0.0.'),
+    (r'\.mlp\.fc2\.', '.ffn.layers.1.'),
+)
+# The attention of mmseg's VisionTransformer is torch's.
+TORCH_ATTENTION: Rules = (
+    (r'\.attn\.qkv\.', '.attn.attn.in_proj_'),
+    (r'\.attn\.proj\.', '.attn.attn.out_proj.'),
+)
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A backbone of another library.
+
+    Attributes:
+        kind: Package and class, for example ``mmseg.MAE``.
+        options: Of the class, for the last feature map alone.
+        all_maps: What to add or change for the maps that a detector or a segmentor takes.
+        shapes: Names and shapes of its weights.
+        state: The weights of the trunk in these names.
+    """
+
+    kind: str
+    options: dict[str, object]
+    shapes: Shapes
+    state: dict[str, Tensor]
+    all_maps: dict[str, object] = field(default_factory=dict)
+
+
+def find_twin(library: str, source: Source) -> Twin | None:
+    """The twin in ``library``, 'mmdet' or 'mmseg', or in MMPretrain; None if there is none."""
+    if source.base_name in RESNETS:
+        options = {'depth': int(source.base_name.removeprefix('resnet'))}
+        shapes = resnet_shapes(source.base_name)
+        return Twin(f'{library}.ResNet', options, shapes, source.trunk_state())
+    find = {'ConvNeXt': _convnext, 'Beit': _vit, 'VisionTransformer': _vit}
+    name = type(source.model).__name__
+    return find[name](library, source) if name in find else None
+
+
+def _convnext(_library: str, source: Source) -> Twin:
+    depths = [len(stage.blocks) for stage in source.model.stages]
+    widths = [info['num_chs'] for info in source.model.feature_info]
+    return Twin(
+        'mmpretrain.ConvNeXt',
+        dict(
+            arch=dict(depths=depths, channels=widths), out_indices=[3], gap_before_final_norm=False
+        ),
+        convnext_shapes(depths, widths),
+        rename(source.trunk_state(), CONVNEXT),
+        dict(out_indices=[0, 1, 2, 3]),
+    )
+
+
+def _vit(library: str, source: Source) -> Twin:
+    model, size = source.model, VitSize.of(source.model)
+    tables = getattr(model.blocks[0].attn, 'relative_position_bias_table', None) is not None
+    absolute = model.pos_embed is not None
+    final_norm = hasattr(model.norm, 'weight')
+    kind = _vit_kind(library, tables, absolute)
+    # A norm behind the mean over patches belongs to a classifier.
+    state = {k: v for k, v in source.trunk_state().items() if not k.startswith('fc_norm.')}
+    if kind == 'mmseg.MAE':
+        state = _joint_bias(state)
+    rules = (*VIT, *TORCH_ATTENTION) if kind == 'mmseg.VisionTransformer' else VIT
+    options = dict(
+        img_size=source.input_shape[1:],
+        patch_size=size.patch,
+        in_channels=size.channels,
+        final_norm=final_norm,
+        norm_cfg=dict(type='LN', eps=model.blocks[0].norm1.eps),
+        **_vit_sizes(kind, size, absolute),
+    )
+    return Twin(
+        kind,
+        options,
+        vit_shapes(kind, size, absolute=absolute, final_norm=final_norm),
+        rename(state, rules),
+        dict(out_indices=_four_blocks(size.depth)),
+    )
+
+
+def _vit_kind(library: str, tables: bool, absolute: bool) -> str:
+    if library == 'mmdet':
+        return 'mmpretrain.BEiTViT' if tables else 'mmpretrain.VisionTransformer'
+    if tables:
+        # mmseg's MAE has absolute positions and relative tables, its BEiT the tables alone.
+        return 'mmseg.MAE' if absolute else 'mmseg.BEiT'
+    return 'mmseg.VisionTransformer'
+
+
+def _vit_sizes(kind: str, size: VitSize, absolute: bool) -> dict[str, object]:
+    """What the class is told about its sizes, in its own words."""
+    common = dict(embed_dims=size.width, num_layers=size.depth, num_heads=size.heads)
+    if kind.startswith('mmseg.'):
+        patch_bias = {'patch_bias': True} if kind == 'mmseg.VisionTransformer' else {}
+        return {**common, 'mlp_ratio': size.hidden // size.width, **patch_bias}
+    positions = {'use_abs_pos_emb': absolute} if kind == 'mmpretrain.BEiTViT' else {}
+    arch = {**common, 'feedforward_channels': size.hidden}
+    return {'arch': arch, 'out_type': 'featmap', **positions}
+
+
+def _joint_bias(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """One bias for queries, keys and values, that of the keys zero, in place of two."""
+    joint = {}
+    for key, tensor in state.items():
+        if key.endswith('.q_bias'):
+            values = state[key.replace('.q_bias', '.v_bias')]
+            name = key.replace('.q_bias', '.qkv.bias')
+            joint[name] = torch.cat([tensor, torch.zeros_like(tensor), values])
+        elif not key.endswith('.v_bias'):
+            joint[key] = tensor
+    return joint
+
+
+def _four_blocks(depth: int) -> list[int]:
+    """A third, half, two thirds and all of the blocks, as published for 12 of them: 3, 5, 7, 11."""
+    return sorted({max(part - 1, 0) for part in (depth // 3, depth // 2, 2 * depth // 3, depth)})
+
+
+class OpenMMLabFile(Target):
+    """The trunk under the names of a backbone of one library, or of MMPretrain, which serves both.
+
+    Args:
+        library: 'mmdet' or 'mmseg'.
+    """
+
+    # mmengine reads no safetensors.
+    suffixes = ('.pth',)
+
+    def __init__(self, library: str) -> None:
+        self.library = library
+
+    def problem(self, source: Source) -> str | None:
+        """Whether one of the backbones has these names and shapes."""
+        twin = find_twin(self.library, source)
+        if twin is None:
+            return f'neither it nor MMPretrain has a backbone like {type(source.model).__name__}'
+        report = compare_shapes(twin.shapes, twin.state)
+        if report.rate < 1 or report.mismatched:
+            return f'{source.name} with {source.options} is not its {twin.kind}: {report}'
+        return None
+
+    def write(self, source: Source, path: Path) -> None:
+        """Write tensors by name and nothing else."""
+        save_file(find_twin(self.library, source).state, path)
+
+    @torch.no_grad()
+    def read_back(self, source: Source, path: Path, image: Tensor) -> Check:
+        """Build the backbone with ``init_cfg``, or hold the file against its list of names."""
+        twin, state = find_twin(self.library, source), load_file(path)
+        package, name = twin.kind.split('.')
+        try:
+            backbone = getattr(importlib.import_module(f'{package}.models'), name)
+        # Without mmcv's compiled operators there is no mmdet; a version it dislikes, it asserts.
+        except (ImportError, AssertionError):
+            return Check(f'list of names of {twin.kind}', compare_shapes(twin.shapes, state))
+        model = _build(backbone, twin, path)
+        version = importlib.import_module(package).__version__
+        return Check(
+            f'{twin.kind} {version}',
+            compare_shapes(shapes_of(model), state),
+            source.final_map(image),
+            model(image)[-1],
+        )
+
+    def usage(self, source: Source, path: Path) -> tuple[str, ...]:
+        """Lines of a config."""
+        twin = find_twin(self.library, source)
+        package, name = twin.kind.split('.')
+        start, options = '', {**twin.options, **twin.all_maps}
+        lines = [f"init_cfg = dict(type='Pretrained', checkpoint='{path}')"]
+        if package != self.library:
+            lines.append("custom_imports = dict(imports=['mmpretrain.models'])")
+            name = twin.kind
+        if name != 'ResNet':
+            start = '_delete_=True, '
+        given = ', '.join(f'{key}={value!r}' for key, value in options.items())
+        model = f'model = dict(backbone=dict({start}type={name!r}, {given}, init_cfg=init_cfg))'
+        return (*lines, model)
+
+
+def _build(backbone: type[nn.Module], twin: Twin, path: Path) -> nn.Module:
+    init_cfg = dict(type='Pretrained', checkpoint=str(path))
+    model = backbone(**twin.options, init_cfg=init_cfg)
+    model.init_weights()
+    model.eval()  # theirs returns None
+    return model

@@ -1,0 +1,275 @@
+"""A file appears under its name only once it is complete, on the disk, and read back.
+
+The order is: a partial file in the same folder, flush, fsync, comparison of what the disk returns
+with what was meant, rename, fsync of the folder. A process that dies anywhere in between leaves
+the file that was there before, and perhaps a ``*.partial``, which nothing takes for a checkpoint.
+This holds for local file systems, whose rename is atomic.
+"""
+
+import errno
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from a2mim.errors import NotWrittenError
+
+PARTIAL = '.partial'
+CHUNK = 1 << 22  # bytes read at once
+
+
+class CheckedFile:
+    """A file to write to that keeps the size and the checksum of what it was given.
+
+    ``torch.save`` writes from C++, which cannot pass an ``OSError`` on: the first one is kept, what
+    follows is dropped, and ``finish`` raises it.
+
+    Args:
+        file: Where the bytes go.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.size = 0
+        self.checksum = 0
+        self.error: OSError | None = None
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write all of ``data``."""
+        length = memoryview(data).nbytes
+        if self.error is None:
+            try:
+                put(self.file, data)
+                self.size += length
+                self.checksum = zlib.crc32(data, self.checksum)
+            except OSError as error:
+                self.error = error
+        return length
+
+    def flush(self) -> None:
+        """Nothing: ``finish`` flushes."""
+
+    def finish(self) -> None:
+        """Bring everything to the disk.
+
+        Raises:
+            OSError: If that failed, or a write before it.
+        """
+        if self.error is not None:
+            raise self.error
+        self.file.flush()
+        to_disk(self.file.fileno())
+
+
+def write_atomically(path: Path, write: Callable[[CheckedFile], object]) -> int:
+    """Let ``write`` fill the file ``path``; whatever fails, the file of before stays.
+
+    Args:
+        path: File in a folder that exists.
+        write: Gets an object with a ``write`` method.
+
+    Returns:
+        Size of the file in bytes.
+
+    Raises:
+        OSError: If the disk refuses, or returns something else than was written.
+    """
+    # The process in the name lets two of them write the same file, and the later one win.
+    partial = path.with_name(f'{path.name}.{os.getpid()}{PARTIAL}')
+    try:
+        with partial.open('wb') as file:
+            checked = CheckedFile(file)
+            failure = None
+            try:
+                write(checked)
+            except RuntimeError as error:
+                # torch's complaint about a write that failed says less than the failure itself.
+                failure = error
+            checked.finish()
+            if failure is not None:
+                raise failure
+        verify(partial, checked.size, checked.checksum)
+        rename(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return checked.size
+
+
+def replace_link(link: Path, target: str) -> None:
+    """Let ``link`` name ``target``, a file beside it, without a moment in which it is missing."""
+    fresh = link.with_name(f'{link.name}.{os.getpid()}{PARTIAL}')
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target)
+    rename(fresh, link)
+    sync_folder(link.parent)
+
+
+def remove_partials(folder: Path) -> list[str]:
+    """Clean up after processes that were killed while they wrote into ``folder``; name what went.
+
+    Nothing else may be writing there.
+    """
+    partials = sorted(folder.glob(f'*{PARTIAL}'))
+    for partial in partials:
+        partial.unlink(missing_ok=True)
+    return [partial.name for partial in partials]
+
+
+# The single steps: what can fail, or be the last thing that a process does.
+
+
+def put(file: BinaryIO, data: bytes | memoryview) -> None:
+    """Write a piece of a file."""
+    file.write(data)
+
+
+def to_disk(descriptor: int) -> None:
+    """Return once the disk has what was written."""
+    os.fsync(descriptor)
+
+
+def verify(path: Path, size: int, checksum: int) -> None:
+    """Read ``path`` from the disk and compare.
+
+    Raises:
+        OSError: If it differs.
+    """
+    found_size = found_checksum = 0
+    with path.open('rb', buffering=0) as file:
+        if hasattr(os, 'posix_fadvise'):
+            # Otherwise the memory answers, which says nothing about the disk.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while chunk := file.read(CHUNK):
+            found_size += len(chunk)
+            found_checksum = zlib.crc32(chunk, found_checksum)
+    if (found_size, found_checksum) != (size, checksum):
+        raise OSError(
+            errno.EIO,
+            f'the disk returned {found_size} bytes with checksum {found_checksum:08x} where '
+            f'{size} with {checksum:08x} were written',
+        )
+
+
+def rename(partial: Path, path: Path) -> None:
+    """Give a complete file its name."""
+    os.replace(partial, path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in ``folder`` to the disk."""
+    if os.name == 'nt':  # cannot open a folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        to_disk(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# [patient_writing]
+# Write a file in spite of a short trouble of the disk, or say exactly why it cannot be done.
+
+
+# Someone may make room, a network or a device may come back; a missing folder or right will not.
+TRANSIENT = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.ETIMEDOUT,
+    errno.ESTALE,
+}
+WAITS = (0.5, 2.0)  # seconds before another attempt
+
+
+def write_patiently(
+    path: Path, write: Callable[[CheckedFile], object], needed: int, *, advice: str
+) -> int:
+    """``write_atomically`` with a look at the free space first, and two more attempts.
+
+    Args:
+        path: File to write.
+        write: As for ``write_atomically``; called once per attempt.
+        needed: Bytes that the file takes at least.
+        advice: What to do if the file cannot be written, a sentence.
+
+    Returns:
+        Size of the file in bytes.
+
+    Raises:
+        NotWrittenError: If it cannot be written.
+    """
+    for wait in (*WAITS, None):
+        try:
+            check_room(path.parent, needed)
+            return write_atomically(path, write)
+        except OSError as error:
+            if wait is None or error.errno not in TRANSIENT:
+                raise NotWrittenError(explain(path, error, needed, advice)) from error
+        time.sleep(wait)
+    raise AssertionError('the last attempt returns or raises')
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Notice a full disk before the first byte is written.
+
+    Raises:
+        OSError: If fewer than ``needed`` bytes are free.
+    """
+    if shutil.disk_usage(folder).free < needed:
+        raise OSError(errno.ENOSPC, 'the disk is full')
+
+
+def explain(path: Path, error: OSError, needed: int, advice: str) -> str:
+    """The whole sentence: which file, why, how much room there is and is needed, what to do."""
+    try:
+        free = f'{shutil.disk_usage(path.parent).free:,} are free'
+    except OSError:
+        free = f'{path.parent} cannot be examined'
+    reason = error.strerror or str(error)
+    return f'{path} could not be written: {reason} ({needed:,} bytes needed, {free}). {advice}'
+
+
+# [saving]
+# Write weights so that the old file stays whole until the new one is complete and read back.
+
+
+def save_file(
+    content: dict[str, Tensor], path: str | Path, meta: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors by name, as safetensors or for ``torch.load`` by the suffix of ``path``.
+
+    With ``meta``, ``load_file`` returns the tensors as ``state_dict`` and it beside them.
+
+    Raises:
+        ValueError: If the suffix is another one.
+        NotWrittenError: If the disk refuses.
+    """
+    path = Path(path)
+    if path.suffix not in ('.pth', '.pt', '.safetensors'):
+        raise ValueError(f'{path} must end in .pth, .pt or .safetensors')
+    # safetensors takes no two tensors that share memory.
+    content = {
+        key: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, tensor in content.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(file: CheckedFile) -> None:
+        if path.suffix == '.safetensors':
+            # Its own save_file lets nobody but the owner read the file.
+            file.write(save_safetensors(content, {'format': 'pt', **(meta or {})}))
+        else:
+            torch.save(content if meta is None else dict(state_dict=content, meta={**meta}), file)
+
+    needed = sum(tensor.nbytes for tensor in content.values())
+    write_patiently(path, write, needed, advice='Make room, or write to another folder')

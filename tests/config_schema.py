@@ -13,11 +13,10 @@ from unittest import mock
 from mmengine import Config
 
 import a2mim.transfer  # noqa: F401  registers what such configs name
-from a2mim.engine.launch import names as engine_names
-from a2mim.engine.launch.names import RUNNER_KEYS
-from a2mim.engine.launch.signatures import accepted_arguments, find_types
+from a2mim.engine import config_check
+from a2mim.engine.config_check import RUNNER_KEYS, accepted_arguments, find_types
 
-CONSUMED = engine_names.CONSUMED | {'_scope_', '_delete_'}
+CONSUMED = config_check.CONSUMED | {'_scope_', '_delete_'}
 # Types that hand what they do not know to another one.
 PASSED_ON = {'RandomChoiceResize': 'Resize'}
 # Arguments that the builder of norms takes out.
@@ -82,7 +81,7 @@ def _unknown_below(node: object, base: object, path: str, arguments: dict) -> It
         known = known_arguments(kind, node, arguments)
     if 'norm_cfg' in path:
         known |= NORM
-    known |= engine_names.PLAIN_ENTRIES.get(path, set())
+    known |= config_check.PLAIN_ENTRIES.get(path, set())
     if path == 'custom_imports':
         known |= IMPORTS
     yield from (f'{path}.{key}' for key in node.keys() - known - CONSUMED)

@@ -12,9 +12,9 @@ from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.engine.compat.quiet import silence_harmless_warnings
-from a2mim.engine.hooks import CheckpointHook
-from a2mim.engine.launch.build import free_name
+from a2mim.engine.checkpointing import CheckpointHook
+from a2mim.engine.launch import free_name
+from a2mim.engine.mmengine_fixes import silence_harmless_warnings
 from a2mim.engine.runner import ToolRunner
 from toy_run import loader, toy_config
 

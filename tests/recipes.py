@@ -8,7 +8,7 @@ import torch
 from mmengine import Config
 from torch import nn
 
-from a2mim.engine.optim import ParamRuleConstructor
+from a2mim.engine.optimizers import ParamRuleConstructor
 from a2mim.registry import MODELS, PARAM_SCHEDULERS
 
 CONFIGS = Path(__file__).parents[1] / 'configs/openmixup'

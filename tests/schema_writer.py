@@ -12,7 +12,7 @@ from pathlib import Path
 from mmengine import Config
 from mmengine.registry import Registry
 
-from a2mim.engine.launch.signatures import accepted_arguments
+from a2mim.engine.config_check import accepted_arguments
 from config_schema import bases_of
 
 

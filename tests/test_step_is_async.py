@@ -11,8 +11,7 @@ import torch
 from mmengine import Config
 from torch.utils.data import DataLoader
 
-from a2mim.engine.guard.host_copy import HostCopy
-from a2mim.engine.hooks.finite_guard import MAX_FILES, FiniteGuardHook
+from a2mim.engine.guard import MAX_FILES, FiniteGuardHook, HostCopy
 from a2mim.engine.runner import ToolRunner
 from faults import FaultHook
 from finetune_recipes import read

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import a2mim.datasets
 import a2mim.models  # noqa: F401
-from a2mim.engine.compat.quiet import silence_harmless_warnings
-from a2mim.engine.guard import failed_step
-from a2mim.engine.guard.replay import Replay, replay
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine import guard
+from a2mim.engine.command_line import one_line_errors
+from a2mim.engine.mmengine_fixes import silence_harmless_warnings
+from a2mim.engine.replay import Replay, replay
 
 SHOWN = 5  # names of parameters
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     silence_harmless_warnings()
     with one_line_errors():
-        content = failed_step.read(args.file)
+        content = guard.read_failed_step(args.file)
         found = replay(content)
     print(describe(content, found))
     return 0 if found.failed else 1

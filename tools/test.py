@@ -18,11 +18,10 @@ from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
-from a2mim.engine.compat.strict_loading import strict_loading
-from a2mim.engine.launch.build import build_test_runner
-from a2mim.engine.launch.options import add_common_options, add_out_option, check_out
-from a2mim.engine.launch.processes import leave_processes
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import add_common_options, add_out_option, check_out, one_line_errors
+from a2mim.engine.launch import build_test_runner
+from a2mim.engine.mmengine_fixes import strict_loading
+from a2mim.engine.processes import leave_processes
 from a2mim.evaluation import Accuracy, ClassReport, PerClassAccuracy
 from a2mim.weights.safe_load import trust_checkpoints
 

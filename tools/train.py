@@ -9,12 +9,15 @@ An error before the first iteration is done is one line; A2MIM_TRACEBACK=1 shows
 import argparse
 from collections.abc import Sequence
 
-from a2mim.engine.compat.strict_loading import strict_loading
-from a2mim.engine.launch.build import build_train_runner
-from a2mim.engine.launch.lock import WorkDirLock
-from a2mim.engine.launch.options import add_common_options, add_train_options
-from a2mim.engine.launch.processes import leave_processes
-from a2mim.engine.launch.user_errors import FirstIteration, one_line_errors
+from a2mim.engine.command_line import (
+    FirstIteration,
+    add_common_options,
+    add_train_options,
+    one_line_errors,
+)
+from a2mim.engine.launch import build_train_runner
+from a2mim.engine.mmengine_fixes import strict_loading
+from a2mim.engine.processes import WorkDirLock, leave_processes
 from a2mim.weights.safe_load import trust_checkpoints
 
 

@@ -1,17 +1,37 @@
-"""Running: hooks, optimisers, schedules, and what the engine below needs mended."""
+"""Running: launch, loops, hooks, checkpoints, optimisers, schedules; the import registers them."""
 
-from a2mim.engine import compat, hooks, loops, optim, preflight, schedulers, sharding
-from a2mim.engine.hooks.checkpoint import CheckpointHook
-from a2mim.engine.log_processor import SpeedLogProcessor
+from a2mim.engine import (
+    averaging,
+    bad_images,
+    checkpointing,
+    guard,
+    loops,
+    mmengine_fixes,
+    optimizers,
+    pictures,
+    preflight,
+    resume,
+    runner,
+    schedulers,
+    sharding,
+    signals,
+    step_seed,
+)
 
 __all__ = [
-    'CheckpointHook',
-    'SpeedLogProcessor',
-    'compat',
-    'hooks',
+    'averaging',
+    'bad_images',
+    'checkpointing',
+    'guard',
     'loops',
-    'optim',
+    'mmengine_fixes',
+    'optimizers',
+    'pictures',
     'preflight',
+    'resume',
+    'runner',
     'schedulers',
     'sharding',
+    'signals',
+    'step_seed',
 ]

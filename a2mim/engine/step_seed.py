@@ -4,6 +4,10 @@ import random
 
 import numpy as np
 import torch
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from a2mim.registry import HOOKS
 
 
 def seed_step(seed: int, iteration: int, rank: int) -> None:
@@ -26,3 +30,24 @@ def seed_step(seed: int, iteration: int, rank: int) -> None:
     torch.random.default_generator.manual_seed(of_torch)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(of_torch)
+
+
+# [step_seed]
+# Each training step draws its own random numbers, whatever happened before it.
+
+
+@HOOKS.register_module()
+class StepSeedHook(Hook):
+    """Seed every global generator before each step, from seed, iteration and rank.
+
+    Early, so that what later hooks draw is that of the step too. The runner of the tools registers
+    the hook.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Forget what the generators were."""
+        seed_step(runner.seed, runner.iter, runner.rank)

@@ -6,10 +6,10 @@ The import registers the names under ``a2mim.``, makes checkpoints load safely, 
 where mmcv has none. Neither MMDetection nor MMSegmentation is imported here.
 """
 
-from a2mim.engine import compat
+from a2mim import engine
 from a2mim.transfer.operators import install
 from a2mim.transfer.trunk_pretrained import TrunkPretrained
 
 install()
 
-__all__ = ['TrunkPretrained', 'compat', 'install']
+__all__ = ['TrunkPretrained', 'engine', 'install']

@@ -13,21 +13,19 @@ from pathlib import Path
 from mmengine import Config, DictAction
 from mmengine.runner import Runner
 
-from a2mim.engine.compat.quiet import silence_harmless_warnings
-from a2mim.engine.launch.batch import apply_batch_rule, check_epoch_length
-from a2mim.engine.launch.build import choose_start, free_name
-from a2mim.engine.launch.common_start import share_start
-from a2mim.engine.launch.lock import WorkDirLock
-from a2mim.engine.launch.names import check_option_names
-from a2mim.engine.launch.options import existing_file
-from a2mim.engine.launch.processes import (
+from a2mim.engine.command_line import existing_file
+from a2mim.engine.config_check import check_option_names
+from a2mim.engine.config_edit import apply_batch_rule, check_epoch_length
+from a2mim.engine.launch import choose_start, default_work_dir, free_name, share_start
+from a2mim.engine.mmengine_fixes import silence_harmless_warnings
+from a2mim.engine.processes import (
     LAUNCHERS,
+    WorkDirLock,
     count_processes,
     fit_workers,
     is_first_process,
     join_processes,
 )
-from a2mim.engine.launch.work_dir import default_work_dir
 from a2mim.transfer.data_folders import check_data_folders
 from a2mim.transfer.iterations import stretch_iterations
 from a2mim.transfer.pretrain import FROM_SCRATCH, check_shared_head, set_pretrain

@@ -6,8 +6,8 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
-from a2mim.engine.compat.quiet import filter_log
-from a2mim.engine.hooks.checkpoint import CheckpointHook
+from a2mim.engine.checkpointing import CheckpointHook
+from a2mim.engine.mmengine_fixes import filter_log
 from a2mim.transfer.data_folders import check_data_folders
 
 

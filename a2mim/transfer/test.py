@@ -7,9 +7,9 @@ Several processes: ``mim_dist_test.sh`` in ``det_mmdetection`` and ``seg_mmsegme
 
 from collections.abc import Sequence
 
-from a2mim.engine.compat.strict_loading import strict_loading
-from a2mim.engine.launch.processes import leave_processes
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
+from a2mim.engine.mmengine_fixes import strict_loading
+from a2mim.engine.processes import leave_processes
 from a2mim.transfer.launch import build_test_runner, parse_test_args
 
 

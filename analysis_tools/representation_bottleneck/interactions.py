@@ -37,7 +37,7 @@ from a2mim.analysis.interactions import (
 )
 from a2mim.analysis.interactions.outputs import OUTPUTS
 from a2mim.analysis.interactions.settings import PUBLISHED_RATIOS, TARGETS
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 from a2mim.weights.files import write_atomically
 
 CAPTION = (

@@ -23,7 +23,7 @@ from a2mim.analysis.robustness import (
     shuffle_levels,
 )
 from a2mim.analysis.robustness.measure import MEASURES
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 
 AXES = dict(
     occlusion='share of dropped patches', shuffle='patches along a side', corruptions='severity'

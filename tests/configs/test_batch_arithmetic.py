@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine import Config
 
-from a2mim.engine.launch.batch import apply_batch_rule
+from a2mim.engine.config_edit import apply_batch_rule
 from recipes_on_disk import EXPERIMENTS, name_of
 
 every_experiment = pytest.mark.parametrize('path', EXPERIMENTS, ids=name_of)

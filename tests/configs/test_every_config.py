@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine import Config
 
-from a2mim.engine.launch.names import check_names
+from a2mim.engine.config_check import check_names
 from a2mim.registry import HOOKS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
 from recipes_on_disk import EXPERIMENTS, FILES, ROOT, name_of
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine import Config
 
-from a2mim.engine.optim import ParamRuleConstructor
+from a2mim.engine.optimizers import ParamRuleConstructor
 from a2mim.registry import MODELS
 from finetune_recipes import FINETUNE
 

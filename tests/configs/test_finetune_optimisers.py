@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 import torch
 
-from a2mim.engine.optim import ParamRuleConstructor
+from a2mim.engine.optimizers import ParamRuleConstructor
 from a2mim.registry import MODELS
 from finetune_recipes import RECIPES, read
 

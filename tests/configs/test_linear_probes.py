@@ -11,7 +11,7 @@ import torch
 from mmengine import Config
 from torch import nn
 
-from a2mim.engine.optim import ParamRuleConstructor
+from a2mim.engine.optimizers import ParamRuleConstructor
 from a2mim.registry import MODELS
 from finetune_recipes import FINETUNE
 from recipes import rates

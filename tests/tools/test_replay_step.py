@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from a2mim.engine.compat.quiet import silence_harmless_warnings
-from a2mim.engine.guard import failed_step
-from a2mim.engine.guard.replay import replay
+from a2mim.engine import guard
+from a2mim.engine.mmengine_fixes import silence_harmless_warnings
+from a2mim.engine.replay import replay
 from a2mim.engine.runner import ToolRunner
 from faults import FaultHook
 from toy_run import load_tool, read_scalars, toy_config, write_images
@@ -45,7 +45,7 @@ def run(tmp_path):
 def test_a_replayed_step_computes_what_the_run_would_have_bit_for_bit(run, wrapper):
     losses = [line['loss'] for line in read_scalars(run('whole', optim_wrapper__type=wrapper))]
     failed = run('failed', 2, optim_wrapper__type=wrapper) / 'failed_steps/iter_3_rank_0.pth'
-    found = replay(failed_step.read(failed))
+    found = replay(guard.read_failed_step(failed))
     assert [step['loss'] for step in found.losses] == losses[2:]
     assert not found.failed
 
@@ -72,7 +72,7 @@ def test_a_step_that_is_finite_here_ends_with_another_code(run, capsys):
 
 def test_passes_of_an_accumulated_update_are_computed_together(run):
     path = run('two', 1, optim_wrapper__accumulative_counts=2) / 'failed_steps/iter_2_rank_0.pth'
-    found = replay(failed_step.read(path))
+    found = replay(guard.read_failed_step(path))
     assert len(found.losses) == 2
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from a2mim.engine.launch.lock import NAME
+from a2mim.engine.processes import NAME
 from toy_run import read_scalars, toy_config, write_images
 from two_processes import finish, free_port, torchrun
 

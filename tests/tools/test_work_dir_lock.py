@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from a2mim.engine.launch import lock as locks
-from a2mim.engine.launch.lock import WorkDirLock
+from a2mim.engine import processes
+from a2mim.engine.processes import WorkDirLock
 from toy_run import load_tool, toy_config, write_images
 
 train = load_tool('train').main
@@ -31,7 +31,7 @@ def test_a_folder_in_which_a_run_trains_is_refused(config, capsys, monkeypatch, 
             tool.main([config, '--work-dir', 'shared', *options])
     assert exit_.value.code == 2
     assert 'error: another run trains in shared (host ' in capsys.readouterr().err
-    assert [path.name for path in Path('shared').iterdir()] == [locks.NAME]
+    assert [path.name for path in Path('shared').iterdir()] == [processes.NAME]
 
 
 def test_a_run_that_failed_and_one_that_ended_leave_the_folder_free(config):

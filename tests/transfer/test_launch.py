@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from a2mim.engine.launch.lock import WorkDirLock
+from a2mim.engine.processes import WorkDirLock
 from a2mim.registry import MODELS
 from a2mim.transfer import test as evaluation
 from a2mim.transfer import train

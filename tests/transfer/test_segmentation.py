@@ -25,7 +25,7 @@ def label_maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize('config', sorted(CONFIGS.glob('*.py')), ids=lambda path: path.stem)
 def test_it_trains_evaluates_and_resumes(config, label_maps, trunk, tmp_path):
-    from a2mim.engine.launch.lock import WorkDirLock
+    from a2mim.engine.processes import WorkDirLock
     from a2mim.transfer import test, train
     from a2mim.transfer.launch import build_train_runner, parse_train_args
 

@@ -16,7 +16,7 @@ from matplotlib import pyplot
 
 from a2mim.analysis.figure_file import write_figure
 from a2mim.analysis.runs import RunLog, plot_curves, read_run, train_time
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 
 SEABORN = 'seaborn-v0_8-'  # how matplotlib calls the published styles
 

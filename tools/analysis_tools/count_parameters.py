@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 
 from a2mim.analysis.model_costs import count_parameters, open_model
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

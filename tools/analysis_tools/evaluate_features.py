@@ -18,10 +18,9 @@ from mmengine.registry import init_default_scope
 from torch import nn
 from torch.utils.data import DataLoader
 
-from a2mim.engine.compat.strict_loading import strict_loading
-from a2mim.engine.launch.build import load_config
-from a2mim.engine.launch.options import add_out_option, check_out, existing_file
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import add_out_option, check_out, existing_file, one_line_errors
+from a2mim.engine.launch import load_config
+from a2mim.engine.mmengine_fixes import strict_loading
 from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
 from a2mim.registry import DATASETS, FUNCTIONS, MODELS
 from a2mim.weights.safe_load import add_trust_option, trust_checkpoints

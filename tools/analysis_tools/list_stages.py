@@ -11,7 +11,7 @@ import torch
 from mmengine import DictAction
 from torch import nn
 
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 from a2mim.models.timm_inspection import (
     FeatureLayout,
     ImageShape,

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from mmengine import DictAction
 
-from a2mim.engine.launch.build import load_config
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
+from a2mim.engine.launch import load_config
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -34,7 +34,7 @@ from a2mim.analysis.report import (
     write_report,
 )
 from a2mim.analysis.runs import read_run
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 from a2mim.version import __version__
 from a2mim.weights.safe_load import trust_checkpoints
 

@@ -18,7 +18,7 @@ from torch.optim import AdamW
 from turns import describe_run, make_parser, paired_ratios, take_turns
 
 import a2mim.models  # noqa: F401, registers the parts of the recipe
-from a2mim.engine.optim import ParamRuleConstructor
+from a2mim.engine.optimizers import ParamRuleConstructor
 from a2mim.registry import MODELS
 
 RECIPE = 'openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300.py'

@@ -26,7 +26,7 @@ from turns import describe_run, make_parser, paired_ratios, take_turns
 
 import a2mim.engine
 import a2mim.models  # noqa: F401, registers the parts of the recipes
-from a2mim.engine.optim import ParamRuleConstructor
+from a2mim.engine.optimizers import ParamRuleConstructor
 from a2mim.masking import block_grid, random_block_mask
 from a2mim.models.timm_inspection import prefers_channels_last
 from a2mim.registry import MODELS

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mmengine import DictAction
 
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 from a2mim.weights.export import TARGETS, check_path, export
 from a2mim.weights.export.target import read_photograph, read_source
 from a2mim.weights.safe_load import add_trust_option, trust_checkpoints

@@ -13,7 +13,7 @@ from pathlib import Path
 import timm
 import torch
 
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 from a2mim.weights.files import save_file
 from a2mim.weights.fit import compare
 from a2mim.weights.names import Trunk, find_trunk

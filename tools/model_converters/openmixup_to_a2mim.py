@@ -13,7 +13,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 from a2mim.weights.files import save_file
 from a2mim.weights.names import (
     DECODER,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmengine import Config
 
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 from a2mim.weights.publish import publish
 from a2mim.weights.safe_load import add_trust_option, load_file, trust_checkpoints
 

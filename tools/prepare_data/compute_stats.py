@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from a2mim.datasets.archives import open_source
 from a2mim.datasets.image_files import StoredImages
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 
 LEVELS = np.arange(256)
 

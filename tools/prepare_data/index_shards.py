@@ -12,7 +12,7 @@ from pathlib import Path
 
 from a2mim.datasets import WebShards
 from a2mim.datasets.archives import write_index
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

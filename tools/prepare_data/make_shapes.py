@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from a2mim.datasets import PhotoPatches
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 
 FINENESS = 8  # Subpixels along an edge of a pixel: how exactly an edge is drawn.
 PATCH = 96  # Pixels of a photograph that become the background of an image.

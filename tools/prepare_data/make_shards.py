@@ -23,7 +23,7 @@ from rich.progress import track
 from a2mim.datasets import ImageFolder
 from a2mim.datasets.archives import CLASSES, KEYS, write_index
 from a2mim.datasets.decoding import refusal
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 from a2mim.errors import BadDataError
 
 ROOM = 2  # an LMDB database may take so many times the bytes that it holds; unused room is no file

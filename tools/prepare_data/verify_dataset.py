@@ -21,9 +21,8 @@ from rich.progress import track
 from a2mim.datasets.archives import open_source
 from a2mim.datasets.image_files import StoredImages
 from a2mim.datasets.verification import Verdict, examine_all
-from a2mim.engine.bad_files import write_names
-from a2mim.engine.launch.options import check_out
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.bad_images import write_names
+from a2mim.engine.command_line import check_out, one_line_errors
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

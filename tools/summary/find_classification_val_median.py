@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from a2mim.analysis.runs import find_runs, median_of_last, over_runs
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from a2mim.analysis.runs import find_runs, high_value, over_runs
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 
 TIMES = 3
 

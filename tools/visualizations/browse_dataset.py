@@ -14,8 +14,8 @@ from mmengine import DictAction
 
 from a2mim.analysis import Results
 from a2mim.analysis.dataset_view import draw_view, view_dataset
-from a2mim.engine.launch.build import load_config
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
+from a2mim.engine.launch import load_config
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

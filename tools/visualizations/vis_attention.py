@@ -18,7 +18,7 @@ from a2mim.analysis.inside import (
     draw_attention_maps,
     measure_attention,
 )
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 
 SHOWN = 4  # images with maps
 

@@ -18,8 +18,7 @@ from a2mim.analysis.figure_file import write_figure
 from a2mim.analysis.inside import METHODS, class_activation_map, draw_activation_maps, find_stage
 from a2mim.analysis.inside.cam import check_categories, grad_cam_package
 from a2mim.datasets.decoding import read_image
-from a2mim.engine.launch.options import existing_file
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import existing_file, one_line_errors
 from a2mim.inference import fit_image
 from a2mim.weights.load_model import load_model_file
 from a2mim.weights.safe_load import add_trust_option, trust_checkpoints

@@ -13,7 +13,7 @@ from pathlib import Path
 from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
 from a2mim.analysis.inside import draw_embeddings, embed, image_features, neighbour_agreement
 from a2mim.analysis.inside.embedding import METHODS, check_embedding
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -18,7 +18,7 @@ from a2mim.analysis.inside import (
     find_stage,
     square_with_share,
 )
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -42,10 +42,9 @@ from a2mim.analysis.landscape import (
 )
 from a2mim.analysis.landscape.directions import NORMS, Weights
 from a2mim.analysis.subject import fingerprint
-from a2mim.engine.launch.build import load_config
-from a2mim.engine.launch.options import add_common_options
-from a2mim.engine.launch.processes import count_processes, join_processes, leave_processes
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import add_common_options, one_line_errors
+from a2mim.engine.launch import load_config
+from a2mim.engine.processes import count_processes, join_processes, leave_processes
 from a2mim.weights.safe_load import trust_checkpoints
 
 MODES = ('surface', 'trajectory', 'surface+trajectory')

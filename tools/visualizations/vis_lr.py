@@ -15,9 +15,9 @@ from mmengine.registry import init_default_scope
 
 from a2mim.analysis.figure_file import write_figure
 from a2mim.analysis.runs import Rates, read_rates
-from a2mim.engine.launch.batch import apply_batch_rule
-from a2mim.engine.launch.build import load_config
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
+from a2mim.engine.config_edit import apply_batch_rule
+from a2mim.engine.launch import load_config
 
 NAMES = dict(lr='learning rate', weight_decay='weight decay', momentum='momentum')
 

@@ -21,7 +21,7 @@ from a2mim.analysis.reconstructions import (
     reconstruct_images,
     reconstruction_rows,
 )
-from a2mim.engine.launch.user_errors import one_line_errors
+from a2mim.engine.command_line import one_line_errors
 from a2mim.weights.load_model import InputSpec
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from a2mim.engine.compat.compiled_forward import compile_forward
+from a2mim.engine.mmengine_fixes import compile_forward
 
 
 @pytest.mark.parametrize('options', [None, False])

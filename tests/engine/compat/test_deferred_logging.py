@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import torch
 from mmengine.logging import MessageHub
 
-from a2mim.engine.compat import RuntimeInfoHook
+from a2mim.engine.mmengine_fixes import RuntimeInfoHook
 
 
 def test_what_is_queued_reaches_the_curves_once_and_in_order():

@@ -5,8 +5,8 @@ import torch
 from mmengine.logging import MMLogger
 from torch import nn
 
-from a2mim.engine.compat import mixed_precision
-from a2mim.engine.compat.mixed_precision import AmpOptimWrapper, autocast_dtype
+from a2mim.engine import optimizers
+from a2mim.engine.optimizers import AmpOptimWrapper, autocast_dtype
 from a2mim.registry import OPTIM_WRAPPERS
 
 
@@ -87,7 +87,7 @@ def test_a_gpu_takes_what_is_asked_and_otherwise_what_it_has(monkeypatch, asked,
 @pytest.mark.parametrize('native, warnings', [(False, 1), (True, 0)])
 def test_a_cpu_without_bfloat16_units_is_warned_about_once(monkeypatch, native, warnings):
     messages = []
-    monkeypatch.setattr(mixed_precision, 'cpu_computes_bfloat16', lambda: native)
+    monkeypatch.setattr(optimizers, 'cpu_computes_bfloat16', lambda: native)
     logger = MMLogger.get_current_instance()
     monkeypatch.setattr(logger, 'log', lambda level, message: messages.append(message))
     build()

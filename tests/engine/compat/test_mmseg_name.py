@@ -2,7 +2,7 @@
 
 from mmengine.config.utils import MODULE2PACKAGE
 
-import a2mim.engine.compat.mmseg_name  # noqa: F401
+import a2mim.engine.mmengine_fixes  # noqa: F401
 
 
 def test_configs_of_mmseg_are_looked_for_in_the_module_of_that_name():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from mmengine.logging import MMLogger
 
-from a2mim.engine.compat.quiet import (
+from a2mim.engine.mmengine_fixes import (
     HARMLESS_MESSAGES,
     LONG_MESSAGES,
     filter_log,

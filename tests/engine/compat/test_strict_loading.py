@@ -11,7 +11,7 @@ from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader, _safe_torch_load
 from torch import nn
 
-from a2mim.engine.compat.strict_loading import strict_loading
+from a2mim.engine.mmengine_fixes import strict_loading
 from a2mim.weights.safe_load import SWITCH
 
 

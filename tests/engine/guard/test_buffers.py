@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from a2mim.engine.guard.buffers import BufferSnapshot
+from a2mim.engine.guard import BufferSnapshot
 
 
 @pytest.mark.parametrize('bad', [True, False])

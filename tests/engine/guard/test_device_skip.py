@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from a2mim.engine.guard import device_skip
-from a2mim.engine.guard.device_skip import prefer_fused, skips_on_device
+from a2mim.engine import guard
+from a2mim.engine.guard import prefer_fused, skips_on_device
 
 
 def step(parameter: nn.Parameter, optimizer: Optimizer, grad: float, skip: bool) -> None:
@@ -73,7 +73,7 @@ def test_any_other_optimiser_has_to_be_told_by_the_host(kind, options):
 def test_on_a_gpu_a_loaded_optimiser_goes_on_fused_unless_it_is_to_be_otherwise(
     monkeypatch, foreach, switched
 ):
-    monkeypatch.setattr(device_skip, 'WORTH_IT', ('cpu',))
+    monkeypatch.setattr(guard, 'WORTH_IT', ('cpu',))
     parameter = nn.Parameter(torch.ones(3))
     optimizer = AdamW([parameter], foreach=foreach)
     parameter.grad = torch.ones(3)

@@ -9,8 +9,9 @@ from mmengine.optim import OptimWrapper as MMEngineOptimWrapper
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from a2mim.engine.compat import AmpOptimWrapper, OptimWrapper
 from a2mim.engine.guard import UpdateGuard, Verdict
+from a2mim.engine.mmengine_fixes import OptimWrapper
+from a2mim.engine.optimizers import AmpOptimWrapper
 
 NAN, INF = float('nan'), float('inf')
 

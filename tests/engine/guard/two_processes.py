@@ -12,9 +12,8 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from a2mim.engine.compat import OptimWrapper
-from a2mim.engine.guard import UpdateGuard, Verdict
-from a2mim.engine.guard.failed_step import on_cpu
+from a2mim.engine.guard import UpdateGuard, Verdict, on_cpu
+from a2mim.engine.mmengine_fixes import OptimWrapper
 
 
 def train(rank: int, folder: Path, fused: bool) -> None:

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from a2mim.datasets import EpochSampler, SampleKey
-from a2mim.engine.bad_files import write_names
-from a2mim.engine.hooks import BadImagesHook
+from a2mim.engine.bad_images import BadImagesHook, write_names
 from a2mim.engine.runner import ToolRunner
 from a2mim.errors import BadDataError
 from toy_run import read_scalars

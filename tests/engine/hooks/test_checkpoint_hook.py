@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from a2mim.engine.hooks.checkpoint import CheckpointHook
+from a2mim.engine.checkpointing import CheckpointHook
 from a2mim.errors import NotFiniteStateError, NotWrittenError
 from a2mim.weights import files
 from a2mim.weights.safe_load import load_file

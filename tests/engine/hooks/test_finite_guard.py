@@ -9,8 +9,9 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from a2mim.engine.guard import failed_step
-from a2mim.engine.hooks import FiniteGuardHook, WarmupEMAHook
+from a2mim.engine import guard
+from a2mim.engine.averaging import WarmupEMAHook
+from a2mim.engine.guard import FiniteGuardHook
 from a2mim.engine.runner import ToolRunner
 from a2mim.errors import NotFiniteError
 from faults import FaultHook
@@ -57,7 +58,7 @@ def snapshots(runner: Runner) -> list[dict]:
 
     def recorded(*args: object) -> None:
         run_iter(*args)
-        found.append(failed_step.on_cpu(state()))
+        found.append(guard.on_cpu(state()))
 
     runner.train_loop.run_iter = recorded
     return found
@@ -131,7 +132,7 @@ def test_the_file_of_a_failed_step_has_the_state_in_which_it_failed(build, tmp_p
     runner = build(3, custom_hooks=EMA, optim_wrapper__optimizer__fused=fused)
     states = snapshots(runner)
     runner.train()
-    content = failed_step.read(tmp_path / 'run/failed_steps/iter_4_rank_0.pth')
+    content = guard.read_failed_step(tmp_path / 'run/failed_steps/iter_4_rank_0.pth')
     assert_same(content['state_dict'], states[2]['weights'])
     assert content['seed'] == 0
     assert content['steps'][0]['batch']['image'].dtype is torch.uint8
@@ -150,7 +151,7 @@ def test_a_file_that_cannot_be_written_stops_nothing(build, tmp_path, monkeypatc
         raise OSError(28, 'No space left on device')
 
     runner = build(1, default_hooks__checkpoint=None)
-    monkeypatch.setattr(failed_step.torch, 'save', full)
+    monkeypatch.setattr(guard.torch, 'save', full)
     runner.logger.addHandler(caplog.handler)
     runner.train()
     assert 'could not be written: [Errno 28] No space left' in caplog.text

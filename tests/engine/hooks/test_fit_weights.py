@@ -11,7 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import Tensor
 
 import a2mim.models  # noqa: F401, registers the models
-from a2mim.engine.hooks.fit_weights import FitWeightsHook
+from a2mim.engine.resume import FitWeightsHook
 from a2mim.registry import MODELS
 
 PIXELS = dict(type='ImagePreprocessor', mean=[127.0] * 3, std=[64.0] * 3)

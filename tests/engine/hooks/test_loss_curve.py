@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2mim.engine.hooks import LossCurveHook
-from a2mim.engine.hooks.loss_curve import MAX_POINTS, _smoothed, _thinned, draw_curves
+from a2mim.engine.pictures import MAX_POINTS, LossCurveHook, _smoothed, _thinned, draw_curves
 
 
 @pytest.fixture()
@@ -11,7 +10,7 @@ def drawn(monkeypatch) -> list[dict]:
     """What would have been drawn, picture by picture."""
     pictures = []
     monkeypatch.setattr(
-        'a2mim.engine.hooks.loss_curve.draw_curves',
+        'a2mim.engine.pictures.draw_curves',
         lambda histories, path: pictures.append(histories),
     )
     return pictures

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from a2mim.engine.hooks.picture_grid import CAPTION, GAP, picture_grid
+from a2mim.engine.pictures import CAPTION, GAP, picture_grid
 
 
 @pytest.mark.parametrize('size, shown', [((96, 128), (96, 128)), ((32, 32), (96, 96))])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2mim.engine.hooks import ReconstructionHook
+from a2mim.engine.pictures import ReconstructionHook
 
 TILE, ROW = 100, 116  # a picture of 96 pixels and its margin; the same and its caption
 

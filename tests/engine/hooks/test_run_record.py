@@ -7,8 +7,7 @@ import pytest
 import torch
 from mmengine import Config
 
-from a2mim.engine.hooks import RunRecordHook
-from a2mim.engine.hooks.run_record import describe
+from a2mim.engine.resume import RunRecordHook, describe
 
 
 def runner(images: int = 10, batch_size: int = 4, **options: object) -> SimpleNamespace:

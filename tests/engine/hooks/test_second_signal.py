@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from a2mim.engine.hooks.second_signal import ECHO
+from a2mim.engine.signals import ECHO
 from toy_run import ROOT
 
 # A call that holds neither the lock of Python nor listens to signals, as a kernel would.
 PROGRAM = """
 import hashlib, signal, sys
-from a2mim.engine.hooks.second_signal import SecondSignal
+from a2mim.engine.signals import SecondSignal
 
 for number in (signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, lambda *_: None)

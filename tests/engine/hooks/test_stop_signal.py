@@ -14,9 +14,9 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.engine.compat.quiet import silence_harmless_warnings
-from a2mim.engine.hooks import StopSignalHook
+from a2mim.engine.mmengine_fixes import silence_harmless_warnings
 from a2mim.engine.runner import ToolRunner
+from a2mim.engine.signals import StopSignalHook
 from toy_run import ROOT, load_tool, read_scalars, toy_config, write_images
 
 NUMBERS = [signal.SIGTERM, signal.SIGUSR1]

@@ -9,7 +9,7 @@ import torch
 from mmengine.runner import Runner
 from torch import Tensor
 
-from a2mim.engine.hooks import WarmupEMAHook
+from a2mim.engine.averaging import WarmupEMAHook
 from a2mim.engine.runner import ToolRunner
 from toy_run import toy_config, write_images
 

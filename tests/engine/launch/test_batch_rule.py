@@ -6,12 +6,7 @@ import pytest
 from mmengine import Config
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
-from a2mim.engine.launch.batch import (
-    BatchPlan,
-    apply_batch_rule,
-    check_epoch_length,
-    compare_plans,
-)
+from a2mim.engine.config_edit import BatchPlan, apply_batch_rule, check_epoch_length, compare_plans
 
 
 def config(batch: int, base: int = 2048, accumulation: int = 1, scale: bool = False) -> Config:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from a2mim.engine.launch.class_count import check_class_count
+from a2mim.engine.config_check import check_class_count
 
 CLASSES = ('cat', 'dog', 'owl')
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine import Config
 
-from a2mim.engine.launch.data_root import set_data_root
+from a2mim.engine.config_edit import set_data_root
 
 
 def loader(*, kind: str = 'ImageFolder', **source: object) -> dict:

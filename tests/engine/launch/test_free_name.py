@@ -4,7 +4,7 @@ import pytest
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
-from a2mim.engine.launch.build import free_name
+from a2mim.engine.launch import free_name
 
 
 @pytest.fixture(autouse=True, params=[DefaultScope, MMLogger])

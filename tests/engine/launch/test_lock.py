@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from a2mim.engine.launch.lock import NAME, WorkDirLock
+from a2mim.engine.processes import NAME, WorkDirLock
 
 HOLDER = """
 import sys, time
-from a2mim.engine.launch.lock import WorkDirLock
+from a2mim.engine.processes import WorkDirLock
 with WorkDirLock() as lock:
     lock.take(sys.argv[1])
     print('locked', flush=True)

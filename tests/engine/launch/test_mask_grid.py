@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from a2mim.datasets import BlockMask
-from a2mim.engine.launch.mask_grid import check_mask_grid
+from a2mim.engine.config_check import check_mask_grid
 from a2mim.models.timm_backbone import TimmBackbone
 
 

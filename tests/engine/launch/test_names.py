@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine import Config
 
-from a2mim.engine.launch.names import check_names, check_option_names
+from a2mim.engine.config_check import check_names, check_option_names
 from toy_run import toy_config
 
 NO_DATA = Path('data')

@@ -4,13 +4,8 @@ import pytest
 import torch
 from mmengine import Config
 
-from a2mim.engine.launch import processes
-from a2mim.engine.launch.processes import (
-    count_processes,
-    fit_workers,
-    is_first_process,
-    join_processes,
-)
+from a2mim.engine import processes
+from a2mim.engine.processes import count_processes, fit_workers, is_first_process, join_processes
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine import Config
 
-from a2mim.engine.launch.resume import adopt_seed, check_same_experiment, find_checkpoint
+from a2mim.engine.launch import adopt_seed, check_same_experiment, find_checkpoint
 from toy_run import toy_config
 
 

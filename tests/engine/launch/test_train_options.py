@@ -6,11 +6,7 @@ from pathlib import Path
 import pytest
 from mmengine import Config
 
-from a2mim.engine.launch.options import (
-    add_common_options,
-    add_train_options,
-    apply_train_options,
-)
+from a2mim.engine.command_line import add_common_options, add_train_options, apply_train_options
 from toy_run import toy_config
 
 

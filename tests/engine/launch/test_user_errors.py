@@ -2,8 +2,8 @@
 
 import pytest
 
-from a2mim.engine.launch import user_errors
-from a2mim.engine.launch.user_errors import FirstIteration, one_line_errors, sentence
+from a2mim.engine import command_line
+from a2mim.engine.command_line import FirstIteration, one_line_errors, sentence
 from a2mim.errors import BadDataError, NotFiniteError, NotFiniteStateError, NotWrittenError
 
 
@@ -80,8 +80,8 @@ def test_a_developer_sees_where_it_came_from(monkeypatch):
 def test_other_processes_let_the_first_one_speak(monkeypatch, capsys):
     waits = []
     monkeypatch.setenv('LOCAL_RANK', '3')
-    monkeypatch.setattr(user_errors.time, 'sleep', waits.append)
+    monkeypatch.setattr(command_line.time, 'sleep', waits.append)
     with pytest.raises(SystemExit), one_line_errors():
         raise ValueError('mine alone')
-    assert waits == [user_errors.PATIENCE]
+    assert waits == [command_line.PATIENCE]
     assert capsys.readouterr().err == 'error (process 3): mine alone\n'

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from a2mim.engine.launch.work_dir import default_work_dir, refuse_used_work_dir
+from a2mim.engine.launch import default_work_dir, refuse_used_work_dir
 
 
 @pytest.mark.parametrize(

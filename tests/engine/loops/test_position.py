@@ -4,8 +4,7 @@ import pytest
 from torch.utils.data import DataLoader, RandomSampler
 
 from a2mim.datasets import EpochSampler, InfiniteEpochSampler, RepeatedEpochSampler
-from a2mim.engine.loops.iteration_based import batches_after
-from a2mim.engine.loops.position import start_after
+from a2mim.engine.loops import batches_after, start_after
 
 
 class Keys:

@@ -3,7 +3,7 @@ import timm
 import torch
 from torch import nn
 
-from a2mim.engine.optim import ParamRuleConstructor, layer_lr_factors
+from a2mim.engine.optimizers import ParamRuleConstructor, layer_lr_factors
 
 
 def meta_model(name: str, **kwargs) -> nn.Module:

@@ -4,7 +4,7 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from a2mim.engine.optim import ParamRuleConstructor
+from a2mim.engine.optimizers import ParamRuleConstructor
 
 
 def toy_model() -> nn.Module:
@@ -127,7 +127,7 @@ def test_the_state_of_the_groups_survives_a_resume():
 def test_the_log_tells_the_size_of_every_group(monkeypatch):
     lines = []
     monkeypatch.setattr(
-        'a2mim.engine.optim.param_rules.print_log', lambda line, logger: lines.append(line)
+        'a2mim.engine.optimizers.print_log', lambda line, logger: lines.append(line)
     )
     groups_of(toy_model(), rules={'bias': dict(weight_decay=0.0)})
     assert lines == [

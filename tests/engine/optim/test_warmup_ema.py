@@ -3,7 +3,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
-from a2mim.engine.optim import WarmupEMA
+from a2mim.engine.averaging import WarmupEMA
 
 
 def one_weight(value: float = 0.0) -> nn.Linear:

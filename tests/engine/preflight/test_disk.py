@@ -8,8 +8,8 @@ import torch
 from mmengine.optim import LinearLR
 from torch import nn
 
-from a2mim.engine.optim import Lamb
-from a2mim.engine.preflight.disk import check_disk, checkpoint_bytes, optimizer_bytes
+from a2mim.engine.optimizers import Lamb
+from a2mim.engine.preflight import check_disk, checkpoint_bytes, optimizer_bytes
 
 Usage = namedtuple('Usage', 'total used free')
 

@@ -5,8 +5,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from a2mim.engine.preflight.batches import example_batch
-from a2mim.engine.preflight.dry_step import check_unused, dry_step, losses_and_gradients
+from a2mim.engine.preflight import check_unused, dry_step, example_batch, losses_and_gradients
 
 
 def test_losses_and_gradients_are_those_of_a_training_step(build_runner):

@@ -5,7 +5,7 @@ from collections import namedtuple
 
 import pytest
 
-from a2mim.engine.preflight import shared_memory
+from a2mim.engine import preflight
 
 Usage = namedtuple('Usage', 'total used free')
 IMAGE = 3 * 32 * 32 + 8  # bytes of its pixels and its label
@@ -13,7 +13,7 @@ IMAGE = 3 * 32 * 32 + 8  # bytes of its pixels and its label
 
 def test_no_worker_needs_none(build_runner, monkeypatch):
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: Usage(0, 0, 0))
-    assert '0 data workers' in shared_memory.check_shared_memory(build_runner())
+    assert '0 data workers' in preflight.check_shared_memory(build_runner())
 
 
 def test_what_all_workers_of_all_processes_prepare_is_counted(build_runner, monkeypatch):
@@ -25,9 +25,9 @@ def test_what_all_workers_of_all_processes_prepare_is_counted(build_runner, monk
     )
     # Batches of 4 images and of 2, and torch's own prefetch factor of 2.
     needed = 2 * IMAGE * (4 * (2 * 5 + 1) + 2 * (1 * 2 + 1))
-    monkeypatch.setattr(shared_memory, 'FOLDER', '/tmp')
+    monkeypatch.setattr(preflight, 'FOLDER', '/tmp')
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: Usage(0, 0, needed))
-    assert '0.3 MiB needed' in shared_memory.check_shared_memory(runner)
+    assert '0.3 MiB needed' in preflight.check_shared_memory(runner)
     monkeypatch.setattr(shutil, 'disk_usage', lambda _: Usage(0, 0, needed - 1))
     with pytest.raises(ValueError, match=r'num_workers or prefetch_factor .*--shm-size'):
-        shared_memory.check_shared_memory(runner)
+        preflight.check_shared_memory(runner)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from a2mim.engine.preflight.undisturbed import undisturbed
+from a2mim.engine.preflight import undisturbed
 
 
 @pytest.fixture

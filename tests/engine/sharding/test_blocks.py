@@ -4,7 +4,7 @@ import pytest
 import timm
 from torch import nn
 
-from a2mim.engine.sharding.blocks import repeated_blocks
+from a2mim.engine.sharding import repeated_blocks
 
 
 @pytest.mark.parametrize(

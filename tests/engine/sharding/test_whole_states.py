@@ -6,7 +6,7 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from a2mim.engine.sharding.whole_states import WholeStates
+from a2mim.engine.sharding import WholeStates
 
 
 def trained(model: nn.Module) -> torch.optim.Optimizer:

@@ -11,8 +11,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import DefaultScope
 from torch.distributed.tensor import DTensor
 
-from a2mim.engine.compat import AmpOptimWrapper, OptimWrapper
-from a2mim.engine.optim import Lamb
+from a2mim.engine.mmengine_fixes import OptimWrapper
+from a2mim.engine.optimizers import AmpOptimWrapper, Lamb
 from a2mim.engine.sharding import FullyShard, check_sharding
 from a2mim.registry import MODELS
 from toy_run import toy_config

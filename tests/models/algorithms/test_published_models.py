@@ -13,7 +13,7 @@ import torch
 from mmengine import Config
 
 import a2mim.engine  # noqa: F401, registers the optimiser rules
-from a2mim.engine.hooks import FitWeightsHook
+from a2mim.engine.resume import FitWeightsHook
 from a2mim.models import A2MIM
 from a2mim.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from a2mim.weights.safe_load import load_file

@@ -1,0 +1,270 @@
+"""The options that the tools share, and what each of them changes in a config."""
+
+import argparse
+import os
+import pickle
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmengine import Config, DictAction
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from a2mim.engine.config_edit import find_datasets
+from a2mim.engine.processes import LAUNCHERS
+from a2mim.errors import (
+    NOT_FINITE,
+    NOT_WRITTEN,
+    USER_ERROR,
+    BadDataError,
+    NotFiniteError,
+    NotFiniteStateError,
+    NotWrittenError,
+)
+from a2mim.weights.safe_load import add_trust_option
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every tool that runs a config."""
+    parser.add_argument('config', help='path of a config file')
+    parser.add_argument('--work-dir', '--work_dir', metavar='DIR', help='logs and checkpoints')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='change entries of the config, for example optim_wrapper.optimizer.lr=1e-3',
+    )
+    parser.add_argument(
+        '--data-root', '--data_root', metavar='DIR', help='read the images from DIR'
+    )
+    add_trust_option(parser)
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
+    # Old launchers pass it; new ones set the variable, which is what counts.
+    parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
+
+
+def add_train_options(parser: argparse.ArgumentParser) -> None:
+    """Options of training."""
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        '--resume',
+        '--resume_from',
+        '--resume-from',
+        nargs='?',
+        const='auto',
+        metavar='FILE',
+        help='continue from FILE, or from latest.pth of the work dir ("auto" or nothing)',
+    )
+    start.add_argument(
+        '--auto-resume',
+        '--auto_resume',
+        dest='resume',
+        action='store_const',
+        const='auto',
+        help='the same as --resume auto',
+    )
+    start.add_argument(
+        '--load-checkpoint',
+        '--load_checkpoint',
+        metavar='FILE',
+        help='start a new run from all weights of a checkpoint',
+    )
+    parser.add_argument('--pretrained', metavar='FILE', help='start from the trunk in FILE')
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument('--compile', action='store_true', help='torch.compile')
+    parser.add_argument('--seed', type=int, help='seed of every random draw')
+    parser.add_argument('--deterministic', action='store_true', help='deterministic algorithms')
+    parser.add_argument(
+        '--strict-data',
+        '--strict_data',
+        action='store_true',
+        help='end at the first image that cannot be read instead of taking another one',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        '--auto_scale_lr',
+        action='store_true',
+        help='scale the learning rate with the global batch instead of keeping the batch',
+    )
+    parser.add_argument(
+        '--no-preflight',
+        dest='preflight',
+        action='store_false',
+        help='start without the checks of disk, shared memory and one step, for example where a '
+        'file system does not say how much of it is free',
+    )
+
+
+def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the options of training into ``cfg``.
+
+    Raises:
+        FileNotFoundError: If a file of weights is missing.
+        ValueError: If options contradict each other or the config.
+    """
+    if args.amp:
+        use_mixed_precision(cfg)
+    if args.compile:
+        cfg.compile = cfg.get('compile') or True
+    set_seed(cfg, args.seed)
+    set_bad_image_rule(cfg, args.strict_data)
+    if args.deterministic:
+        cfg.randomness.deterministic = True
+        # Without it cuBLAS refuses; read when CUDA starts.
+        os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    if args.auto_scale_lr:
+        if cfg.get('auto_scale_lr') is None:
+            raise ValueError(
+                '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config: '
+                'the global batch that its learning rate is meant for'
+            )
+        cfg.auto_scale_lr.enable = True
+    if args.load_checkpoint:
+        if args.pretrained:
+            raise ValueError('--load-checkpoint and --pretrained exclude each other')
+        cfg.load_from = existing_file(args.load_checkpoint, '--load-checkpoint')
+    if args.pretrained:
+        file = existing_file(args.pretrained, '--pretrained')
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=file)
+
+
+def set_seed(cfg: Config, seed: int | None) -> None:
+    """One seed for weights, order, crops and masks: ``seed``, or that of the config, or 0.
+
+    The runner hands its seed to the sampler, but not to the data set, which draws crops and masks.
+    """
+    cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}
+    if seed is not None:
+        cfg.randomness.seed = seed
+    for dataset in find_datasets(cfg.get('train_dataloader')):
+        if seed is not None:
+            dataset['seed'] = seed
+        elif cfg.randomness.seed is not None:
+            dataset.setdefault('seed', cfg.randomness.seed)
+
+
+def set_bad_image_rule(cfg: Config, strict: bool) -> None:
+    """Substitute bad images in training, unless the config or ``strict`` has them end the run."""
+    for dataset in find_datasets(cfg.get('train_dataloader')):
+        if strict:
+            dataset['on_bad_image'] = 'raise'
+        else:
+            dataset.setdefault('on_bad_image', 'substitute')
+
+
+def use_mixed_precision(cfg: Config) -> None:
+    """Replace the plain optimiser wrapper by the one with autocast."""
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f"--amp needs optim_wrapper.type='OptimWrapper', not {kind!r}")
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+
+
+def existing_file(path: str, option: str) -> str:
+    """``path`` itself if it can be opened."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'{option} {path}: there is no such file')
+    with open(path, 'rb'):
+        return path
+
+
+def add_out_option(parser: argparse.ArgumentParser, content: str) -> None:
+    """Option of a tool that measures: a file for what it found."""
+    parser.add_argument('--out', metavar='FILE.json', help=f'write to a file: {content}')
+
+
+def check_out(path: str | None) -> None:
+    """Refuse a file that cannot be written before there is anything to write."""
+    if path is None:
+        return
+    if not Path(path).absolute().parent.is_dir():
+        raise FileNotFoundError(f'--out {path}: there is no folder {Path(path).parent}')
+    if Path(path).is_dir():
+        raise IsADirectoryError(f'--out {path} is a folder; give the name of a file in it')
+
+
+# [user_errors]
+# A mistake in the input ends a tool with one clear line; a fault in the program keeps its trace.
+#
+# Until the first training iteration is done no work can be lost, and an error is most likely in
+# what was asked for: it ends as one line on stderr with exit code 2. Set A2MIM_TRACEBACK=1 to see
+# where it came from. A training that is not finite and a checkpoint that cannot be written end as
+# one line, too, at any time and with codes of their own.
+
+
+# mmengine asserts what a config says, too; a checkpoint that it fetches itself may be refused.
+USER_ERRORS = (
+    ValueError,
+    TypeError,
+    KeyError,
+    OSError,
+    ImportError,
+    SyntaxError,
+    AssertionError,
+    pickle.UnpicklingError,
+)
+# What may come at any time, and is said in one line then too.
+EXPECTED = {
+    BadDataError: USER_ERROR,
+    NotFiniteError: NOT_FINITE,
+    NotFiniteStateError: NOT_FINITE,
+    NotWrittenError: NOT_WRITTEN,
+}
+PATIENCE = 10  # seconds
+
+
+class FirstIteration(Hook):
+    """Remember whether an iteration of training has been completed."""
+
+    done = False
+
+    def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
+        """Training works; what fails from here on is not the input's fault."""
+        self.done = True
+
+
+@contextmanager
+def one_line_errors(training: FirstIteration | None = None) -> Iterator[None]:
+    """Turn a user error inside the block into one line on stderr and exit code 2.
+
+    Args:
+        training: Once its iteration is done, errors pass through, but for the ``EXPECTED`` ones.
+    """
+    try:
+        yield
+    except (*USER_ERRORS, *EXPECTED) as error:
+        code = next((EXPECTED[kind] for kind in EXPECTED if isinstance(error, kind)), None)
+        late = training is not None and training.done and code is None
+        if late or os.environ.get('A2MIM_TRACEBACK'):
+            raise
+        report(sentence(error), process=int(os.environ.get('LOCAL_RANK', 0)))
+        raise SystemExit(code or USER_ERROR) from error
+
+
+def report(text: str, process: int) -> None:
+    """Say on stderr what is wrong, once for all processes of this machine.
+
+    Most errors are met by all of them. The first one speaks, and its exit ends the others; one
+    that is still there a little later has met an error of its own.
+    """
+    if process:
+        time.sleep(PATIENCE)
+    sys.stderr.write(f'error{f" (process {process})" if process else ""}: {text}\n')
+
+
+def sentence(error: BaseException) -> str:
+    """What ``error`` has to say, on one line."""
+    # str() of a KeyError is the repr of its message.
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    if 'in DataLoader worker process' in lines[0]:
+        # The worker's whole traceback is in the message; its last line is the error itself.
+        return lines[-1]
+    return ' '.join(lines)

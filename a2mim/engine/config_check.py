@@ -1,0 +1,277 @@
+"""A misspelt name in a config is an error with the names that come near, before anything is built.
+
+Names are known from signatures: a registered class says what it accepts, and the Runner says what
+a config may hold at the top. A signature with ``**kwargs`` accepts any name but a near miss of one
+that it spells out.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+
+from mmengine import Config
+from mmengine.model import is_model_wrapper
+from mmengine.registry import FUNCTIONS, Registry
+from mmengine.runner import Runner
+from torch.distributed.fsdp import FSDPModule
+from torch.utils.data import DataLoader
+
+from a2mim import registry as registries
+
+# [signatures]
+# What the name in a ``type`` entry means, and which arguments it takes.
+
+
+def accepted_arguments(target: Callable) -> tuple[set[str], bool]:
+    """Names that ``target`` spells out, and whether these are all that it accepts.
+
+    Where a class takes ``**kwargs``, the names of its base classes are added.
+    """
+    if inspect.isclass(target):
+        inits = [vars(base)['__init__'] for base in target.__mro__ if '__init__' in vars(base)]
+    else:
+        inits = [target]
+    names = set()
+    for depth, init in enumerate(filter(inspect.isfunction, inits)):
+        parameters = inspect.signature(init).parameters.values()
+        names |= {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return names, depth == 0
+    return names, False
+
+
+def find_types(name: str) -> list[Callable]:
+    """What ``name`` means in each registry that knows it."""
+    found = []
+    for registry in package_registries():
+        try:
+            target = registry.get(name)
+        except RuntimeError:  # mmengine's word for a dotted name that does not import
+            continue
+        if target is not None and target not in found:
+            found.append(target)
+    return found
+
+
+def registered_names() -> set[str]:
+    """Every name that a config of this package can use as a ``type``."""
+    return {
+        name
+        for registry in package_registries()
+        for level in (registry, registry.parent)
+        for name in level.module_dict
+    }
+
+
+def package_registries() -> list[Registry]:
+    """The registries of the package."""
+    return [item for item in vars(registries).values() if isinstance(item, Registry)]
+
+
+# Read by Runner or Config themselves, beside the arguments of the Runner.
+RUNNER_KEYS = {*inspect.signature(Runner.__init__).parameters} - {'self', 'cfg'} | {
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'sync_bn',
+}
+LOADER_KEYS = {*inspect.signature(DataLoader.__init__).parameters} - {'self'} | {
+    'num_batch_per_epoch',
+    'disable_subprocess_warning',
+}
+# Entries without a ``type``, and what they may hold.
+PLAIN_ENTRIES = {
+    'train_dataloader': LOADER_KEYS,
+    'val_dataloader': LOADER_KEYS,
+    'test_dataloader': LOADER_KEYS,
+    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+    'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
+    'randomness': {*inspect.signature(Runner.set_randomness).parameters} - {'self'},
+    'auto_scale_lr': {'base_batch_size', 'enable'},
+}
+IMPLICIT_TYPES = {
+    'train_cfg': 'EpochBasedTrainLoop',
+    'val_cfg': 'ValLoop',
+    'test_cfg': 'TestLoop',
+    'optim_wrapper': 'OptimWrapper',
+    'log_processor': 'LogProcessor',
+    'visualizer': 'Visualizer',
+}
+# Names that mmengine takes out of an entry before it calls the class.
+CONSUMED = {'type', 'by_epoch', 'convert_to_iter_based', 'constructor', 'paramwise_cfg', 'priority'}
+# Subtrees whose ``type`` is not a registered name or belongs to the class that gets it.
+OPAQUE = {'init_cfg', 'clip_grad', 'dist_cfg', 'compile'}
+
+
+def check_names(cfg: Config) -> None:
+    """Check every name of ``cfg`` that something will look up.
+
+    Raises:
+        KeyError: If a type is not registered.
+        TypeError: If an argument is misspelt.
+    """
+    for name in cfg:
+        near = difflib.get_close_matches(name, RUNNER_KEYS, n=1, cutoff=0.8)
+        if name not in RUNNER_KEYS and near:
+            raise TypeError(f'the config sets {name!r}, which nothing reads; {meant(near)}')
+    for name in RUNNER_KEYS & cfg.keys():
+        check_entry(cfg[name], name)
+
+
+def check_option_names(cfg: Config, options: Iterable[str]) -> None:
+    """Check the dotted names of ``--cfg-options`` against the config that they change.
+
+    Arguments of a type are left to ``check_names``, which knows what the type accepts.
+
+    Raises:
+        KeyError: If a name leads nowhere.
+    """
+    for option in options:
+        first, *rest = option.split('.')
+        if first not in cfg and first not in RUNNER_KEYS:
+            near = difflib.get_close_matches(first, {*cfg.keys()} | RUNNER_KEYS, n=3)
+            raise KeyError(f'--cfg-options {option}: the config has no {first!r}; {meant(near)}')
+        node = cfg.get(first)
+        for part in rest:
+            if not isinstance(node, dict) or 'type' in node:
+                break
+            near = difflib.get_close_matches(part, [*node], n=3, cutoff=0.8)
+            if part not in node and near:
+                raise KeyError(f'--cfg-options {option}: there is no {part!r}; {meant(near)}')
+            node = node.get(part)
+
+
+def check_entry(node: object, path: str) -> None:
+    """Check ``node`` and everything below it; ``path`` is its dotted place in the config."""
+    if isinstance(node, list | tuple):
+        for index, item in enumerate(node):
+            check_entry(item, f'{path}.{index}')
+    if not isinstance(node, dict) or path.rsplit('.', 1)[-1] in OPAQUE:
+        return
+    if path in PLAIN_ENTRIES:
+        check_arguments(node, path, PLAIN_ENTRIES[path], exact=True)
+    name = node.get('type', IMPLICIT_TYPES.get(path))
+    if path == 'train_cfg' and not node.get('by_epoch', True):
+        name = node.get('type', 'IterBasedTrainLoop')
+    if name is not None:
+        check_typed(node, path, name)
+    for key, item in node.items():
+        check_entry(item, f'{path}.{key}')
+
+
+def check_typed(node: dict, path: str, name: str | Callable) -> None:
+    """Check the arguments of ``node`` against what the type ``name`` accepts."""
+    candidates = find_types(name) if isinstance(name, str) else [name]
+    if not candidates:
+        near = difflib.get_close_matches(name, registered_names(), n=3, cutoff=0.6)
+        raise KeyError(f'{path}.type={name!r} is not a registered name; {meant(near)}')
+    if path.endswith(('collate_fn', 'worker_init_fn')) and FUNCTIONS.get(name) is None:
+        # mmengine ignores the default scope for functions, and gets None.
+        raise KeyError(f'{path}.type={name!r} is looked up by its full name: write a2mim.{name}')
+    failure = None
+    for candidate in candidates:
+        names, exact = accepted_arguments(candidate)
+        try:
+            return check_arguments(node, path, names | CONSUMED, exact, str(name))
+        except TypeError as error:
+            failure = error
+    raise failure
+
+
+def check_arguments(
+    given: Iterable[str], path: str, names: set[str], exact: bool, owner: str = ''
+) -> None:
+    """Every name in ``given`` is in ``names`` or, unless ``exact``, at least no near miss."""
+    for key in given:
+        if key in names or key.startswith('_'):
+            continue
+        near = difflib.get_close_matches(key, names, n=3, cutoff=0.6 if exact else 0.8)
+        if exact or near:
+            hint = meant(near) if near else f'it accepts {", ".join(sorted(names))}'
+            raise TypeError(f'{path}.{key} is not an argument of {owner or path}; {hint}')
+
+
+def meant(near: list[str]) -> str:
+    """A hint that ends an error message."""
+    return f'did you mean {" or ".join(near)}?' if near else 'no name comes near'
+
+
+# [class_count]
+# The classes of the data and those of the classifier, compared before training.
+
+
+def check_class_count(runner: Runner) -> None:
+    """Refuse a classifier for another number of classes than the training images have.
+
+    Labels beyond the classifier would end the run with an error of the device; a classifier that
+    is too wide would train, and hide that it was given other data. Models without a classifier,
+    and data without names of classes, pass.
+
+    Raises:
+        ValueError: If so, or if a label means another class in validation than in training; list
+            files have numbers in place of names, which are not compared.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    trunk = getattr(getattr(model, 'backbone', None), 'model', None)
+    num_classes = getattr(trunk, 'num_classes', 0)
+    classes = classes_of(runner.train_loop)
+    if not num_classes or not classes:
+        return
+    if num_classes != len(classes):
+        raise ValueError(
+            f'model.backbone.num_classes={num_classes}, but the training images have '
+            f'{len(classes)} classes ({abridged(classes)}); pass --cfg-options '
+            f'model.backbone.num_classes={len(classes)}, or give the images of the config'
+        )
+    validated = classes_of(runner.val_loop)
+    unnamed = are_numbers(validated) or are_numbers(classes)
+    if unnamed and len(validated) <= len(classes):
+        return
+    # A class may be missing behind the last one: the others keep their numbers.
+    if validated != classes[: len(validated)]:
+        raise ValueError(
+            f'the validation images have the classes {abridged(validated)}, the training images '
+            f'{abridged(classes)}: the same label would mean two things; make the class folders '
+            'of both the same'
+        )
+
+
+def classes_of(loop: object) -> tuple[str, ...]:
+    """Names of the classes that a loop iterates over; empty without any."""
+    dataset = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+    return tuple(getattr(dataset, 'metainfo', {}).get('classes', ()))
+
+
+def are_numbers(names: Sequence[str]) -> bool:
+    """Whether classes have no names but their numbers, as in a list file."""
+    return all(name == str(number) for number, name in enumerate(names))
+
+
+def abridged(names: Sequence[str]) -> str:
+    """The first few names."""
+    return ', '.join(names[:5]) + (', …' if len(names) > 5 else '')
+
+
+# [mask_grid]
+# The mask of the data and the trunk that has to hide it, compared before training.
+
+
+def check_mask_grid(runner: Runner) -> None:
+    """Refuse mask blocks that do not fit the features which they hide.
+
+    Models without a backbone that checks, and data without a mask, pass. So do sharded models,
+    whose parts cannot run by themselves: the first batch is checked on its way through them.
+
+    Raises:
+        ValueError: If so; it says which block sizes fit.
+    """
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    check = getattr(getattr(model, 'backbone', None), 'check_mask_grid', None)
+    mask = getattr(runner.train_loop.dataloader.dataset, 'mask', None)
+    if isinstance(model, FSDPModule):
+        return
+    if check is not None and mask is not None:
+        check(mask.image_size, mask.grid)

@@ -1,0 +1,226 @@
+"""Pictures of what the network reconstructs, while it learns.
+
+Axes: N pictures, C channels, (H, W) pixels, (h, w) mask blocks.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+
+from a2mim.masking import upsample_mask
+from a2mim.registry import HOOKS
+
+# [picture_grid]
+# Rows of images with a caption over each row, as one picture.
+#
+# Axes: N images of a row, C channels, (H, W) pixels.
+
+
+GAP = 4  # pixels between images
+CAPTION = 16  # pixels of the strip above a row
+LEAST_SIDE = 96  # images smaller than this are enlarged by whole factors
+PAPER = 255
+
+
+def picture_grid(rows: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Draw ``{caption: images}`` as one picture, a row per entry.
+
+    Args:
+        rows: uint8 arrays (N, C, H, W), all of one shape. Three channels are taken as RGB, fewer
+            as grey (the first), and of more the first three are shown.
+
+    Returns:
+        uint8 array (height, width, 3).
+    """
+    strips = []
+    for caption, images in rows.items():
+        tiles = [_framed(_enlarged(_rgb(image))) for image in images]
+        row = np.concatenate(tiles, axis=1)
+        strips += [_caption(caption, row.shape[1]), row]
+    return np.concatenate(strips, axis=0)
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    """(C, H, W) to (H, W, 3)."""
+    channels = image[:3] if len(image) >= 3 else image[:1].repeat(3, axis=0)
+    return channels.transpose(1, 2, 0)
+
+
+def _enlarged(image: np.ndarray) -> np.ndarray:
+    factor = -(-LEAST_SIDE // min(image.shape[:2]))
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _framed(image: np.ndarray) -> np.ndarray:
+    margin = ((GAP // 2, GAP // 2), (GAP // 2, GAP // 2), (0, 0))
+    return np.pad(image, margin, constant_values=PAPER)
+
+
+def _caption(text: str, width: int) -> np.ndarray:
+    strip = Image.new('RGB', (width, CAPTION), (PAPER,) * 3)
+    ImageDraw.Draw(strip).text((GAP, 2), text, fill=(0, 0, 0))
+    return np.asarray(strip)
+
+
+@HOOKS.register_module()
+class ReconstructionHook(Hook):
+    """Draw the same images, under the same masks, after the first and every n-th epoch.
+
+    Four rows: the image, what the network sees of it, its reconstruction, and the reconstruction
+    pasted into the hidden blocks. ``reconstruction/epoch_N.png`` in the work dir, and the
+    visualizer's back ends. The images are samples of the training set, with their crops of
+    epoch 0; the model only returns tensors (``mode='predict'``) and draws nothing.
+
+    Args:
+        interval: Epochs from one picture to the next; the first and the last epoch have one.
+        num_images: Images in the picture, spread evenly over the data set.
+
+    Raises:
+        ValueError: If ``interval`` or ``num_images`` is less than 1.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, interval: int, num_images: int = 4) -> None:
+        if interval < 1 or num_images < 1:
+            raise ValueError(f'interval={interval} and num_images={num_images} must be at least 1')
+        self.interval = interval
+        self.num_images = num_images
+        self._batch: dict | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Load the images once; a sample is the same whenever it is loaded."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        # A sharded model computes in all processes or in none.
+        if not is_main_process() and not isinstance(model, FSDPModule):
+            return
+        loader = runner.train_dataloader
+        last = len(loader.dataset) - 1
+        indices = np.linspace(0, last, min(self.num_images, last + 1), dtype=int)
+        self._batch = loader.collate_fn([loader.dataset[int(index)] for index in indices])
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Draw in the first process, if this epoch is one of those with a picture."""
+        epoch = runner.epoch + 1
+        due = epoch in (1, runner.max_epochs) or epoch % self.interval == 0
+        if not due or self._batch is None:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        rows = self._rows(model)
+        if is_main_process():
+            self._draw(runner, epoch, rows)
+
+    def _draw(self, runner: Runner, epoch: int, rows: dict[str, np.ndarray]) -> None:
+        """Write the picture to the work dir and the visualizer."""
+        picture = picture_grid(rows)
+        path = Path(runner.work_dir) / 'reconstruction' / f'epoch_{epoch}.png'
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(path)
+        runner.visualizer.add_image('reconstruction', picture, step=epoch)
+        runner.logger.info(f'reconstruction of {len(self._batch["image"])} images: {path}')
+
+    @torch.no_grad()
+    def _rows(self, model: nn.Module) -> dict[str, np.ndarray]:
+        """Captions and uint8 images (N, C, H, W), in grey levels again."""
+        training = model.training
+        model.eval()
+        outputs = model.val_step(self._batch)
+        model.train(training)
+        image, reconstruction = outputs['image'], outputs['reconstruction'].float()
+        hidden = upsample_mask(outputs['mask'], tuple(image.shape[-2:])).unsqueeze(1)
+        rows: dict[str, Tensor] = {
+            'image': image,
+            'what the network sees': outputs['visible'],
+            'reconstruction': reconstruction,
+            'reconstruction in hidden blocks': torch.lerp(image, reconstruction, hidden),
+        }
+        denormalise = model.data_preprocessor.denormalise
+        return {caption: denormalise(row).cpu().numpy() for caption, row in rows.items()}
+
+
+# [loss_curve]
+# ``loss.png``: how every loss went, readable without any tool.
+
+
+MAX_POINTS = 1000  # more than that, and neighbours are averaged before they are drawn
+SECONDS_BETWEEN = 30  # a drawing takes some tenths of a second, an epoch may take less
+
+
+@HOOKS.register_module()
+class LossCurveHook(Hook):
+    """Draw ``loss.png`` in the work dir at the end, and now and then on the way.
+
+    Each loss has axes of its own, since the terms differ by orders of magnitude. The curves begin
+    at the first iteration of the run, through every resume.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self) -> None:
+        self._drawn = 0.0
+
+    @master_only
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Keep the picture fresh, but not at the cost of short epochs."""
+        if time.monotonic() - self._drawn > SECONDS_BETWEEN:
+            self._draw(runner)
+
+    @master_only
+    def after_train(self, runner: Runner) -> None:
+        """Draw the whole run."""
+        self._draw(runner)
+
+    def _draw(self, runner: Runner) -> None:
+        histories = {
+            name.removeprefix('train/'): scalars.data[0]
+            for name, scalars in runner.message_hub.log_scalars.items()
+            if name.startswith('train/') and 'loss' in name
+        }
+        if histories:
+            draw_curves(histories, Path(runner.work_dir) / 'loss.png')
+        self._drawn = time.monotonic()
+
+
+def draw_curves(histories: Mapping[str, np.ndarray], path: Path) -> None:
+    """Draw one axes per history, the raw values faint and their moving average over them.
+
+    Args:
+        histories: Values per iteration, by name.
+        path: Where the PNG goes.
+    """
+    figure = Figure(figsize=(8, 2.4 * len(histories)), layout='constrained')
+    axes = figure.subplots(len(histories), sharex=True, squeeze=False)[:, 0]
+    for axis, (name, values) in zip(axes, histories.items(), strict=True):
+        iterations, values = _thinned(np.asarray(values, dtype=float))
+        axis.plot(iterations, values, alpha=0.3, linewidth=1)
+        axis.plot(iterations, _smoothed(values), color='C0', linewidth=1.5)
+        axis.set_ylabel(name)
+        axis.grid(alpha=0.3)
+    axes[-1].set_xlabel('iteration')
+    FigureCanvasAgg(figure).print_png(path)
+
+
+def _thinned(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Iterations and values, at most ``MAX_POINTS`` of them, each the mean of its neighbours."""
+    parts = np.array_split(values, min(len(values), MAX_POINTS))
+    ends = np.cumsum([len(part) for part in parts])
+    return ends, np.array([part.mean() for part in parts])
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """Moving average over a twentieth of the curve, or five points; shorter at the ends."""
+    window = np.ones(min(len(values), max(5, len(values) // 20)))
+    count = np.convolve(np.ones(len(values)), window, mode='same')
+    return np.convolve(values, window, mode='same') / count

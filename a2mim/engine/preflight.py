@@ -1,0 +1,342 @@
+"""The checks before training, one line of the log each."""
+
+import copy
+import os
+import random
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from mmengine.dist import get_world_size
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from a2mim.registry import HOOKS
+
+# [disk]
+# Room on the disk for the checkpoints of a run.
+
+
+# The newest one, the one that is being written beside it, and the best one.
+CHECKPOINTS = 3
+
+
+def check_disk(runner: Runner) -> str:
+    """Free space where checkpoints go, and what three of them take.
+
+    Raises:
+        ValueError: If there is not enough.
+    """
+    hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
+    if not hooks:
+        return 'disk: the run writes no checkpoints'
+    folder = hooks[0].out_dir or runner.work_dir
+    size = checkpoint_bytes(runner)
+    free, needed = shutil.disk_usage(folder).free, CHECKPOINTS * size
+    found = (
+        f'{readable(free)} free for {folder}, {readable(needed)} needed for {CHECKPOINTS} '
+        f'checkpoints of {readable(size)}'
+    )
+    if free < needed:
+        raise ValueError(f'disk: {found}; make room or give another --work-dir')
+    return f'disk: {found}'
+
+
+def checkpoint_bytes(runner: Runner) -> int:
+    """Size of a checkpoint: weights, what the optimiser keeps of each, and their average."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    weights = num_bytes(model.state_dict().values())
+    averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
+    return (
+        weights
+        + optimizer_bytes(runner.optim_wrapper.optimizer)
+        + sum(num_bytes(average.state_dict().values()) for average in averages)
+    )
+
+
+def optimizer_bytes(optimizer: Optimizer) -> int:
+    """What ``optimizer`` will keep beside the parameters, found by a step on a small one."""
+    parameters = [p for group in optimizer.param_groups for p in group['params']]
+    # Its own parameter and state, with the settings of the first group.
+    twin = copy.copy(optimizer)
+    small = nn.Parameter(torch.zeros(8, 8, device=parameters[0].device))
+    small.grad = torch.ones_like(small)
+    twin.state = defaultdict(dict)
+    twin.param_groups = [{**optimizer.param_groups[0], 'params': [small]}]
+    # Not the method of the instance: a scheduler has replaced it by one that counts.
+    type(optimizer).step(twin)
+    share = num_bytes(twin.state[small].values()) / num_bytes([small])
+    return round(share * num_bytes(parameters))
+
+
+def num_bytes(values: Iterable[object]) -> int:
+    """Bytes of the tensors among ``values``, over all processes where they are sharded."""
+    return sum(v.numel() * v.element_size() for v in values if isinstance(v, Tensor))
+
+
+def readable(size: float) -> str:
+    """A number of bytes in MiB or GiB."""
+    return f'{size / 2**30:.1f} GiB' if size >= 2**30 else f'{size / 2**20:.1f} MiB'
+
+
+# [batches]
+# The images of a data set, split over processes and steps.
+
+
+def check_batches(runner: Runner) -> str:
+    """How many batches every process gets from one pass through the images.
+
+    Raises:
+        ValueError: If it gets none, or there are fewer images than processes, so that some would
+            see copies only.
+    """
+    loader, processes = runner.train_dataloader, get_world_size()
+    split = f'{len(loader.dataset)} images, {processes} process(es) with {batch_size(loader)} each'
+    if len(loader.dataset) < processes or len(loader) == 0:
+        raise ValueError(
+            f'{split} make no step; give more images, a smaller train_dataloader.batch_size or '
+            'fewer processes'
+        )
+    return f'batches: {split} make {len(loader)} iterations, at least 1 needed'
+
+
+def batch_size(loader: DataLoader) -> int:
+    """Images per batch, whether torch makes the batches or a batch sampler of the config."""
+    return loader.batch_size or loader.batch_sampler.batch_size
+
+
+def example_batch(loader: DataLoader, size: int | None = None) -> dict:
+    """A batch of images spread evenly over the data set; sampler and workers stay untouched.
+
+    Args:
+        loader: What loads the images in training.
+        size: Number of images; None for a full batch, or all images where there are fewer.
+    """
+    last = len(loader.dataset) - 1
+    places = np.linspace(0, last, min(size or batch_size(loader), last + 1), dtype=int)
+    return loader.collate_fn([loader.dataset[int(place)] for place in places])
+
+
+# [dry_step]
+# One real batch through forward and backward pass, without a step of the optimiser.
+
+
+def dry_step(runner: Runner) -> str:
+    """What a step gives: its losses, and which parameters get a gradient.
+
+    It runs uncompiled, under the autocast of the run, and past DDP, which would remember it.
+
+    Raises:
+        ValueError: If a step fails, a loss or a gradient is not finite, or DDP would wait for a
+            gradient that never comes.
+    """
+    started = time.perf_counter()
+    on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    batch = example_batch(runner.train_dataloader)
+    shapes = ', '.join(f'{k} {tuple(v.shape)}' for k, v in batch.items() if isinstance(v, Tensor))
+    try:
+        losses, gradients = losses_and_gradients(runner, batch)
+    except RuntimeError as error:  # shapes that do not fit, memory that does not suffice
+        raise ValueError(f'dry step: a batch with {shapes} fails: {error}') from error
+    check_finite(losses, gradients)
+    unused = [name for name, gradient in gradients.items() if gradient is None]
+    check_unused(runner.model, unused)
+    terms = ', '.join(f'{name} {value:.4g}' for name, value in losses.items())
+    found = [f'dry step: {shapes} give {terms}', f'{len(gradients)} gradients, all finite']
+    if unused:
+        found.append(f'{len(unused)} parameters without one ({abridged(unused)})')
+    if on_gpu:
+        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+        kept = optimizer_bytes(runner.optim_wrapper.optimizer)
+        found.append(
+            f'peak memory {readable(torch.cuda.max_memory_allocated())} of {readable(total)}, and '
+            f'the optimiser keeps {readable(kept)} from its first step on'
+        )
+    return '; '.join([*found, f'{time.perf_counter() - started:.1f} s'])
+
+
+def losses_and_gradients(
+    runner: Runner, batch: dict
+) -> tuple[dict[str, Tensor], dict[str, Tensor | None]]:
+    """Losses by term, and by its name the gradient of every parameter that is trained."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model.train()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    with torch.compiler.set_stance('force_eager'):
+        with runner.optim_wrapper.optim_context(model):
+            data = model.data_preprocessor(batch, True)
+            loss, terms = model.parse_losses(model(**data, mode='loss'))
+        losses = {name: term.detach() for name, term in terms.items()}
+        if isinstance(model, FSDPModule):
+            # Its hooks collect gradients in ``grad``.
+            loss.backward()
+            return losses, {name: parameter.grad for name, parameter in trained.items()}
+        # Past the accumulation of gradients, and with it past the hooks of DDP.
+        gradients = torch.autograd.grad(loss, [*trained.values()], allow_unused=True)
+        return losses, dict(zip(trained, gradients, strict=True))
+
+
+def check_finite(losses: dict[str, Tensor], gradients: dict[str, Tensor | None]) -> None:
+    """Refuse to start where the first step would give numbers that are none."""
+    present = {name: local(value) for name, value in gradients.items() if value is not None}
+    values = [*losses.values(), *present.values()]
+    # One wait for the device, however many there are.
+    finite = torch.stack([value.isfinite().all() for value in values]).tolist()
+    broken = [name for name, fine in zip([*losses, *present], finite, strict=True) if not fine]
+    if broken:
+        raise ValueError(
+            f'dry step: not finite from the first step on: {abridged(broken)}; look at the '
+            'weights it starts from, the images, and mixed precision'
+        )
+
+
+def check_unused(model: nn.Module, unused: Sequence[str]) -> None:
+    """Refuse parameters that DDP would wait for."""
+    waits = isinstance(model, DistributedDataParallel) and not (
+        model.find_unused_parameters or model.static_graph
+    )
+    if waits and unused:
+        raise ValueError(
+            f'dry step: {len(unused)} parameters get no gradient ({abridged(unused)}), and '
+            'processes that train together would wait for it; freeze them, or set '
+            'find_unused_parameters=True'
+        )
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of a gradient that is in this process."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def abridged(names: Sequence[str]) -> str:
+    """The first few names."""
+    return ', '.join(names[:3]) + (', …' if len(names) > 3 else '')
+
+
+# [shared_memory]
+# Room in the shared memory through which data workers hand over their batches.
+
+
+FOLDER = '/dev/shm'
+# How many processes share this machine's memory, as torchrun and Slurm say it.
+LOCAL_PROCESSES = ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE')
+
+
+def check_shared_memory(runner: Runner) -> str:
+    """Free shared memory, and what the batches of all workers take that may wait at once.
+
+    Raises:
+        ValueError: If there is not enough: workers would die with a bus error in mid-run.
+    """
+    loop = runner.val_loop
+    loaders = [runner.train_dataloader] + ([loop.dataloader] if loop is not None else [])
+    workers = sum(loader.num_workers for loader in loaders)
+    if workers == 0 or not os.path.isdir(FOLDER):
+        return f'shared memory: {workers} data workers need none of {FOLDER}'
+    needed = local_processes() * sum(waiting_bytes(loader) for loader in loaders)
+    free = shutil.disk_usage(FOLDER).free
+    found = f'{readable(free)} free in {FOLDER}, {readable(needed)} needed by the data workers'
+    if free < needed:
+        raise ValueError(
+            f'shared memory: {found}; set train_dataloader.num_workers or prefetch_factor lower, '
+            'or give a container more (docker run --shm-size=16g)'
+        )
+    return f'shared memory: {found}'
+
+
+def waiting_bytes(loader: DataLoader) -> int:
+    """Bytes of all batches that the workers of ``loader`` prepare ahead, and of the one in use."""
+    if loader.num_workers == 0:
+        return 0
+    image = num_bytes(values_of(example_batch(loader, size=1)))
+    batches = loader.num_workers * loader.prefetch_factor + 1
+    return image * batch_size(loader) * batches
+
+
+def values_of(batch: object) -> Iterable[object]:
+    """Everything inside a batch, however nested."""
+    if isinstance(batch, dict):
+        batch = list(batch.values())
+    if isinstance(batch, list | tuple):
+        for item in batch:
+            yield from values_of(item)
+    else:
+        yield batch
+
+
+def local_processes() -> int:
+    """Number of training processes on this machine."""
+    return next((int(os.environ[name]) for name in LOCAL_PROCESSES if name in os.environ), 1)
+
+
+# [undisturbed]
+# Try something with a model, and nobody can tell afterwards.
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Put back, at the end of the block, what a step without an optimiser changes.
+
+    These are the buffers (running statistics), the mode of every module, the gradients and the
+    random states of Python, numpy and torch. The block begins without gradients. Parameters are
+    not copied.
+    """
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    modes = [(module, module.training) for module in model.modules()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+    for parameter in model.parameters():
+        parameter.grad = None  # a pass would add to it in place
+    python, numpy = random.getstate(), np.random.get_state()
+    device = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    try:
+        with torch.random.fork_rng(device):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        for module, mode in modes:
+            module.training = mode
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+
+
+# Cheapest first; a check returns what it found, and raises a ValueError where that is not enough.
+CHECKS = (check_disk, check_batches, check_shared_memory, dry_step)
+
+
+@HOOKS.register_module()
+class PreflightHook(Hook):
+    """Check disk, batches and shared memory and try one step, before any work can be lost.
+
+    It runs when weights and optimiser are as training will meet them, in a resumed run too, and
+    leaves no trace: the run is bit for bit the one that was not checked. ``tools/train.py``
+    registers it unless ``--no-preflight`` is given.
+    """
+
+    priority = 'HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        """Run the checks in every process.
+
+        Raises:
+            ValueError: If something is missing or does not work.
+        """
+        with undisturbed(runner.model):
+            for check in CHECKS:
+                runner.logger.info(f'preflight: {check(runner)}')

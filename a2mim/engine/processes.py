@@ -1,0 +1,204 @@
+"""How this process was started: alone, or as one of several by a launcher."""
+
+import errno
+import fcntl
+import gc
+import os
+import socket
+import time
+from pathlib import Path
+from typing import TextIO
+
+import torch
+from mmengine import Config
+from torch import distributed
+
+from a2mim.engine.config_edit import LOADERS
+from a2mim.engine.mmengine_fixes import start_gloo_process
+
+# What each launcher tells its processes: their number, their place on this machine, and among all.
+VARIABLES = {
+    'pytorch': ('WORLD_SIZE', 'LOCAL_RANK', 'RANK'),
+    'slurm': ('SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_PROCID'),
+    'mpi': ('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_RANK'),
+}
+LAUNCHERS = ('none', *VARIABLES)
+
+
+def count_processes(launcher: str) -> int:
+    """Number of processes that ``launcher`` started.
+
+    Raises:
+        ValueError: If the environment contradicts the launcher.
+    """
+    if launcher == 'none':
+        started = int(os.environ.get('WORLD_SIZE', 1))
+        if started > 1:
+            raise ValueError(
+                f'torchrun started {started} processes, but --launcher is none: each would train '
+                'by itself; pass --launcher pytorch or use tools/dist_train.sh'
+            )
+        return 1
+    variable = VARIABLES[launcher][0]
+    if variable not in os.environ:
+        raise ValueError(
+            f'--launcher {launcher} needs the variable {variable}, which its launcher sets; '
+            'use tools/dist_train.sh (torchrun) or tools/slurm_train.sh, or leave it out'
+        )
+    return int(os.environ[variable])
+
+
+def is_first_process(launcher: str) -> bool:
+    """Whether this is the process, of those on all machines, that writes files."""
+    return launcher == 'none' or int(os.environ.get(VARIABLES[launcher][2], 0)) == 0
+
+
+def fit_workers(cfg: Config, processes: int) -> str | None:
+    """On a CPU, leave at least one core per process to training; return a line for the log.
+
+    Published recipes ask for ten or more data workers beside every GPU. Where the config has
+    ``num_workers=0``, options of workers go, which torch would refuse.
+    """
+    loaders = [cfg[name] for name in LOADERS if cfg.get(name)]
+    for loader in loaders:
+        if loader.get('num_workers') == 0:
+            loader.pop('persistent_workers', None)
+            loader.pop('prefetch_factor', None)
+    if torch.cuda.is_available():
+        return None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    most = max(1, cores // processes)
+    crowded = [loader for loader in loaders if loader.get('num_workers', 0) > most]
+    for loader in crowded:
+        loader.num_workers = most
+    return f'{most} data workers per process, since there are {cores} cores' if crowded else None
+
+
+def join_processes(cfg: Config, launcher: str) -> None:
+    """Prepare ``cfg`` for this machine, and start gloo where there is no GPU.
+
+    ``sync_bn`` needs several GPUs; with one process or on the CPU batch norm stays as it is.
+
+    Raises:
+        ValueError: If this process has no GPU of its own, or a launcher needs one.
+    """
+    cfg.launcher = launcher
+    if launcher == 'none':
+        cfg.sync_bn = None
+        return
+    gpus, place = torch.cuda.device_count(), int(os.environ.get(VARIABLES[launcher][1], 0))
+    os.environ['LOCAL_RANK'] = str(place)  # mmengine reads it whatever the launcher
+    if gpus == 0 and launcher != 'pytorch':
+        raise ValueError(f'--launcher {launcher} needs GPUs; on a CPU use tools/dist_train.sh')
+    if gpus == 0:
+        start_gloo_process(cfg)
+    elif place >= gpus:
+        raise ValueError(
+            f'process {place + 1} on this machine has no GPU: {gpus} are visible; start at most '
+            f'{gpus} processes here'
+        )
+
+
+def leave_processes() -> None:
+    """End the group of processes, if there is one, and its threads with it.
+
+    The caller holds no runner any more. A wrapped model keeps its group alive, and a thread of gloo
+    that is still letting go of its last message while the interpreter ends aborts the process,
+    about once in ten runs.
+    """
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+        gc.collect()
+
+
+# [lock]
+# The lock of a run's folder: two runs cannot write into one work dir at the same time.
+#
+# The kernel frees it at any end of the process that holds it, SIGKILL and power cut included, so
+# that a lock that is left behind is never in the way. ``flock`` holds on local disks, and between
+# machines on NFS from Linux 2.6.12 on and on Lustre mounted with ``flock``; a file system that
+# knows no locks is not protected, and the log says so.
+
+
+NAME = '.lock'
+# A job that was told to end may still be writing its last checkpoint when its successor starts.
+PATIENCE = 10.0  # seconds
+REMEDY = 'wait for its end or stop it, or give this run another --work-dir'
+INTERVAL = 0.2  # seconds from one try to the next
+TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
+UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class WorkDirLock:
+    """A lock that a run takes once it knows its folder, and gives back when the block ends.
+
+    The first process of a run holds it for all of them.
+
+    Args:
+        patience: Seconds to wait for a run that is about to end.
+    """
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self.patience = patience
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> 'WorkDirLock':
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._file.truncate(0)
+            self._file.close()
+            self._file = None
+
+    def take(self, work_dir: str) -> str | None:
+        """Create ``work_dir`` and lock it; return a line for the log if it cannot be locked.
+
+        Raises:
+            ValueError: If another run holds the lock, with what it says about itself.
+            OSError: If nothing can be written there.
+        """
+        path = Path(work_dir, NAME)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open('a+', encoding='utf-8')
+        except OSError as error:
+            raise OSError(
+                f'the work dir {work_dir} cannot be written ({error.strerror}); give another '
+                '--work-dir'
+            ) from error
+        if not self._wait(work_dir):
+            return f'{work_dir}: its file system has no locks; start one run there at a time'
+        self._file.truncate(0)
+        self._file.write(f'host {socket.gethostname()}, process {os.getpid()}, since {now()}\n')
+        self._file.flush()
+        return None
+
+    def _wait(self, work_dir: str) -> bool:
+        """Try until the lock is ours; False where there is none to have."""
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except OSError as error:
+                if error.errno in UNKNOWN:
+                    return False
+                if error.errno not in TAKEN:
+                    raise
+            if time.monotonic() > deadline:
+                raise ValueError(f'another run trains in {work_dir} ({self._owner()}); {REMEDY}')
+            time.sleep(INTERVAL)
+
+    def _owner(self) -> str:
+        """What the holder wrote; the file is closed, since it is not ours."""
+        with self._file as file:
+            file.seek(0)
+            owner = file.read().strip()
+        self._file = None
+        return owner or 'it has just started'
+
+
+def now() -> str:
+    """Date and time of this machine."""
+    return time.strftime('%Y-%m-%d %H:%M:%S')

@@ -1,0 +1,213 @@
+"""The two cosines of the published recipes; they differ in what happens during the warm-up.
+
+i counts steps, W is the length of the warm-up, T that of the schedule, ``base`` a group's rate.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from mmengine.optim import BaseOptimWrapper
+from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
+from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
+
+from a2mim.registry import PARAM_SCHEDULERS
+
+# [warmup]
+# A regular schedule times a linear warm-up, in closed form.
+#
+# i counts steps of the scheduler (iterations, or epochs where it steps by epoch) from 0, W is the
+# length of the warm-up and T the length of the schedule, in the same unit.
+#
+# mmengine chains schedulers by multiplying the current rate. A cosine with a minimum is no product,
+# so a chain gives the published rates only nearly; a closed form gives them exactly, and resumes
+# from the step number alone.
+
+
+class WarmupLR(LRSchedulerMixin, _ParamScheduler):
+    """Base of the schedules: ``lr(i) = regular(base, i) * (1 - (1 - i / W) * (1 - ratio))``.
+
+    The second factor is 1 from step W on.
+
+    Args:
+        optimizer: The optimiser wrapper whose groups are scheduled.
+        warmup: W, the length of the warm-up; 0 for none.
+        warmup_ratio: The second factor at i = 0.
+        epoch_length: Iterations per epoch where the schedule was converted from epochs, else 1.
+        kwargs: ``begin``, ``end``, ``by_epoch`` and the rest of mmengine's base class.
+
+    Raises:
+        ValueError: If ``warmup`` is negative or ``warmup_ratio`` outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        optimizer: BaseOptimWrapper,
+        *,
+        warmup: int = 0,
+        warmup_ratio: float = 0.0,
+        epoch_length: int = 1,
+        **kwargs: object,
+    ) -> None:
+        if warmup < 0 or not 0 <= warmup_ratio <= 1:
+            raise ValueError(
+                f'warmup={warmup} must not be negative, and '
+                f'warmup_ratio={warmup_ratio} must lie in [0, 1]'
+            )
+        self.warmup = warmup
+        self.warmup_ratio = warmup_ratio
+        self.epoch_length = epoch_length
+        super().__init__(optimizer, **kwargs)
+        # Under gradient accumulation the schedule rightly moves before the first optimiser step.
+        # mmengine warns of that order unless a step was counted.
+        self.optimizer._global_step = 0
+
+    @classmethod
+    def build_iter_from_epoch(
+        cls,
+        *args: object,
+        epoch_length: int,
+        warmup: int = 0,
+        begin: int = 0,
+        end: int = INF,
+        by_epoch: bool = True,
+        **kwargs: object,
+    ) -> 'WarmupLR':
+        """Build from numbers of epochs what steps by iteration (``convert_to_iter_based``)."""
+        if not by_epoch:
+            raise ValueError('by_epoch=False cannot be converted: the numbers are no epochs')
+        return cls(
+            *args,
+            warmup=warmup * epoch_length,
+            begin=begin * epoch_length,
+            end=end if end == INF else end * epoch_length,
+            epoch_length=epoch_length,
+            by_epoch=False,
+            **kwargs,
+        )
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Go on at the saved step. The rates follow this run's config, which may be longer."""
+        super().load_state_dict({name: state_dict[name] for name in ('last_step', '_global_step')})
+
+    @abstractmethod
+    def regular(self, base: float, step: int) -> float:
+        """The rate at ``step`` without the warm-up, for a group of rate ``base``."""
+
+    @property
+    def length(self) -> int:
+        """T, the number of steps."""
+        return self.end - self.begin
+
+    def _get_value(self) -> list[float]:
+        factor = 1.0
+        if self.last_step < self.warmup:
+            factor = 1 - (1 - self.last_step / self.warmup) * (1 - self.warmup_ratio)
+        return [factor * self.regular(base, self.last_step) for base in self.base_values]
+
+
+@PARAM_SCHEDULERS.register_module()
+class WarmupCosineLR(WarmupLR):
+    """Warm up from exactly 0, then anneal over the rest: ``(i - W) / (T - W)`` of a half period.
+
+    The published system calls it StepFixCosineAnnealing. The cosine is also evaluated during the
+    warm-up, at negative progress. ``eta_min`` is absolute: a group whose rate is below it, such as
+    the lowest layers under layer decay, rises to it.
+
+    Args:
+        optimizer: The optimiser wrapper whose groups are scheduled.
+        warmup: W; its first step has rate 0.
+        eta_min: Rate at the end, the same for every group.
+        kwargs: Arguments of ``WarmupLR``; without ``end``, T is the length of the run.
+
+    Raises:
+        ValueError: If the warm-up is not shorter than the schedule.
+    """
+
+    def __init__(
+        self, optimizer: BaseOptimWrapper, *, warmup: int, eta_min: float, **kwargs: object
+    ) -> None:
+        self.eta_min = eta_min
+        begin, end = kwargs.get('begin', 0), kwargs.get('end', math.inf)
+        if warmup >= end - begin:
+            per_epoch = kwargs.get('epoch_length', 1)
+            unit = 'epochs' if per_epoch > 1 else 'steps'
+            raise ValueError(
+                f'warmup={warmup // per_epoch} must be shorter than the schedule of '
+                f'{(end - begin) // per_epoch} {unit}; '
+                'for a short trial add --cfg-options param_scheduler.warmup=0'
+            )
+        super().__init__(optimizer, warmup=warmup, **kwargs)
+
+    def regular(self, base: float, step: int) -> float:
+        """Anneal over the steps after the warm-up."""
+        progress = (step - self.warmup) / (self.length - self.warmup)
+        return _anneal(base, self.eta_min, progress)
+
+
+@PARAM_SCHEDULERS.register_module()
+class OverlapCosineLR(WarmupLR):
+    """Anneal from step 0 on, ``i / T`` of a half period, with the warm-up on top of it.
+
+    Args:
+        optimizer: The optimiser wrapper whose groups are scheduled.
+        eta_min: Rate at the end, the same for every group.
+        stairs: Hold the cosine within an epoch while the warm-up goes on per iteration.
+        kwargs: Arguments of ``WarmupLR``; without ``end``, T is the length of the run.
+    """
+
+    def __init__(
+        self,
+        optimizer: BaseOptimWrapper,
+        *,
+        eta_min: float,
+        stairs: bool = False,
+        **kwargs: object,
+    ) -> None:
+        self.eta_min = eta_min
+        self.stairs = stairs
+        super().__init__(optimizer, **kwargs)
+
+    def regular(self, base: float, step: int) -> float:
+        """Anneal over all steps, or hold the rate of the epoch's first step."""
+        if self.stairs:
+            step -= step % self.epoch_length
+        return _anneal(base, self.eta_min, step / self.length)
+
+
+def _anneal(base: float, eta_min: float, progress: float) -> float:
+    """Half a cosine period from ``base`` at progress 0 to ``eta_min`` at progress 1."""
+    return eta_min + 0.5 * (base - eta_min) * (1 + math.cos(math.pi * progress))
+
+
+# [step]
+# A rate that falls at given epochs, after a linear warm-up.
+
+
+@PARAM_SCHEDULERS.register_module()
+class WarmupStepLR(WarmupLR):
+    """Multiply the rate by ``gamma`` at every milestone.
+
+    Args:
+        optimizer: The optimiser wrapper whose groups are scheduled.
+        milestones: Epochs at which the rate falls.
+        gamma: What it is multiplied with.
+        kwargs: Arguments of ``WarmupLR``.
+    """
+
+    def __init__(
+        self,
+        optimizer: BaseOptimWrapper,
+        *,
+        milestones: Sequence[int],
+        gamma: float = 0.1,
+        **kwargs: object,
+    ) -> None:
+        self.milestones = list(milestones)
+        self.gamma = gamma
+        super().__init__(optimizer, **kwargs)
+
+    def regular(self, base: float, step: int) -> float:
+        """The rate after the milestones that lie behind ``step``."""
+        epoch = step // self.epoch_length
+        return base * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)

@@ -1,0 +1,129 @@
+"""A polite signal lets the step finish, saves, and ends with a code that says: try again."""
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+from mmengine.dist import barrier
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from a2mim.engine.checkpointing import CheckpointHook
+from a2mim.errors import TRY_AGAIN
+from a2mim.registry import HOOKS
+
+# [second_signal]
+# Leave at a second signal even while Python waits for a kernel or a collective.
+#
+# Python runs a handler between two of its own instructions, and once for all signals of a kind that
+# came in before: it would not see the second one, or only after the wait that made someone send it.
+
+
+# One request may arrive twice: from SLURM and from srun, or from a process group and torchrun.
+ECHO = 2.0  # seconds
+DIED_OF_SIGNAL = 128  # the code of a process that a signal ended is this plus its number
+
+
+class SecondSignal:
+    """A thread that ends the process at the second of some signals, ``ECHO`` seconds or more later.
+
+    Args:
+        numbers: Signals, each with a handler in Python.
+    """
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._numbers = set(numbers)
+        self._heard, self._told = socket.socketpair()
+        self._told.setblocking(False)
+        self._previous = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def stop(self) -> None:
+        """Give the signals back; from the main thread, as Python wants it."""
+        signal.set_wakeup_fd(self._previous)
+        self._told.close()
+
+    def _listen(self) -> None:
+        first = None
+        with self._heard:
+            while numbers := self._heard.recv(64):
+                now = time.monotonic()
+                for number in self._numbers.intersection(numbers):
+                    first = now if first is None else first
+                    if now - first >= ECHO:
+                        os._exit(DIED_OF_SIGNAL + number)
+
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+@HOOKS.register_module()
+class StopSignalHook(Hook):
+    """Stop at SIGTERM or SIGUSR1, on all processes after the same update; tools register it.
+
+    The request travels with the verdict of the finite guard. Then the checkpoint of this very
+    iteration is saved and the process ends with code 75; what is due at the end of an epoch, the
+    resumed run does. A signal during validation is honoured after it, since the model may hold
+    averaged weights then. A second signal, ``ECHO`` seconds or more later, ends the process at
+    once: the last checkpoint stays as it is.
+    """
+
+    # After all others, which have finished the iteration when the checkpoint is made.
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._previous: dict[int, object] = {}
+        self._second: SecondSignal | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Listen, where Python allows it: in the main thread."""
+        self._runner = runner
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._heard) for number in SIGNALS}
+            self._second = SecondSignal(SIGNALS)
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: object = None,
+        outputs: object = None,
+    ) -> None:
+        """Save and leave, if all processes know that they shall and the state can be saved."""
+        guard = runner.optim_wrapper.guard
+        if not guard.stop_agreed:
+            return
+        saver = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+        if saver is not None and not saver.can_save(runner):
+            return
+        guard.settle()
+        path = None if saver is None else saver.save_now(runner)
+        # The exit of the first process makes the launcher end the others.
+        barrier()
+        self.stop_listening()
+        saved = 'nothing is saved, without a CheckpointHook' if path is None else f'{path} is saved'
+        runner.logger.info(
+            f'stopped by a signal after iteration {runner.iter + 1}: {saved}; --resume auto goes '
+            f'on (exit code {TRY_AGAIN})'
+        )
+        raise SystemExit(TRY_AGAIN)
+
+    def after_train(self, runner: Runner) -> None:
+        """Training is complete: a signal has its usual effect again."""
+        self.stop_listening()
+
+    def stop_listening(self) -> None:
+        """Give the signals back to whoever had them."""
+        if self._second is not None:
+            self._second.stop()
+            self._second = None
+        while self._previous:
+            signal.signal(*self._previous.popitem())
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        # No line in the log: it may be writing one at this very moment.
+        self._runner.optim_wrapper.guard.stop_requested = True

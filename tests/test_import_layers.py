@@ -10,35 +10,25 @@ PACKAGE = Path(__file__).parents[1] / 'a2mim'
 # What a part of the package may import from the package, beside itself.
 ALLOWED = {
     'version': set(),
-    'exit_codes': set(),
     'errors': set(),
     'registry': set(),
     'masking': set(),
-    'checkpoint': set(),
-    'export': {'checkpoint', 'version'},
+    'weights': {'registry', 'errors', 'version'},
     'datasets': {'registry', 'masking', 'errors'},
-    'models.backbones': {'registry', 'masking', 'checkpoint'},
-    'models.necks': {'registry', 'masking'},
-    'models.heads': {'registry', 'masking'},
-    'models.losses': {'registry', 'masking'},
-    'models.data_preprocessor': {'registry', 'masking'},
-    'models.algorithms': {'registry', 'masking'},
-    'models': {'models'},
-    'engine': {'registry', 'masking', 'errors', 'checkpoint', 'version', 'exit_codes'},
+    'models': {'registry', 'masking', 'weights'},
+    'engine': {'registry', 'masking', 'errors', 'weights', 'version'},
     'evaluation': {'registry', 'masking'},
-    'transfer': {'registry', 'checkpoint', 'models', 'engine'},
-    'zoo': {'registry', 'checkpoint'},
+    'transfer': {'registry', 'weights', 'models', 'engine'},
     'doctor': {'registry'},
     'inference': {'masking', 'datasets'},
     'analysis': {
         'registry',
         'masking',
-        'checkpoint',
+        'weights',
         'datasets',
         'models',
         'engine',
         'evaluation',
-        'zoo',
         'inference',
         'version',
     },
@@ -49,9 +39,8 @@ ALLOWED = {
 def part_of(module: str) -> str:
     """The entry of ALLOWED that ``module`` (dotted, without ``a2mim.``) belongs to."""
     names = module.split('.')
-    for depth in (2, 1):
-        if '.'.join(names[:depth]) in ALLOWED:
-            return '.'.join(names[:depth])
+    if names[0] in ALLOWED:
+        return names[0]
     raise AssertionError(f'a2mim.{module} belongs to no layer: add it to ALLOWED')
 
 

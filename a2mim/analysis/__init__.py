@@ -6,11 +6,15 @@ them.
 """
 
 from a2mim.analysis.images import AnalysisImages
-from a2mim.analysis.options import add_analysis_options, open_images, open_results, open_subjects
-from a2mim.analysis.parts import PartStore
-from a2mim.analysis.results import Results
-from a2mim.analysis.sources import read_subject
-from a2mim.analysis.subject import Subject
+from a2mim.analysis.networks import (
+    Subject,
+    add_analysis_options,
+    open_images,
+    open_results,
+    open_subjects,
+    read_subject,
+)
+from a2mim.analysis.results import PartStore, Results
 
 __all__ = [
     'AnalysisImages',

@@ -13,7 +13,7 @@ from mmengine import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor
 
-from a2mim.analysis.reconstruction_figure import SIDE, show
+from a2mim.analysis.reconstructions import SIDE, show
 from a2mim.datasets.samplers import SampleKey
 from a2mim.masking import fill_hidden
 from a2mim.registry import DATASETS, FUNCTIONS, MODELS

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from a2mim.analysis.sources import similar_models
+from a2mim.analysis.networks import similar_models
 from a2mim.masking import block_grid
 from a2mim.weights.load_model import SUFFIXES, load_model
 

@@ -14,10 +14,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from a2mim.doctor.finding import Finding, Verdict
-from a2mim.doctor.machine import check_gpus, check_machine
-from a2mim.doctor.packages import check_core, check_extras, check_mixtures, check_operators
-from a2mim.doctor.self_check import check_training
+from a2mim.doctor.checks import (
+    Finding,
+    Verdict,
+    check_core,
+    check_extras,
+    check_gpus,
+    check_machine,
+    check_mixtures,
+    check_operators,
+    check_training,
+)
 
 COLOURS = {Verdict.OK: 'green', Verdict.MISSING: 'yellow', Verdict.PROBLEM: 'red'}
 

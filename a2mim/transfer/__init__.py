@@ -8,7 +8,7 @@ where mmcv has none. Neither MMDetection nor MMSegmentation is imported here.
 
 from a2mim import engine
 from a2mim.transfer.operators import install
-from a2mim.transfer.trunk_pretrained import TrunkPretrained
+from a2mim.transfer.weights import TrunkPretrained
 
 install()
 

@@ -26,10 +26,10 @@ from a2mim.analysis.spectra import (
     draw_variance,
     feature_spectra,
     filters,
+    metric_of,
     noises,
     reconstruction_spectra,
 )
-from a2mim.analysis.spectra.corruption import metric_of
 from a2mim.engine.command_line import one_line_errors
 
 CUTOFFS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9, 1.1, 1.3)

@@ -25,6 +25,9 @@ from a2mim.analysis import (
     open_subjects,
 )
 from a2mim.analysis.interactions import (
+    OUTPUTS,
+    PUBLISHED_RATIOS,
+    TARGETS,
     InteractionSettings,
     Measured,
     check_subjects,
@@ -35,8 +38,6 @@ from a2mim.analysis.interactions import (
     measure_interactions,
     passes_per_second,
 )
-from a2mim.analysis.interactions.outputs import OUTPUTS
-from a2mim.analysis.interactions.settings import PUBLISHED_RATIOS, TARGETS
 from a2mim.engine.command_line import one_line_errors
 from a2mim.weights.files import write_atomically
 

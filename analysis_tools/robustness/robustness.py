@@ -13,6 +13,7 @@ from pathlib import Path
 from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
 from a2mim.analysis.robustness import (
     CORRUPTIONS,
+    MEASURES,
     Level,
     check_measure,
     choose_measure,
@@ -22,7 +23,6 @@ from a2mim.analysis.robustness import (
     robustness_curves,
     shuffle_levels,
 )
-from a2mim.analysis.robustness.measure import MEASURES
 from a2mim.engine.command_line import one_line_errors
 
 AXES = dict(

@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import nn
 
-from a2mim.analysis.inside.attention import attention_distance, attention_map, read_attention
+from a2mim.analysis.attention import attention_distance, attention_map, read_attention
 
 
 def test_identity_has_no_distance() -> None:

@@ -7,7 +7,7 @@ import pytest
 from torch import Tensor
 
 from a2mim.analysis import AnalysisImages, Subject, read_subject
-from a2mim.analysis.batches import measured_batches
+from a2mim.analysis.networks import measured_batches
 
 
 @pytest.fixture(scope='module')

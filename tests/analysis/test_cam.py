@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from a2mim.analysis import Subject
-from a2mim.analysis.inside.cam import class_activation_map
-from a2mim.analysis.inside.cam_layers import default_layer, map_reader
+from a2mim.analysis.cam import class_activation_map, default_layer, map_reader
 from a2mim.models.data_preprocessor import ImagePreprocessor
 
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from a2mim.analysis.inside.embedding import METHODS, check_embedding, embed, neighbour_agreement
+from a2mim.analysis.embedding import METHODS, check_embedding, embed, neighbour_agreement
 
 
 def clusters() -> tuple[np.ndarray, np.ndarray]:

@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from a2mim.analysis.interactions.draw import draw_interactions
-from a2mim.analysis.interactions.estimate import estimate_strength, interactions
-from a2mim.analysis.interactions.measure import keep_present, measure_image
-from a2mim.analysis.interactions.outputs import log_odds, log_probability, logit, projection
-from a2mim.analysis.interactions.settings import InteractionSettings
+from a2mim.analysis.interactions import (
+    InteractionSettings,
+    draw_interactions,
+    estimate_strength,
+    interactions,
+    keep_present,
+    log_odds,
+    log_probability,
+    logit,
+    measure_image,
+    projection,
+)
 
 GRID = 4
 PLAYERS = GRID * GRID
@@ -92,7 +99,7 @@ def test_the_error_falls_with_the_square_root_of_the_contexts():
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say(monkeypatch):
-    monkeypatch.setattr('a2mim.analysis.interactions.estimate.BOOTSTRAPS', 300)
+    monkeypatch.setattr('a2mim.analysis.interactions.BOOTSTRAPS', 300)
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(150):

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from a2mim.analysis.interactions.players import (
+from a2mim.analysis.interactions import (
+    PUBLISHED_RATIOS,
+    InteractionSettings,
     four_presences,
     neighbour_pairs,
     num_neighbour_pairs,
     orders_of,
     sample_contexts,
 )
-from a2mim.analysis.interactions.settings import PUBLISHED_RATIOS, InteractionSettings
 
 
 def near_pairs(grid: int) -> set[frozenset[int]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from a2mim.analysis.progress import progress
+from a2mim.analysis.results import progress
 
 
 def test_all_items_come_and_nothing_is_drawn_where_nobody_looks(

@@ -8,8 +8,8 @@ from scipy.signal import convolve2d
 from torch import nn
 
 from a2mim.analysis import AnalysisImages, read_subject
-from a2mim.analysis.inside import image_features
-from a2mim.analysis.inside.receptive_field import (
+from a2mim.analysis.embedding import image_features
+from a2mim.analysis.receptive_field import (
     central_gradient,
     effective_receptive_field,
     find_stage,

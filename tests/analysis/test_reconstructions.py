@@ -8,8 +8,12 @@ import torch
 from mmengine import Config
 
 from a2mim.analysis import AnalysisImages, Subject, read_subject
-from a2mim.analysis.reconstruction_figure import reconstruction_grid
-from a2mim.analysis.reconstructions import MaskSetting, check_reconstructions, reconstruct_images
+from a2mim.analysis.reconstructions import (
+    MaskSetting,
+    check_reconstructions,
+    reconstruct_images,
+    reconstruction_grid,
+)
 from a2mim.inference import reconstruct
 from small_models import pretraining
 from toy_run import load_tool, toy_config

@@ -117,7 +117,7 @@ def test_untouched_images_have_similarity_one_and_a_second_call_measures_nothing
     for _, scores in curves.values():
         np.testing.assert_allclose(scores[0], 1, atol=1e-5)
         assert (scores[1] < 1 - 1e-5).all()
-    monkeypatch.setattr('a2mim.analysis.robustness.measure._scores', None)
+    monkeypatch.setattr('a2mim.analysis.robustness._scores', None)
     again = robustness_curves(*call)
     np.testing.assert_array_equal(again['salient'][1], curves['salient'][1])
     with pytest.raises(TypeError):  # another seed is another measurement

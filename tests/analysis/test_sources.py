@@ -7,7 +7,7 @@ from PIL import Image
 
 import a2mim
 from a2mim.analysis import read_subject
-from a2mim.analysis.sources import source_name
+from a2mim.analysis.networks import source_name
 from small_models import build, classifier, pretraining, save_checkpoint
 
 

@@ -3,7 +3,7 @@ import timm
 import torch
 from torch import nn
 
-from a2mim.analysis.spectra.latents import NoMapError, normalised_depths, read_latents
+from a2mim.analysis.latents import NoMapError, normalised_depths, read_latents
 
 
 def maps(name, size=(160, 160), **options):

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from a2mim.analysis.spectra.filters import band_noise, high_pass, low_pass
-from a2mim.analysis.spectra.log_amplitude import (
+from a2mim.analysis.latents import (
     diagonal_frequencies,
     log_amplitude_map,
     radial_frequency,
     relative_log_amplitude,
     ring_frequencies,
     ring_means,
+    spatial_variance,
 )
-from a2mim.analysis.spectra.variance import spatial_variance
+from a2mim.analysis.spectra import band_noise, high_pass, low_pass
 
 
 def golden_features(side):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from a2mim.doctor import __main__ as doctor
-from a2mim.doctor.finding import Finding, Verdict
+from a2mim.doctor.checks import Finding, Verdict
 
 FINE = Finding('core', 'timm', '1.0 [cpu]', needed=True)
 EXTRA = Finding('extras', '[det]', 'without mmdet', Verdict.MISSING, "pip install '.[det]'")

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from a2mim.analysis.parts import PartStore
+from a2mim.analysis.results import PartStore
 from small_models import classifier, pretraining, save_checkpoint
 from toy_run import load_tool
 
@@ -125,5 +125,5 @@ def test_bad_input_is_named(tool, files, tmp_path, mode, args, message):
 def test_another_measurement_is_kept_beside_the_first(tool, files, tmp_path, monkeypatch):
     lines = [(f'a={files}/pretrained.pth', '--bands', '2'), (f'a={files}/classifier.pth',)]
     tables = [table(run(tool, tmp_path, 'noise', *line), 'noise') for line in lines]
-    monkeypatch.setattr('a2mim.analysis.spectra.corruption._score', lambda *args: {}['measured'])
+    monkeypatch.setattr('a2mim.analysis.spectra._score', lambda *args: {}['measured'])
     assert [table(run(tool, tmp_path, 'noise', *line), 'noise') for line in lines] == tables

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from a2mim.analysis import AnalysisImages, options, read_subject
+from a2mim.analysis import AnalysisImages, interactions, networks, read_subject
 from a2mim.analysis.interactions import InteractionSettings, measure_interactions
-from a2mim.analysis.interactions import image_part as image_part_module
 from toy_run import load_tool, write_images
 
 SMALL = ['--num-images', '2', '--grid', '4', '--pairs', '2', '--contexts', '3']
@@ -52,7 +51,7 @@ def test_an_interrupted_measurement_goes_on(tmp_path, images, monkeypatch):
     subjects = [classifier(), trunk()]
     whole = measure_interactions(subjects, images, SETTINGS, tmp_path / 'whole')
     measured = []
-    real = image_part_module.measure_image
+    real = interactions.measure_image
 
     def counted(*args):
         measured.append(args[2])
@@ -60,7 +59,7 @@ def test_an_interrupted_measurement_goes_on(tmp_path, images, monkeypatch):
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(image_part_module, 'measure_image', counted)
+    monkeypatch.setattr(interactions, 'measure_image', counted)
     with pytest.raises(KeyboardInterrupt):
         measure_interactions(subjects, images, SETTINGS, tmp_path / 'cut')
     again = measure_interactions(subjects, images, SETTINGS, tmp_path / 'cut')
@@ -148,7 +147,7 @@ def test_a_network_without_interactions_is_said_to_have_none(tmp_path, capsys, m
         torch.nn.init.zeros_(subject.model.head.weight)
         return subject
 
-    monkeypatch.setattr(options, 'read_subject', constant)
+    monkeypatch.setattr(networks, 'read_subject', constant)
     run('a', *SMALL, *RATIOS, '--out', str(tmp_path / 'out'))
     assert 'no interactions beyond rounding, so J is not defined' in capsys.readouterr().out
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from a2mim.analysis.parts import PartStore
+from a2mim.analysis.results import PartStore
 from small_models import classifier, pretraining, save_checkpoint
 from toy_run import ROOT
 

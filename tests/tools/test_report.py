@@ -9,9 +9,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from a2mim.analysis import Results
-from a2mim.analysis.interactions import subjects as measured
-from a2mim.analysis.report import sections
+from a2mim.analysis import Results, interactions
+from a2mim.analysis import report as report_module
 from a2mim.registry import MODELS
 from toy_run import load_tool, toy_config, write_images
 
@@ -86,9 +85,9 @@ def test_a_second_time_nothing_is_measured(
     tool: ModuleType, runs: Path, report: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = report.read_text(encoding='utf-8')
-    names = [name for name in sections.SECTIONS if 'reconstruction' not in name]
-    unable = {name: replace(sections.SECTIONS[name], add=None) for name in names}
-    monkeypatch.setattr(sections, 'SECTIONS', unable)
+    names = [name for name in report_module.SECTIONS if 'reconstruction' not in name]
+    unable = {name: replace(report_module.SECTIONS[name], add=None) for name in names}
+    monkeypatch.setattr(report_module, 'SECTIONS', unable)
     tool.main(arguments(runs, report, '--sections', *names))
     after = report.read_text(encoding='utf-8')
     assert after.count('data:image/png') == before.count('data:image/png') - 1
@@ -97,7 +96,7 @@ def test_a_second_time_nothing_is_measured(
 def test_an_interrupted_section_goes_on_where_it_was(
     tool: ModuleType, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure_part, done = measured.measure_part, []
+    measure_part, done = interactions.measure_part, []
 
     def part(subject, images, settings, number, advance):
         if len(done) == 3:
@@ -105,7 +104,7 @@ def test_an_interrupted_section_goes_on_where_it_was(
         done.append((subject.label, number))
         return measure_part(subject, images, settings, number, advance)
 
-    monkeypatch.setattr(measured, 'measure_part', part)
+    monkeypatch.setattr(interactions, 'measure_part', part)
     command = arguments(runs, tmp_path / 'report.html', '--sections', 'interactions')
     with pytest.raises(KeyboardInterrupt):
         tool.main(command)

@@ -3,7 +3,7 @@
 import pytest
 from mmengine import Config
 
-from a2mim.transfer.data_folders import check_data_folders
+from a2mim.transfer.launch import check_data_folders
 
 
 def test_folders_that_are_there_pass(tmp_path):

@@ -14,8 +14,12 @@ from a2mim.engine.processes import WorkDirLock
 from a2mim.registry import MODELS
 from a2mim.transfer import test as evaluation
 from a2mim.transfer import train
-from a2mim.transfer.launch import build_train_runner, parse_test_args, parse_train_args
-from a2mim.transfer.runner import TransferRunner
+from a2mim.transfer.launch import (
+    TransferRunner,
+    build_train_runner,
+    parse_test_args,
+    parse_train_args,
+)
 from interruption import KillAfterFirstEpoch, KilledError
 from toy_run import read_scalars, toy_config, write_images
 

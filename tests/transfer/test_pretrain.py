@@ -3,7 +3,7 @@
 import pytest
 from mmengine import Config
 
-from a2mim.transfer.pretrain import check_shared_head, set_pretrain
+from a2mim.transfer.launch import check_shared_head, set_pretrain
 
 TRUNK = dict(type='a2mim.TrunkPretrained', checkpoint='PRETRAIN')
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.model import BaseModule, initialize
 from torch import nn
 
-import a2mim.transfer.trunk_pretrained as trunk_pretrained
+import a2mim.transfer.weights as trunk_pretrained
 from a2mim.models.timm_backbone import TimmBackbone
 from a2mim.transfer import TrunkPretrained
 from a2mim.weights.files import save_file

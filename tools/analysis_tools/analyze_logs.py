@@ -14,7 +14,7 @@ import matplotlib
 import matplotlib.style
 from matplotlib import pyplot
 
-from a2mim.analysis.figure_file import write_figure
+from a2mim.analysis.results import write_figure
 from a2mim.analysis.runs import RunLog, plot_curves, read_run, train_time
 from a2mim.engine.command_line import one_line_errors
 

@@ -17,22 +17,17 @@ from datetime import datetime
 from pathlib import Path
 
 from a2mim.analysis import Subject, add_analysis_options, open_subjects
-from a2mim.analysis.report import (
-    QUICK,
-    SECTIONS,
-    THOROUGH,
-    Comparison,
+from a2mim.analysis.report import SECTIONS, check_report_path, compute_section, write_report
+from a2mim.analysis.report_page import (
     Entry,
     Header,
     ResultFolder,
-    check_report_path,
-    compute_section,
     read_entry,
     read_result_folder,
     render_page,
     runs_table,
-    write_report,
 )
+from a2mim.analysis.report_sections import QUICK, THOROUGH, Comparison
 from a2mim.analysis.runs import read_run
 from a2mim.engine.command_line import one_line_errors
 from a2mim.version import __version__

@@ -17,8 +17,7 @@ from torch import Tensor
 from turns import describe_run, make_parser, paired_ratios, take_turns
 
 from a2mim.analysis import Subject, read_subject
-from a2mim.analysis.interactions.measure import keep_present
-from a2mim.analysis.interactions.outputs import network_outputs
+from a2mim.analysis.interactions import keep_present, network_outputs
 
 OURS, DEFAULT = 'channels last', 'default layout'
 MODELS = ('resnet18', 'resnet50', 'convnext_tiny', 'vit_small_patch16_224')

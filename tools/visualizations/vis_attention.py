@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
-from a2mim.analysis.inside import (
+from a2mim.analysis.attention import (
     attention_modules,
     draw_attention_distance,
     draw_attention_maps,

@@ -14,9 +14,15 @@ import torch
 from mmengine import Config, DictAction
 
 from a2mim.analysis import Subject, read_subject
-from a2mim.analysis.figure_file import write_figure
-from a2mim.analysis.inside import METHODS, class_activation_map, draw_activation_maps, find_stage
-from a2mim.analysis.inside.cam import check_categories, grad_cam_package
+from a2mim.analysis.cam import (
+    METHODS,
+    check_categories,
+    class_activation_map,
+    draw_activation_maps,
+    grad_cam_package,
+)
+from a2mim.analysis.receptive_field import find_stage
+from a2mim.analysis.results import write_figure
 from a2mim.datasets.decoding import read_image
 from a2mim.engine.command_line import existing_file, one_line_errors
 from a2mim.inference import fit_image

@@ -11,8 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
-from a2mim.analysis.inside import draw_embeddings, embed, image_features, neighbour_agreement
-from a2mim.analysis.inside.embedding import METHODS, check_embedding
+from a2mim.analysis.embedding import (
+    METHODS,
+    check_embedding,
+    draw_embeddings,
+    embed,
+    image_features,
+    neighbour_agreement,
+)
 from a2mim.engine.command_line import one_line_errors
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
-from a2mim.analysis.inside import (
+from a2mim.analysis.receptive_field import (
     SHARES,
     draw_receptive_fields,
     effective_receptive_field,

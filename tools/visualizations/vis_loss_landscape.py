@@ -22,9 +22,11 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from a2mim.analysis import Results
 from a2mim.analysis.landscape import (
+    NORMS,
     LossOnSet,
     Surface,
     Trajectory,
+    Weights,
     draw_contours,
     draw_curves,
     draw_trajectory,
@@ -40,8 +42,7 @@ from a2mim.analysis.landscape import (
     run_checkpoints,
     weights_of,
 )
-from a2mim.analysis.landscape.directions import NORMS, Weights
-from a2mim.analysis.subject import fingerprint
+from a2mim.analysis.networks import fingerprint
 from a2mim.engine.command_line import add_common_options, one_line_errors
 from a2mim.engine.launch import load_config
 from a2mim.engine.processes import count_processes, join_processes, leave_processes

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mmengine import DictAction
 from mmengine.registry import init_default_scope
 
-from a2mim.analysis.figure_file import write_figure
+from a2mim.analysis.results import write_figure
 from a2mim.analysis.runs import Rates, read_rates
 from a2mim.engine.command_line import one_line_errors
 from a2mim.engine.config_edit import apply_batch_rule

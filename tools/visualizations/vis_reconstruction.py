@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
-from a2mim.analysis.reconstruction_figure import draw_grid
 from a2mim.analysis.reconstructions import (
     MaskSetting,
     check_reconstructions,
+    draw_grid,
     reconstruct_images,
     reconstruction_rows,
 )

@@ -2,8 +2,7 @@
 
 import pytest
 
-from a2mim.analysis.report import Comparison
-from a2mim.analysis.report.curves import add_curves, draw_panels, kind_of, last_values
+from a2mim.analysis.report_sections import Comparison, add_curves, draw_panels, kind_of, last_values
 from a2mim.analysis.runs import RunLog
 
 

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from a2mim.analysis import Results
-from a2mim.analysis.report import check_report_path, read_entry, read_result_folder, write_report
-from a2mim.analysis.report.page import GENERATOR
+from a2mim.analysis.report import check_report_path, write_report
+from a2mim.analysis.report_page import GENERATOR, read_entry, read_result_folder
 
 OURS = f'<!DOCTYPE html>\n<meta name="generator" content="{GENERATOR}">\n'
 

@@ -8,9 +8,14 @@ import pytest
 from matplotlib.figure import Figure
 
 from a2mim.analysis import Results
-from a2mim.analysis.report import Header, read_result_folder, render_page
-from a2mim.analysis.report.page import _short
-from a2mim.analysis.report.result_folder import ResultFolder, Table
+from a2mim.analysis.report_page import (
+    Header,
+    ResultFolder,
+    Table,
+    _short,
+    read_result_folder,
+    render_page,
+)
 
 NASTY = """<b>"A" & 'B'</b>"""
 VOID = {'meta', 'img'}

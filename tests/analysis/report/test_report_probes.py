@@ -7,8 +7,13 @@ import pytest
 import torch
 
 from a2mim.analysis import Subject, read_subject
-from a2mim.analysis.report.labelled_images import LabelledImages
-from a2mim.analysis.report.probes import PooledTrunk, probe, random_twins, standard_error
+from a2mim.analysis.report_sections import (
+    LabelledImages,
+    PooledTrunk,
+    probe,
+    random_twins,
+    standard_error,
+)
 from toy_run import write_images
 
 

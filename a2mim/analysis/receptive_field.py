@@ -1,0 +1,215 @@
+"""Effective receptive fields: which pixels move the central position of a stage, and how much.
+
+Axes: B batch, C channels, (H, W) pixels, (h, w) positions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from a2mim.analysis.images import AnalysisImages
+from a2mim.analysis.latents import as_map, stage_maps
+from a2mim.analysis.networks import Subject, measured_batches
+from a2mim.models.timm_inspection import last_block
+
+SHARES = (0.2, 0.3, 0.5, 0.99)
+ROUNDING = 1e-4  # of a gradient, by which one that should be zero is known
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """Of one stage of one network.
+
+    Attributes:
+        stage: Path of the module.
+        contribution: (H, W) float64, mean absolute gradient, sum over input channels.
+        centre: (row, column) of the position in an even grid over the image, in pixels from the
+            upper left corner.
+    """
+
+    stage: str
+    contribution: np.ndarray
+    centre: tuple[float, float]
+
+
+def find_stage(model: nn.Module, place: str = '-1') -> str:
+    """Path of a module: itself, or that of the stage with this number in timm's ``feature_info``.
+
+    Raises:
+        ValueError: If there is no such stage or module; the message names those that exist.
+    """
+    stages = [info['module'] for info in getattr(model, 'feature_info', [])]
+    name = type(model).__name__
+    if is_number(place):
+        if not -len(stages) <= int(place) < len(stages):
+            raise ValueError(
+                f'{name} has no stage {place}; its {len(stages)} stages are {", ".join(stages)}'
+            )
+        return stages[int(place)]
+    modules = [path for path, _ in model.named_modules() if path]
+    if place not in modules:
+        close = get_close_matches(place, modules, n=5)
+        raise ValueError(
+            f'{name} has no module {place!r}; its stages are {", ".join(stages) or "unknown"}'
+            f'{"; close to it: " + ", ".join(close) if close else ""}'
+        )
+    return place
+
+
+def is_number(place: str) -> bool:
+    """Whether a stage is given by number."""
+    return place.lstrip('-').isdigit()
+
+
+def central_gradient(
+    model: nn.Module, place: str | int, images: Tensor, *, alternate: bool = False
+) -> tuple[Tensor, tuple[float, float]]:
+    """Gradient at the input of the central position's sum over channels.
+
+    Args:
+        model: In evaluation mode, so that images do not mix.
+        place: Path of a module that runs once, or the number of a stage of timm.
+        images: (B, C, H, W), normalised.
+        alternate: Every second channel counts negatively.
+
+    Returns:
+        (B, C, H, W), and the centre of position (h // 2, w // 2), the grid laid over the image,
+        in pixels.
+
+    Raises:
+        ValueError: If the module does not run, or returns no map.
+    """
+    images = images.detach().requires_grad_()
+    size = (images.shape[-2], images.shape[-1])
+    with torch.enable_grad():
+        if isinstance(place, int):
+            (features,) = stage_maps(model, images, [place])
+        else:
+            features = as_map(model, _output_of(model, place, images), size)
+    rows, columns = features.shape[-2:]
+    row, column = rows // 2, columns // 2
+    values = features[:, :, row, column].clone()
+    if alternate:
+        values[:, 1::2] *= -1
+    (gradient,) = torch.autograd.grad(values.sum(), images)
+    return gradient, ((row + 0.5) * size[0] / rows, (column + 0.5) * size[1] / columns)
+
+
+def _output_of(model: nn.Module, place: str, images: Tensor) -> object:
+    outputs: list[object] = []
+    module = last_block(model.get_submodule(place))
+    handle = module.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    try:
+        model(images)
+    finally:
+        handle.remove()
+    if len(outputs) != 1:
+        raise ValueError(f'{place!r} runs {len(outputs)} times in a pass; give another stage')
+    return outputs[0]
+
+
+def effective_receptive_field(
+    subject: Subject,
+    images: AnalysisImages,
+    stage: str = '-1',
+    batch_size: int = 64,
+    folder: Path | None = None,
+) -> ReceptiveField:
+    """Mean absolute gradient of the central position of a stage, over images.
+
+    Every channel of the position has gradient 1. With ``folder``, measured batches are kept there,
+    and a second call goes on from them.
+
+    Raises:
+        ValueError: See ``find_stage`` and ``central_gradient``.
+
+    Reference:
+        Luo et al., NeurIPS 2016 (https://arxiv.org/abs/1701.04128), section 3.
+    """
+    place = find_stage(subject.model, stage)
+    # Stages by number are read by timm: not every network has one module for each.
+    source = int(stage) if is_number(stage) else place
+
+    def measure(batch: Tensor, which: range) -> dict[str, np.ndarray]:
+        gradient, centre = central_gradient(subject.model, source, batch)
+        if which.start == 0:
+            other, _ = central_gradient(subject.model, source, batch[:1], alternate=True)
+            if gradient[:1].abs().sum() <= ROUNDING * other.abs().sum():
+                raise ValueError(
+                    f'{subject.label}: no pixel moves the sum of the channels of {place!r}, as '
+                    'behind a layer norm whose weights are equal; give an earlier --stage, or '
+                    'trained weights'
+                )
+        total = gradient.abs().sum(dim=(0, 1)).double().cpu().numpy()
+        return dict(total=total, centre=np.array(centre))
+
+    options = dict(folder=folder, batch_size=batch_size, stage=place)
+    parts = [part for _, part in measured_batches(subject, images, measure, **options)]
+    total = np.sum([part['total'] for part in parts], axis=0)
+    return ReceptiveField(place, total / len(images), tuple(parts[0]['centre'].tolist()))
+
+
+def square_with_share(
+    contribution: np.ndarray, shares: Sequence[float] = SHARES
+) -> list[tuple[int, float]]:
+    """Smallest square, anywhere in the image, that holds each share of the contribution.
+
+    Anywhere, since padding moves the field of a position in a CNN by up to half a stride.
+
+    Args:
+        contribution: (H, W), not negative.
+        shares: From 0 to 1.
+
+    Returns:
+        For each share the side in pixels, and the share of the image's area; a square that is
+        larger than a side of the image is cut to it.
+
+    Reference:
+        Ding et al., RepLKNet, CVPR 2022 (https://arxiv.org/abs/2203.06717), appendix. They take
+        the positive part of the gradient, and squares around the centre of the image.
+    """
+    height, width = contribution.shape
+    summed = np.pad(contribution.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    held = []
+    for side in range(1, max(height, width) + 1):
+        h, w = min(side, height), min(side, width)
+        inside = summed[h:, w:] - summed[:-h, w:] - summed[h:, :-w] + summed[:-h, :-w]
+        held.append(inside.max() / summed[-1, -1])
+    sides = [1 + int(np.searchsorted(held, share - 1e-9)) for share in shares]
+    sides = [min(side, max(height, width)) for side in sides]
+    return [(side, min(side, height) * min(side, width) / (height * width)) for side in sides]
+
+
+# [erf_figures]
+# Figures of effective receptive fields.
+
+
+FLOOR = -4.0  # decades below the largest contribution
+
+
+def draw_receptive_fields(labels: Sequence[str], fields: Sequence[ReceptiveField]) -> Figure:
+    """One panel a network: powers of ten of the largest contribution, a cross at the centre."""
+    figure = Figure(figsize=(3.0 * len(fields) + 1.0, 3.3), layout='constrained')
+    panels = figure.subplots(1, len(fields), squeeze=False)[0]
+    for panel, label, field in zip(panels, labels, fields, strict=True):
+        height, width = field.contribution.shape
+        relative = field.contribution / field.contribution.max()
+        shown = panel.imshow(
+            np.log10(np.maximum(relative, 10**FLOOR)),
+            vmin=FLOOR,
+            vmax=0,
+            cmap='magma',
+            extent=(0, width, height, 0),
+        )
+        panel.plot(field.centre[1], field.centre[0], '+', color='cyan', markersize=8)
+        panel.set_title(f'{label}\n{field.stage}', fontsize=9)
+        panel.set_xlabel('pixels')
+    panels[0].set_ylabel('pixels')
+    figure.colorbar(shown, ax=panels.tolist(), label='log10 of contribution / largest')
+    return figure

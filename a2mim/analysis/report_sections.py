@@ -1,0 +1,551 @@
+"""What all sections of a report are measured on, and how much of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from a2mim.analysis.images import PHOTOS, AnalysisImages
+from a2mim.analysis.interactions import (
+    InteractionSettings,
+    draw_interactions,
+    estimate_rows,
+    measure_interactions,
+)
+from a2mim.analysis.networks import RANDOM, Subject, pooled_features, read_subject
+from a2mim.analysis.reconstructions import MaskSetting, reconstruction_grid
+from a2mim.analysis.report_page import model_name
+from a2mim.analysis.results import Results
+from a2mim.analysis.robustness import (
+    check_measure,
+    choose_measure,
+    draw_robustness,
+    occlusion_levels,
+    robustness_curves,
+    shuffle_levels,
+)
+from a2mim.analysis.runs import LONG, RunLog
+from a2mim.analysis.spectra import (
+    draw_depth_curves,
+    draw_high_frequencies,
+    draw_reconstructions,
+    draw_variance,
+    feature_spectra,
+    reconstruction_spectra,
+)
+from a2mim.datasets.builtin import PhotoPatches
+from a2mim.datasets.image_files import ImageFolder
+from a2mim.evaluation.feature_probe import extract_features, knn_accuracy, linear_probe_accuracy
+from a2mim.inference import fit_image
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured: numbers of images, and of what is drawn at random.
+
+    Attributes:
+        images: For spectra and robustness.
+        pictures: Reconstructions that are shown.
+        interaction_images, pairs, contexts: Of interactions.
+        labels_per_class: Labelled photographs that fit the probes.
+    """
+
+    images: int = 56
+    pictures: int = 6
+    interaction_images: int = 8
+    pairs: int = 10
+    contexts: int = 20
+    labels_per_class: int = 48
+
+
+THOROUGH = Effort()
+QUICK = Effort(16, 4, 4, 5, 5, 12)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Networks, logs and images.
+
+    Attributes:
+        subjects: Networks, with different labels.
+        logs: Of those that have some, with the labels of their networks.
+        images: ``'photos'`` or a folder.
+        labelled: The folders in ``images`` are classes.
+        probe_images: ``'photos'``, or a folder with class folders in ``train`` and ``val``.
+        effort: How much.
+        num_images: Instead of the numbers of images in ``effort``.
+        seed: Of every random choice.
+        batch_size: Images in a forward pass.
+    """
+
+    subjects: Sequence[Subject]
+    logs: Sequence[RunLog] = ()
+    images: str = PHOTOS
+    labelled: bool = False
+    probe_images: str = PHOTOS
+    effort: Effort = THOROUGH
+    num_images: int | None = None
+    seed: int = 0
+    batch_size: int = 64
+
+    def open_images(self, number: int) -> AnalysisImages:
+        """``number`` images, the same ones for every network."""
+        return AnalysisImages(self.images, number, self.seed, labelled=self.labelled)
+
+    def number(self, wanted: int) -> int:
+        """``wanted``, but not more than ``num_images``."""
+        return wanted if self.num_images is None else min(wanted, self.num_images)
+
+    @property
+    def spectrum_images(self) -> AnalysisImages:
+        """For spectra and robustness."""
+        return self.open_images(self.num_images or self.effort.images)
+
+    @cached_property
+    def networks(self) -> Mapping[str, str]:
+        """Source and fingerprint of the weights, by label."""
+        return {
+            subject.label: f'{subject.source}, weights {subject.fingerprint()}'
+            for subject in self.subjects
+        }
+
+    @property
+    def image_settings(self) -> Mapping[str, object]:
+        """What every measurement on images depends on."""
+        return dict(
+            networks=dict(self.networks),
+            images=self.images,
+            labelled=self.labelled,
+            seed=self.seed,
+            batch_size=self.batch_size,
+        )
+
+
+# [curves]
+# Training curves of several runs, one panel for each thing that was logged.
+
+
+TIMES = ('time', 'data_time', 'data_wait', 'images_per_s', 'memory', 'grad_norm')
+PANELS_PER_ROW = 3
+FIGURES = (
+    ('losses', 'Training losses by iteration; each value is the mean since the one before.'),
+    ('learning_rate', 'Learning rate by iteration.'),
+    ('metrics', 'Validation metrics by epoch (by iteration of a run without epochs).'),
+)
+
+
+def add_curves(compared: Comparison, results: Results) -> None:
+    """Losses, learning rate and metrics as figures, their last values as a table.
+
+    Raises:
+        ValueError: If no run has logs.
+    """
+    if not compared.logs:
+        raise ValueError(
+            'no work dir with logs is among the networks; give the folder of a training, not '
+            'its checkpoint'
+        )
+    for name, caption in FIGURES:
+        keys = [key for key in all_keys(compared.logs) if kind_of(key) == name]
+        if keys:
+            results.add_figure(draw_panels(compared.logs, keys), name, caption)
+    results.add_table(
+        last_values(compared.logs), 'last_values', 'Last logged value, and the best metric.'
+    )
+
+
+def all_keys(logs: Sequence[RunLog]) -> list[str]:
+    """What any run logged, without times."""
+    return sorted({key for log in logs for key in log.keys} - set(TIMES))
+
+
+def kind_of(key: str) -> str:
+    """The figure that ``key`` belongs to."""
+    if key.endswith('lr'):
+        return 'learning_rate'
+    return 'losses' if 'loss' in key else 'metrics'
+
+
+def draw_panels(logs: Sequence[RunLog], keys: Sequence[str]) -> Figure:
+    """One panel for each key, one line for each run that has it, in its own colour."""
+    columns = min(PANELS_PER_ROW, len(keys))
+    rows = -(-len(keys) // columns)
+    figure = Figure(figsize=(max(5.2, 3.8 * columns), 2.9 * rows + 0.4), layout='constrained')
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel, key in zip(panels, keys, strict=False):
+        units = set()
+        for number, log in enumerate(logs):
+            if key in log.keys:
+                steps, values, epochs = log.curve(key)
+                marker = '.' if len(steps) < LONG else None
+                panel.plot(steps, values, color=f'C{number}', marker=marker, label=log.label)
+                units.add('epoch' if epochs else 'iteration')
+        panel.set(xlabel=' or '.join(sorted(units)), ylabel=_with_unit(key))
+        panel.grid(alpha=0.3)
+    for panel in panels[len(keys) :]:
+        panel.set_visible(False)
+    found = {line.get_label(): line for panel in figure.axes for line in panel.get_lines()}
+    figure.legend(list(found.values()), list(found), loc='outside upper center', ncols=3)
+    return figure
+
+
+def last_values(logs: Sequence[RunLog]) -> list[dict[str, object]]:
+    """A row for each run and key: last step, last value, and of a metric the highest."""
+    rows = []
+    for log in logs:
+        for key in (key for key in all_keys([log]) if kind_of(key) != 'learning_rate'):
+            steps, values, epochs = log.curve(key)
+            unit = 'epoch' if epochs else 'iteration'
+            best = max(values) if kind_of(key) == 'metrics' else ''
+            row = dict(network=log.label, key=key, step=f'{unit} {steps[-1]}', last=values[-1])
+            rows.append(row | dict(highest=best))
+    return rows
+
+
+def _with_unit(key: str) -> str:
+    if key == 'lr':
+        return 'learning rate'
+    return f'{key} (%)' if kind_of(key) == 'metrics' and 'top' in key else key
+
+
+# [decoders]
+# What networks with a decoder draw, and its frequencies.
+
+
+def add_reconstructions(compared: Comparison, results: Results) -> None:
+    """Pictures by all networks with a decoder for images of the size of the first one.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    subjects = _with_decoder(compared)
+    spec = subjects[0].whole.input_spec
+    block = spec.block_size if isinstance(spec.block_size, int) else spec.block_size[0]
+    setting = MaskSetting(spec.ratio, block, compared.seed)
+    images = compared.open_images(compared.number(compared.effort.pictures))
+    figure, rows = reconstruction_grid(subjects, images, [setting], batch_size=compared.batch_size)
+    caption = (
+        f'The same images and mask ({setting}) for all; visible pixels are pasted. L1: mean '
+        'absolute error over hidden pixels, in standard deviations of the pixels.'
+    )
+    results.add_figure(figure, 'reconstructions', caption)
+    results.add_table(rows, 'errors', 'Error of each image, and of its mean colour.')
+
+
+def add_reconstruction_spectra(compared: Comparison, results: Results) -> None:
+    """Frequencies of hidden blocks, against those of the image.
+
+    Raises:
+        ValueError: If no network has a decoder.
+    """
+    found = reconstruction_spectra(
+        _with_decoder(compared),
+        compared.spectrum_images,
+        folder=results.folder / 'parts',
+        seed=compared.seed,
+        batch_size=compared.batch_size,
+    )
+    caption = (
+        'Radially averaged log amplitude (natural log) in hidden blocks, and the ratio to the '
+        'image, by frequency in π per pixel.'
+    )
+    results.add_figure(draw_reconstructions(found), 'reconstructions', caption)
+
+
+def _with_decoder(compared: Comparison) -> list[Subject]:
+    subjects = [subject for subject in compared.subjects if subject.has_decoder]
+    if not subjects:
+        raise ValueError('no network has a decoder; give a checkpoint of pre-training')
+    return [one for one in subjects if one.image_size == subjects[0].image_size]
+
+
+# [feature_maps]
+# Feature maps over depth: their frequencies and their spatial variance.
+
+
+def add_feature_spectra(compared: Comparison, results: Results) -> None:
+    """Log amplitudes and variance of feature maps over depth."""
+    found = feature_spectra(
+        compared.subjects,
+        compared.spectrum_images,
+        folder=results.folder / 'parts',
+        batch_size=compared.batch_size,
+    )
+    grey = ' Grey: the first network pools, or attention works.'
+    results.add_figure(
+        draw_depth_curves(found),
+        'log_amplitude',
+        'Relative log amplitude (natural log) of features by frequency, one curve a depth.',
+    )
+    caption = f'Relative log amplitude at the highest frequency of the diagonal, by depth.{grey}'
+    results.add_figure(draw_high_frequencies(found), 'high_frequency', caption)
+    results.add_figure(draw_variance(found), 'variance', f'Spatial variance by depth.{grey}')
+    rows = [
+        dict(network=label, latent=name, depth=depth, high_frequency=high, variance=variance)
+        for label, one in found.items()
+        for name, depth, high, variance in zip(
+            one.names, one.depths, one.high_frequencies(), one.variances, strict=True
+        )
+    ]
+    results.add_table(rows, 'features', 'Features at every depth.')
+
+
+# [labelled_images]
+# Images with labels to fit a probe, and others to judge it.
+#
+# Axes: B images, (H, W) pixels.
+
+
+PATCH, STRIDE = 96, 16  # pixels
+MOST = 2000  # images of a split of a folder
+
+
+class LabelledImages:
+    """Some images of a split, with labels.
+
+    Args:
+        where: ``'photos'``: patches of installed photographs, or a folder of class folders.
+        split: ``'train'`` or ``'val'``.
+        labels_per_class: Patches of each photograph for training.
+        seed: Of the choice among more than ``MOST`` images of a folder.
+
+    Raises:
+        FileNotFoundError: If there are no images.
+    """
+
+    def __init__(self, where: str, split: str, labels_per_class: int, seed: int) -> None:
+        if where == PHOTOS:
+            part = {'train': 'train', 'val': 'test'}[split]
+            few = labels_per_class if split == 'train' else None
+            self._source = PhotoPatches(part, PATCH, STRIDE, labels_per_class=few)
+        else:
+            self._source = ImageFolder(str(Path(where) / split), with_labels=True)
+        order = np.random.default_rng(seed).permutation(len(self._source))
+        self._chosen = np.sort(order[:MOST] if where != PHOTOS else order).tolist()
+        self.classes = tuple(self._source.classes)
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def batches(self, size: tuple[int, int], number: int) -> Iterator[dict[str, Tensor]]:
+        """``image``, uint8 (B, 3, *size), and ``label``, (B,)."""
+        for start in range(0, len(self), number):
+            chosen = self._chosen[start : start + number]
+            yield dict(
+                image=torch.stack([fit_image(self._source.load(index), size) for index in chosen]),
+                label=torch.tensor([self._source.label(index) for index in chosen]),
+            )
+
+
+# [patches]
+# Images in patches: how these interact, and what is known without some or in another order.
+
+
+RATIOS = (0.05, 0.3, 0.5, 0.7, 0.95)  # orders of interactions
+FINEST = 8  # cells along a side, at most
+OCCLUDED = (0.0, 0.25, 0.5, 0.75, 0.9)
+
+
+def add_interactions(compared: Comparison, results: Results) -> None:
+    """Strength of interactions of neighbouring patches by the size of their context."""
+    effort = compared.effort
+    settings = InteractionSettings(
+        grid=common_grid(compared.subjects),
+        pairs=effort.pairs,
+        contexts=effort.contexts,
+        ratios=RATIOS,
+        seed=compared.seed,
+        batch_size=max(4, compared.batch_size),
+    )
+    number = compared.number(effort.interaction_images)
+    images = compared.open_images(number)
+    found = measure_interactions(compared.subjects, images, settings, results.folder / 'parts')
+    caption = (
+        f'Relative strength J of interactions between neighbouring patches (dimensionless, mean '
+        f'over orders 1) by the size of their context; bands: 95 % bootstrap intervals over '
+        f'{number} images and {effort.pairs} pairs; {effort.contexts} contexts.'
+    )
+    outputs = ', '.join(f'{one.output} of {label}' for label, one in found.items())
+    caption += f' What interacts: {outputs}.'
+    if still := [label for label, one in found.items() if np.isnan(one.estimate.relative).all()]:
+        caption += f' No curve, since nothing interacts beyond rounding: {", ".join(still)}.'
+    estimates = {label: one.estimate for label, one in found.items()}
+    players = settings.grid**2
+    figure = draw_interactions(estimates, settings.orders, players)
+    results.add_figure(figure, 'interactions', caption)
+    rows = [
+        dict(network=label, output=one.output, **row)
+        for label, one in found.items()
+        for row in estimate_rows(one.estimate, settings.orders, players)
+    ]
+    results.add_table(rows, 'interactions', 'Strength by order; output: what interacts.')
+
+
+def add_robustness(compared: Comparison, results: Results) -> None:
+    """Occluded and shuffled images: accuracy of classifiers of these classes, else similarity."""
+    images, grid = compared.spectrum_images, common_grid(compared.subjects)
+    measure = choose_measure(compared.subjects)
+    try:
+        check_measure(compared.subjects, images, measure)
+    except ValueError:
+        measure = 'similarity'  # classifiers, but of other classes than these images have
+    shuffled = [side for side in (1, 2, 4, 8) if grid % side == 0]
+    studies = {
+        'occlusion': (
+            occlusion_levels(OCCLUDED, grid),
+            f'share of dropped patches of {grid}×{grid}',
+        ),
+        'shuffle': (shuffle_levels(shuffled), 'patches along a side'),
+    }
+    rows = []
+    for study, (levels, axis) in studies.items():
+        curves = {
+            subject.label: robustness_curves(
+                subject,
+                images,
+                levels,
+                measure,
+                results.folder / 'parts' / study,
+                dict(grid=grid),
+                batch_size=compared.batch_size,
+                seed=compared.seed,
+            )
+            for subject in compared.subjects
+        }
+        unit = 'Top-1 accuracy in %' if measure == 'accuracy' else 'Cosine similarity of features'
+        caption = f'{unit} by {axis}, mean of {len(images)} images.'
+        results.add_figure(draw_robustness(curves, axis, measure), study, caption)
+        rows += [
+            dict(network=label, change=name, value=value, score=float(score.mean()))
+            for label, own in curves.items()
+            for name, (values, scores) in own.items()
+            for value, score in zip(values.tolist(), scores, strict=True)
+        ]
+    results.add_table(rows, 'robustness', f'{measure.capitalize()} by change.')
+
+
+def common_grid(subjects: Sequence[Subject]) -> int:
+    """The most cells along a side, at most ``FINEST``, that divide the images of all networks."""
+    side = gcd(*(side for subject in subjects for side in subject.image_size))
+    return max(cells for cells in range(1, FINEST + 1) if side % cells == 0)
+
+
+# [probes]
+# What frozen features are worth: nearest neighbours and a linear probe, beside random weights.
+#
+# Axes: N images, D features.
+
+
+SPLITS = ('train', 'val')
+NEIGHBOURS = 20
+KNN, LINEAR = 'nearest neighbours (%)', 'linear probe (%)'
+
+
+class PooledTrunk(nn.Module):
+    """The mean over positions of the last feature map, whatever stands behind it."""
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__()
+        self.model, self.data_preprocessor = subject.model, subject.preprocessor
+        self._subject = subject
+
+    def forward(self, image: Tensor, mode: str) -> Tensor:
+        """Normalised images to (B, D)."""
+        return pooled_features(self._subject, image)
+
+
+def add_probes(compared: Comparison, results: Results) -> None:
+    """Accuracies of all networks and of one random twin for each architecture.
+
+    Raises:
+        ValueError: If the splits have different classes.
+    """
+    train, test = (
+        LabelledImages(
+            compared.probe_images, split, compared.effort.labels_per_class, compared.seed
+        )
+        for split in SPLITS
+    )
+    if train.classes != test.classes:
+        raise ValueError(
+            f'{compared.probe_images}: the folders in train and val are different classes; give '
+            'both the same'
+        )
+    subjects = [*compared.subjects, *random_twins(compared.subjects, compared.seed)]
+    rows = [probe(subject, train, test, compared.batch_size) for subject in subjects]
+    caption = (
+        f'Top-1 accuracy of frozen features (mean over positions of the last map), in %: '
+        f'{len(train)} images fit, {len(test)} judge, {len(test.classes)} classes, '
+        f'{min(NEIGHBOURS, len(train))} neighbours; ± one standard error of that many images.'
+    )
+    results.add_figure(draw_probes(rows, len(test)), 'probes', caption)
+    shown = [
+        row | {name: with_error(row[name], len(test)) for name in (KNN, LINEAR)} for row in rows
+    ]
+    results.add_table(shown, 'probes', 'Accuracies of the figure; width: of the features.')
+
+
+def random_twins(subjects: Sequence[Subject], seed: int) -> list[Subject]:
+    """One for each architecture and image size that is not among ``subjects`` at random."""
+    known = {_design(subject) for subject in subjects if subject.source.startswith(RANDOM)}
+    labels, twins = {subject.label for subject in subjects}, []
+    for subject in subjects:
+        if _design(subject) not in known:
+            known.add(_design(subject))
+            twin = read_subject(f'{RANDOM}{subject.source}', subject.device, seed)
+            name = f'random {model_name(subject)}'
+            while name in labels:
+                name += ' (twin)'
+            labels.add(name)
+            twins.append(replace(twin, label=name))
+    return twins
+
+
+def probe(
+    subject: Subject, train: LabelledImages, test: LabelledImages, batch_size: int
+) -> dict[str, object]:
+    """A row of the table."""
+    model = PooledTrunk(subject)
+    splits = [
+        extract_features(model, images.batches(subject.image_size, batch_size))
+        for images in (train, test)
+    ]
+    row = {'network': subject.label, 'width': splits[0][0].shape[1]}
+    row[KNN] = knn_accuracy(*splits, neighbours=min(NEIGHBOURS, len(train)))
+    return row | {LINEAR: linear_probe_accuracy(*splits)}
+
+
+def standard_error(accuracy: float, number: int) -> float:
+    """Of a share of ``number`` independent images, in per cent like ``accuracy``."""
+    return float(np.sqrt(accuracy * (100 - accuracy) / number))
+
+
+def with_error(accuracy: float, number: int) -> str:
+    """Text of an accuracy."""
+    return f'{accuracy:.1f} ± {standard_error(accuracy, number):.1f}'
+
+
+def draw_probes(rows: Sequence[dict], number: int) -> Figure:
+    """Bars with standard errors, one group for each network."""
+    figure = Figure(figsize=(7, 0.55 * len(rows) + 1.4), layout='constrained')
+    axes = figure.subplots()
+    places = np.arange(len(rows))
+    for shift, name in ((-0.2, KNN), (0.2, LINEAR)):
+        values = np.array([row[name] for row in rows])
+        errors = [standard_error(value, number) for value in values]
+        axes.barh(places + shift, values, 0.38, xerr=errors, capsize=2, label=name.split(' (')[0])
+    axes.set_yticks(places, [row['network'] for row in rows])
+    axes.invert_yaxis()
+    axes.set(xlabel='top-1 accuracy (%)', xlim=(0, 100))
+    figure.legend(loc='outside upper center', ncols=2)
+    return figure
+
+
+def _design(subject: Subject) -> tuple[str, tuple[int, int]]:
+    return model_name(subject), subject.image_size

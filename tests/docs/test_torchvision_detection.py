@@ -7,6 +7,8 @@ import pytest
 import timm
 import torch
 
+pytestmark = pytest.mark.integration
+
 PAGE = Path(__file__).parents[2] / 'docs' / 'torchvision_detection.md'
 BLOCKS = re.findall(r'^```python\n(.*?)^```$', PAGE.read_text(encoding='utf-8'), re.M | re.S)
 

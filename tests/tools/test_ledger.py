@@ -60,6 +60,7 @@ def part(monkeypatch):
     return importlib.import_module
 
 
+@pytest.mark.integration
 def test_the_ledger_in_the_repository_is_up_to_date(part):
     files = load_tool('ledger/make_ledger').build_files()
     outdated = [
@@ -126,6 +127,7 @@ def test_several_seeds_give_mean_and_deviation(part):
     )
 
 
+@pytest.mark.integration
 def test_metafiles_list_every_recipe_once(part):
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text(encoding='utf-8'))
     listed = [

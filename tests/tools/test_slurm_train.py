@@ -10,6 +10,8 @@ import pytest
 
 from toy_run import ROOT
 
+pytestmark = pytest.mark.integration
+
 SCRIPT = ROOT / 'tools/slurm_train.sh'
 CALL = ['gpu', 'job', 'config.py', '16']
 IN_JOB = dict(SLURM_JOB_ID='42')

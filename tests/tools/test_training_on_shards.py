@@ -7,6 +7,8 @@ import torch
 
 from toy_run import load_tool, toy_config, write_images
 
+pytestmark = pytest.mark.integration
+
 train, make_shards = load_tool('train').main, load_tool('prepare_data/make_shards').main
 SAMPLERS = {'webdataset': dict(type='ShardSampler', window=6), 'lmdb': dict(type='EpochSampler')}
 SOURCES = {'webdataset': 'WebShards', 'lmdb': 'LmdbImages'}

@@ -8,7 +8,7 @@ from a2mim.engine.processes import NAME
 from toy_run import read_scalars, toy_config, write_images
 from two_processes import finish, free_port, torchrun
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture

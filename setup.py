@@ -14,6 +14,8 @@ EXPORT = ['onnx>=1.17', 'onnxscript>=0.3', 'onnxruntime>=1.20', 'transformers>=4
 SHARDS = ['webdataset>=0.2.100', 'lmdb>=1.4']
 # Class activation maps, and UMAP beside t-SNE.
 ANALYSIS = ['grad-cam>=1.5', 'umap-learn>=0.5']
+# What `make lint type` and pre-commit run: pinned here and nowhere else.
+LINT = ['ruff==0.17.6', 'pyright[nodejs]==1.1.414']
 # Packages that a trunk is taken to: pure Python, their operators come from torchvision.
 SEGMENTATION = ['onedl-mmsegmentation>=1.4.2,<1.5', 'ftfy', 'regex']
 DETECTION = ['onedl-mmdetection>=3.5.1,<3.6', 'pycocotools']
@@ -29,13 +31,17 @@ setup(
     # The recipes travel inside the package, where a2mim.weights.released finds them.
     packages=[*find_packages(include=['a2mim', 'a2mim.*']), 'a2mim.configs'],
     package_dir={'a2mim.configs': 'configs'},
-    package_data={'a2mim.configs': ['**/*.py'], 'a2mim.weights': ['released.json']},
+    package_data={
+        'a2mim': ['py.typed'],
+        'a2mim.configs': ['**/*.py'],
+        'a2mim.weights': ['released.json'],
+    },
     install_requires=(ROOT / 'requirements.txt').read_text().split(),
     extras_require={
         'export': EXPORT,
         'shards': SHARDS,
         'analysis': ANALYSIS,
-        'test': ['pytest>=8', 'pytest-xdist>=3.5', 'ruff>=0.9', *EXPORT, *SHARDS, *ANALYSIS],
+        'test': ['pytest>=8', 'pytest-xdist>=3.5', *LINT, *EXPORT, *SHARDS, *ANALYSIS],
         'seg': SEGMENTATION,
         'det': DETECTION,
     },

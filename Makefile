@@ -1,0 +1,25 @@
+# Every check by one name, the same here and in CI. All run in the active Python environment.
+.PHONY: help install lint type test integration docs
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile
+
+install:  ## the package, editable, with everything that the other targets need
+	pip install -e '.[test]'
+
+lint:  ## style and formatting
+	ruff check . && ruff format --check .
+
+type:  ## types of the package
+	pyright a2mim
+
+test:  ## the default tests
+	python -m pytest -n 2
+
+integration:  ## tests that start processes or take minutes
+	python -m pytest -n 2 -m '(integration or slow) and not transfer'
+
+docs:  ## update what is generated in the documentation; fail if it was outdated
+	@outdated=0; for tool in ledger/make_ledger development/make_code_tour; do \
+		python tools/$$tool.py --check || { python tools/$$tool.py; outdated=1; }; \
+	done; exit $$outdated

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from traced_run import ROOT, Files, keep, trace_run
+from traced_run import ROOT, Calls, keep, trace_run
 
 PAGE = ROOT / 'docs/code_tour.md'
 BLOCK = re.compile(r'(<!-- generated: (?P<name>\w+) -->\n).*?(<!-- end -->)', re.DOTALL)
@@ -26,7 +26,7 @@ def first_line(path: Path) -> str:
     return docstring.partition('\n')[0]
 
 
-def call_list(files: Files, root: Path = ROOT) -> str:
+def call_list(files: Calls, root: Path = ROOT) -> str:
     """A nested Markdown list of files, each below the file that called it first."""
 
     def below(caller: str | None, depth: int) -> Iterator[str]:
@@ -38,10 +38,9 @@ def call_list(files: Files, root: Path = ROOT) -> str:
     return ''.join(below(None, 0))
 
 
-def fill_page(text: str, phases: dict[str, Files]) -> str:
-    """The page with new lists; the list of the command leaves out what the others show."""
-    shown = {name for phase in ('image', 'save', 'load') for name in phases[phase]}
-    rest = phases['command'].keys() - shown
+def fill_page(text: str, phases: dict[str, Calls]) -> str:
+    """The page with new lists; that of the command leaves out those of the image and the saving."""
+    rest = phases['command'].keys() - phases['image'].keys() - phases['save'].keys()
     phases = phases | {'command': keep(phases['command'], rest)}
     return BLOCK.sub(lambda m: f'{m[1]}{call_list(phases[m["name"]])}{m[3]}', text)
 

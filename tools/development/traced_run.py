@@ -25,28 +25,28 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = 'configs/own_data/a2mim_resnet50_1xb128-cos-200e_folder-224px.py'
-# One step and one checkpoint per epoch.
+# One step and one checkpoint.
 SMALL = (
     'model.backbone.model_name=resnet10t',
     'train_dataloader.batch_size=2',
     'train_dataloader.num_workers=0',
-    'train_cfg.max_epochs=2',
+    'train_cfg.max_epochs=1',
     'param_scheduler.warmup=0',
     'default_hooks.checkpoint.interval=1',
-    'default_hooks.checkpoint.max_keep_ckpts=2',
 )
-# The files of a phase in the order in which they are entered, each with the file that called it.
-Files = dict[str, str | None]
+# Functions ("file:line") or files in the order in which they are entered, each with its caller.
+Calls = dict[str, str | None]
+PHASES = ('start', 'command', 'image', 'save', 'load')
 
 
 class Recorder:
-    """Profile function that records the files of ``root/a2mim`` whose functions are entered."""
+    """Profile function that records which functions of ``root/a2mim`` are entered."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.package = f'{root / "a2mim"}{os.sep}'
-        self.phases: dict[str, Files] = {'command': {}, 'image': {}, 'save': {}, 'load': {}}
-        self.open: list[str] = []  # phases of the main thread
+        self.phases: dict[str, Calls] = {name: {} for name in PHASES}
+        self.open = ['start', 'command']  # phases of the main thread
         self.open_in_threads: list[str] = []
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
@@ -55,9 +55,9 @@ class Recorder:
             return
         in_main = threading.current_thread() is threading.main_thread()
         for phase in self.open if in_main else self.open_in_threads:
-            files, name = self.phases[phase], self._name(frame)
-            if name not in files:
-                files[name] = self._caller(frame, files)
+            calls, name = self.phases[phase], self._name(frame)
+            if name not in calls:
+                calls[name] = self._caller(frame, calls)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -83,11 +83,12 @@ class Recorder:
         return bool(is_function) and code.co_filename.startswith(self.package)
 
     def _name(self, frame: FrameType) -> str:
-        return Path(frame.f_code.co_filename).relative_to(self.root).as_posix()
+        path = Path(frame.f_code.co_filename).relative_to(self.root).as_posix()
+        return f'{path}:{frame.f_code.co_firstlineno}'
 
-    def _caller(self, frame: FrameType, files: Files) -> str | None:
+    def _caller(self, frame: FrameType, calls: Calls) -> str | None:
         caller = frame.f_back
-        while caller and not (self._is_ours(caller) and self._name(caller) in files):
+        while caller and not (self._is_ours(caller) and self._name(caller) in calls):
             caller = caller.f_back
         return self._name(caller) if caller else None
 
@@ -100,6 +101,7 @@ def mark_phases(recorder: Recorder) -> None:
         if fn_name == 'before_run':
             runner.load_or_resume = recorder.recorded('load', runner.load_or_resume)
         if fn_name == 'before_train':
+            recorder.open.remove('start')
             (hook,) = (hook for hook in runner.hooks if type(hook).__name__ == 'CheckpointHook')
             for stage in ('after_train_iter', 'after_train_epoch', 'after_train'):
                 setattr(hook, stage, recorder.recorded('save', getattr(hook, stage)))
@@ -124,11 +126,10 @@ def compute_loss(runner: Runner) -> None:
 
 
 def main(result: str, script: str, *arguments: str) -> None:
-    """Run ``script`` and write the files of each phase to ``result``."""
+    """Run ``script`` and write the calls of each phase to ``result``."""
     recorder = Recorder(ROOT)
     mark_phases(recorder)
     sys.argv = [script, *arguments]
-    recorder.open.append('command')
     threading.setprofile(recorder)
     sys.setprofile(recorder)
     runpy.run_path(script, run_name='__main__')
@@ -136,32 +137,39 @@ def main(result: str, script: str, *arguments: str) -> None:
     Path(result).write_text(json.dumps(recorder.phases))
 
 
-def keep(files: Files, names: Set[str]) -> Files:
-    """Only the files in ``names``, each with its nearest caller among them."""
+def keep(calls: Calls, names: Set[str]) -> Calls:
+    """Only the entries in ``names``, each with its nearest caller among them."""
 
     def caller(name: str) -> str | None:
-        by = files[name]
+        by = calls[name]
         return by if by is None or by in names else caller(by)
 
-    return {name: caller(name) for name in files if name in names}
+    return {name: caller(name) for name in calls if name in names}
 
 
-def trace_run(folder: Path) -> dict[str, Files]:
+def by_file(functions: Calls) -> Calls:
+    """The files of ``functions``, each with the file that called it first."""
+    files: Calls = {}
+    for name, by in functions.items():
+        files.setdefault(name.rpartition(':')[0], by and by.rpartition(':')[0])
+    return files
+
+
+def trace_run(folder: Path) -> dict[str, Calls]:
     """Train and resume in ``folder``; return the files of each phase.
 
     Returns:
         ``command``: from the command to the end of the first step, which saves a checkpoint.
         ``image``: from an image file to the loss.
         ``save``: while the checkpoint hook saves, in its thread too.
-        ``load``: while the runner loads, and what only a run with ``--resume`` enters before the
-            end of its first step.
+        ``load``: while the runner loads, and what only a run with ``--resume`` enters before.
     """
     (folder / 'images').mkdir()
     for index in range(2):
         pixels = np.random.default_rng(index).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f'images/{index}.jpg')
 
-    def run(name: str, *options: str) -> dict[str, Files]:
+    def run(name: str, *options: str) -> dict[str, Calls]:
         places = ['--data-root', str(folder / 'images'), '--work-dir', str(folder / 'run')]
         program = [sys.executable, __file__, str(folder / name), 'tools/train.py', CONFIG]
         command = [*program, *places, '--auto-scale-lr', *options, '--cfg-options', *SMALL]
@@ -172,10 +180,10 @@ def trace_run(folder: Path) -> dict[str, Files]:
         return json.loads((folder / name).read_text())
 
     phases = run('trained.json')
-    resumed = run('resumed.json', '--resume', str(folder / 'run/epoch_1.pth'))
-    new = resumed['command'].keys() - phases['command'].keys() - resumed['load'].keys()
-    phases['load'] = keep(resumed['command'], new) | resumed['load']
-    return phases
+    resumed = run('resumed.json', '--resume')
+    before = resumed['start'].keys() - resumed['load'].keys() - phases.pop('start').keys()
+    phases['load'] = keep(resumed['start'], before) | resumed['load']
+    return {name: by_file(functions) for name, functions in phases.items()}
 
 
 if __name__ == '__main__':

@@ -204,11 +204,11 @@ def family_of(name: str) -> str:
     return next(family for part, family in FAMILIES.items() if part in name)
 
 
-def goldens() -> dict[str, dict[str, object]]:
-    """The facts of every recipe, as the golden files have them."""
+def goldens(*families: str) -> dict[str, dict[str, object]]:
+    """The facts of every recipe, or of some families, as the golden files have them."""
     found = {}
-    for path in FOLDER.glob('*.json'):
-        recipes = json.loads(path.read_text('utf-8'))
+    for family in families or set(FAMILIES.values()):
+        recipes = json.loads((FOLDER / f'{family}.json').read_text('utf-8'))
         common = recipes.pop(COMMON)
         found |= {name: common | own for name, own in recipes.items()}
     return found
@@ -224,25 +224,30 @@ def differences(expected: dict[str, object], found: dict[str, object]) -> list[s
 
 
 def write_goldens() -> None:
-    """Write the facts of today's configs: per family what all recipes share, then the rest."""
+    """Write the facts of today's configs."""
     families: dict[str, dict[str, dict]] = {}
     for name in PUBLISHED:
         config = read(name)
         known = facts(name, config, built(config.model))
         families.setdefault(family_of(name), {})[name] = known
-    FOLDER.mkdir(exist_ok=True)
     for family, recipes in families.items():
-        first, *others = recipes.values()
-        shared = {
-            key: value
-            for key, value in first.items()
-            if all(key in other and other[key] == value for other in others)
-        }
-        own = {
-            name: {key: value for key, value in known.items() if key not in shared}
-            for name, known in recipes.items()
-        }
-        (FOLDER / f'{family}.json').write_text(as_json({COMMON: shared} | own), 'utf-8')
+        write_family(family, recipes)
+
+
+def write_family(family: str, recipes: dict[str, dict]) -> None:
+    """Write what all recipes of a family share, then the rest of each."""
+    first, *others = recipes.values()
+    shared = {
+        key: value
+        for key, value in first.items()
+        if all(key in other and other[key] == value for other in others)
+    }
+    own = {
+        name: {key: value for key, value in known.items() if key not in shared}
+        for name, known in recipes.items()
+    }
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / f'{family}.json').write_text(as_json({COMMON: shared} | own), 'utf-8')
 
 
 def as_json(recipes: dict[str, dict]) -> str:

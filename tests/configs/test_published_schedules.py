@@ -18,98 +18,45 @@ EPOCH = 626  # iterations of 2048 images of ImageNet-1K; the curves are the same
 END = -1  # the last iteration
 IMAGES = {'imagenet': 1_281_167, 'imagenet100': 126_689, 'cifar10': 50_000, 'cifar100': 50_000}
 
-# For each schedule of pre-training one recipe, and its rates by epoch: start, half and end of the
-# warm-up, then where the rate is half way or falls, and the end. The cosine of some begins behind
-# the warm-up, that of others with it.
+# Rates of pre-training by epoch: start, half and end of the warm-up, then where the rate is half
+# way or falls, and the end. The first cosine begins behind the warm-up, the second with it.
 CURVES = {
-    'a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep100': {
-        0: 0,
-        5: 5.95480307e-4,
-        10: 1.2e-3,
-        55: 6.05e-4,
-        END: 1e-5,
+    'cosine 1.2e-3, 100': {0: 0, 5: 5.95480307e-4, 10: 1.2e-3, 55: 6.05e-4, END: 1e-5},
+    'cosine 1.2e-3, 300': {
+        **{0: 0, 1: 1.19717426e-4, 5: 5.99563691e-4, 10: 1.2e-3},
+        **{150: 6.37212651e-4, 155: 6.05e-4, END: 1e-5},
     },
-    'a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300': {
-        0: 0,
-        1: 1.19717426e-4,
-        5: 5.99563691e-4,
-        10: 1.2e-3,
-        150: 6.37212651e-4,
-        155: 6.05e-4,
-        END: 1e-5,
-    },
-    'a2mim/imagenet100/r50_l3_sz192_4xb256_accu2_cos_fp16_ep800': {
-        0: 0,
-        5: 5.99941193e-4,
-        10: 1.2e-3,
-        405: 6.05e-4,
-        END: 1e-5,
-    },
-    'a2mim/cifar100/r50_l3_sz224_init_4xb256_accu2_cos_ep1000': {
-        0: 0,
-        5: 5.99962553e-4,
-        10: 1.2e-3,
-        505: 6.05e-4,
-        END: 1e-5,
-    },
-    'simmim/imagenet/r50_sz224_8xb256_fp16_ep300': {
-        0: 0,
-        5: 3.99710349e-4,
-        10: 8e-4,
-        155: 4.05e-4,
-        END: 1e-5,
-    },
-    'a2mim/imagenet100/deit_small_l8_sz192_4xb256_accu2_cos_ep800': {
-        0: 0,
-        5: 3.9996096e-4,
-        10: 8e-4,
-        405: 4.05e-4,
-        END: 1e-5,
-    },
-    'simmim/imagenet/swin_base_sz192_8xb128_accu2_cos_ep100': {
-        0: 3.2e-9,
-        5: 3.97662375e-4,
-        10: 7.81401476e-4,
-        50: 4.2e-4,
-        END: 4e-5,
-    },
-    'simmim/imagenet100/swin_tiny_sz192_8xb128_accu2_cos_ep800': {
-        0: 3.2e-9,
-        5: 3.99964976e-4,
-        10: 7.99707034e-4,
-        400: 4.2e-4,
-        END: 4e-5,
-    },
-    'simmim/imagenet100/r50_sz192_8xb128_accu2_cos_ep800': {
-        0: 8e-10,
-        10: 7.99707034e-4,
-        400: 4.2e-4,
-        END: 4e-5,
-    },
-    'a2mim/cifar100/vit_small_l0_sz224_4xb256_accu2_cos_ep1000': {
-        0: 3.2e-9,
-        5: 3.9997816e-4,
-        10: 7.99812493e-4,
-        500: 4.2e-4,
-        END: 4e-5,
-    },
-    'a2mim/imagenet/vit_small_l0_sz224_8xb256_step_ep800': {
-        0: 8e-10,
-        5: 2.000004e-4,
-        10: 4e-4,
-        699: 4e-4,
-        700: 4e-5,
-        END: 4e-5,
-    },
+    'cosine 1.2e-3, 800': {0: 0, 5: 5.99941193e-4, 10: 1.2e-3, 405: 6.05e-4, END: 1e-5},
+    'cosine 1.2e-3, 1000': {0: 0, 5: 5.99962553e-4, 10: 1.2e-3, 505: 6.05e-4, END: 1e-5},
+    'cosine 8e-4, 300': {0: 0, 5: 3.99710349e-4, 10: 8e-4, 155: 4.05e-4, END: 1e-5},
+    'cosine 8e-4, 800': {0: 0, 5: 3.9996096e-4, 10: 8e-4, 405: 4.05e-4, END: 1e-5},
+    'overlap 8e-4, 100': {0: 3.2e-9, 5: 3.97662375e-4, 10: 7.81401476e-4, 50: 4.2e-4, END: 4e-5},
+    'overlap 8e-4, 800': {0: 3.2e-9, 5: 3.99964976e-4, 10: 7.99707034e-4, 400: 4.2e-4, END: 4e-5},
+    'overlap 8e-4, 800, from 1e-6': {0: 8e-10, 10: 7.99707034e-4, 400: 4.2e-4, END: 4e-5},
+    'overlap 8e-4, 1000': {0: 3.2e-9, 5: 3.9997816e-4, 10: 7.99812493e-4, 500: 4.2e-4, END: 4e-5},
+    'step 4e-4, 800': {0: 8e-10, 5: 2.000004e-4, 10: 4e-4, 699: 4e-4, 700: 4e-5, END: 4e-5},
+}
+EXAMPLES = {  # a recipe with each of them
+    'cosine 1.2e-3, 100': 'a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep100',
+    'cosine 1.2e-3, 300': 'a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300',
+    'cosine 1.2e-3, 800': 'a2mim/imagenet100/r50_l3_sz192_4xb256_accu2_cos_fp16_ep800',
+    'cosine 1.2e-3, 1000': 'a2mim/cifar100/r50_l3_sz224_init_4xb256_accu2_cos_ep1000',
+    'cosine 8e-4, 300': 'simmim/imagenet/r50_sz224_8xb256_fp16_ep300',
+    'cosine 8e-4, 800': 'a2mim/imagenet100/deit_small_l8_sz192_4xb256_accu2_cos_ep800',
+    'overlap 8e-4, 100': 'simmim/imagenet/swin_base_sz192_8xb128_accu2_cos_ep100',
+    'overlap 8e-4, 800': 'simmim/imagenet100/swin_tiny_sz192_8xb128_accu2_cos_ep800',
+    'overlap 8e-4, 800, from 1e-6': 'simmim/imagenet100/r50_sz192_8xb128_accu2_cos_ep800',
+    'overlap 8e-4, 1000': 'a2mim/cifar100/vit_small_l0_sz224_4xb256_accu2_cos_ep1000',
+    'step 4e-4, 800': 'a2mim/imagenet/vit_small_l0_sz224_8xb256_step_ep800',
 }
 
 
-@pytest.mark.parametrize('name, curve', CURVES.items(), ids=list(CURVES))
-def test_rates_of_pretraining_are_the_published_ones(name, curve):
-    config = read(f'openmixup/pretrain/{name}')
+@pytest.mark.parametrize('curve', CURVES)
+def test_rates_of_pretraining_are_the_published_ones(curve):
+    config, points = read(f'openmixup/pretrain/{EXAMPLES[curve]}'), CURVES[curve]
     last = config.train_cfg.max_epochs * EPOCH - 1
-    iterations = [last if epoch == END else epoch * EPOCH for epoch in curve]
-    expected = pytest.approx(list(curve.values()), rel=1e-7, abs=1e-15)
+    iterations = [last if epoch == END else epoch * EPOCH for epoch in points]
+    expected = pytest.approx(list(points.values()), rel=1e-7, abs=1e-15)
     assert rates(config, EPOCH, iterations) == expected
 
 
@@ -118,7 +65,7 @@ def test_every_recipe_of_pretraining_has_one_of_these_schedules():
         keys = ('param_scheduler.', 'optim_wrapper.optimizer.lr', 'train_cfg.')
         return {key: item for key, item in GOLDENS[name].items() if key.startswith(keys)}
 
-    known = [schedule(f'openmixup/pretrain/{name}') for name in CURVES]
+    known = [schedule(f'openmixup/pretrain/{name}') for name in EXAMPLES.values()]
     for name in PRETRAINING:
         assert schedule(name) in known, name
 

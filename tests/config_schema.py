@@ -13,10 +13,16 @@ from unittest import mock
 from mmengine import Config
 
 import a2mim.transfer  # noqa: F401  registers what such configs name
-from a2mim.engine import config_check
-from a2mim.engine.config_check import RUNNER_KEYS, accepted_arguments, find_types
+from a2mim.engine.config_check import (
+    CONSUMED,
+    PLAIN_ENTRIES,
+    RUNNER_KEYS,
+    accepted_arguments,
+    find_types,
+)
 
-CONSUMED = config_check.CONSUMED | {'_scope_', '_delete_'}
+# Read by mmengine before anything is built.
+READ_BEFORE = CONSUMED | {'_scope_', '_delete_'}
 # Types that hand what they do not know to another one.
 PASSED_ON = {'RandomChoiceResize': 'Resize'}
 # Arguments that the builder of norms takes out.
@@ -81,10 +87,10 @@ def _unknown_below(node: object, base: object, path: str, arguments: dict) -> It
         known = known_arguments(kind, node, arguments)
     if 'norm_cfg' in path:
         known |= NORM
-    known |= config_check.PLAIN_ENTRIES.get(path, set())
+    known |= PLAIN_ENTRIES.get(path, set())
     if path == 'custom_imports':
         known |= IMPORTS
-    yield from (f'{path}.{key}' for key in node.keys() - known - CONSUMED)
+    yield from (f'{path}.{key}' for key in node.keys() - known - READ_BEFORE)
     for key, item in node.items():
         yield from _unknown_below(item, inherited.get(key), f'{path}.{key}', arguments)
 

@@ -1,7 +1,5 @@
-"""Reading the shipped recipes: models without numbers, parameter groups, learning rates."""
+"""The shipped configs: where they are, models without weights, parameter groups, learning rates."""
 
-import functools
-import json
 from pathlib import Path
 
 import torch
@@ -11,53 +9,61 @@ from torch import nn
 from a2mim.engine.optimizers import ParamRuleConstructor
 from a2mim.registry import MODELS, PARAM_SCHEDULERS
 
-CONFIGS = Path(__file__).parents[1] / 'configs/openmixup'
-PRETRAIN = CONFIGS / 'pretrain'
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / 'configs'
+FILES = sorted(CONFIGS.rglob('*.py'))
+EXPERIMENTS = [path for path in FILES if '_base_' not in path.parts]
 
 
-def pretraining_recipes() -> set[str]:
-    """Every experiment, as ``a2mim/imagenet/NAME``."""
-    files = (path.relative_to(PRETRAIN) for path in PRETRAIN.rglob('*.py'))
-    return {str(path.with_suffix('')) for path in files if '_base_' not in path.parts}
+def name_of(path: Path) -> str:
+    """Path below ``configs/`` without its suffix."""
+    return path.relative_to(CONFIGS).with_suffix('').as_posix()
 
 
-@functools.cache
-def pretraining(name: str) -> Config:
-    """The config of a recipe; not to be changed."""
-    return Config.fromfile(PRETRAIN / f'{name}.py')
+# The experiments of the reference implementation.
+PUBLISHED = [name_of(path) for path in EXPERIMENTS if 'openmixup' in path.parts]
+PRETRAINING = [name for name in PUBLISHED if name.startswith('openmixup/pretrain/')]
+
+
+def read(name: str) -> Config:
+    """The config of that name, as ``name_of`` gives it."""
+    return Config.fromfile(CONFIGS / f'{name}.py')
 
 
 def built(model: dict) -> nn.Module:
-    """Shapes and names on the meta device; recipes with equal models share one."""
-    return _built(json.dumps(model, default=dict))
-
-
-@functools.cache
-def _built(model: str) -> nn.Module:
+    """Shapes and names on the meta device: weights would take most of the time and memory."""
     with torch.device('meta'):
-        return MODELS.build(json.loads(model))
+        return MODELS.build(model)
 
 
-def groups_of(config: Config) -> list[dict]:
-    """What the optimiser would be given."""
+def groups_of(config: Config, model: nn.Module) -> list[dict]:
+    """Parameter groups that the optimiser of ``config`` would be given."""
     wrapper = config.optim_wrapper
     constructor = ParamRuleConstructor(
-        dict(optimizer=wrapper['optimizer']), wrapper['paramwise_cfg']
+        dict(optimizer=wrapper.optimizer), wrapper.get('paramwise_cfg')
     )
-    return constructor.param_groups(built(config.model))
+    return constructor.param_groups(model)
 
 
-def group_sizes(config: Config) -> dict[tuple[float, float], int]:
-    """Tensors by (learning rate, weight decay)."""
+def options_of(name: str) -> dict[str, tuple[float, float]]:
+    """(Learning rate, weight decay) of every parameter of a recipe, by its name in timm."""
+    config = read(name)
     return {
-        (round(group['lr'], 12), group['weight_decay']): len(group['params'])
-        for group in groups_of(config)
+        parameter.removeprefix('backbone.model.'): (group['lr'], group['weight_decay'])
+        for group in groups_of(config, built(config.model))
+        for parameter, _ in group['params']
     }
 
 
-def rates(config: Config, epoch_length: int, iterations: list[int]) -> list[float]:
-    """Learning rate of the fastest group in some iterations, as the Runner would set it."""
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], config.optim_wrapper.optimizer.lr)
+def rates(
+    config: Config, epoch_length: int, iterations: list[int], share: float = 1.0
+) -> list[float]:
+    """Learning rates in some iterations, as the Runner sets them.
+
+    They are those of a group that starts with ``share`` of the full rate.
+    """
+    rate = config.optim_wrapper.optimizer.lr * share
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], rate)
     scheduler = PARAM_SCHEDULERS.build(
         {**config.param_scheduler, 'end': config.train_cfg.max_epochs},
         default_args=dict(optimizer=optimizer, epoch_length=epoch_length),

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 from a2mim.engine.guard import MAX_FILES, FiniteGuardHook, HostCopy
 from a2mim.engine.runner import ToolRunner
 from faults import FaultHook
-from finetune_recipes import read
 from host_sync import HostSyncError, no_host_sync
+from recipes import read
 
 PRETRAIN = Path(__file__).parents[1] / 'configs/openmixup/pretrain'
 R50 = 'a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300.py'
@@ -66,7 +66,7 @@ def build_finetuning(tmp_path) -> Callable[[str], ToolRunner]:
     """A function from a fine-tuning recipe to a run of four steps, with boxes to erase."""
 
     def build(stem: str) -> ToolRunner:
-        cfg = read(stem)
+        cfg = read(f'openmixup/finetune/imagenet/{stem}')
         cfg.model.backbone.update(TINY[cfg.model.backbone.model_name])
         image = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
         box = torch.tensor([8, 8, 16, 32])

@@ -1,20 +1,22 @@
 """Nothing is shipped that cannot be built: every file below configs/."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-import torch
 from mmengine import Config
+from torch import nn
 
 from a2mim.engine.config_check import check_names
-from a2mim.registry import HOOKS, METRICS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
-from recipes_on_disk import EXPERIMENTS, FILES, ROOT, name_of
+from a2mim.registry import HOOKS, METRICS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
+from a2mim.weights.recipe import literal_config
+from recipe_facts import differences, facts, goldens
+from recipes import EXPERIMENTS, FILES, PUBLISHED, ROOT, built, name_of
 
-MODEL_BASES = [path for path in FILES if path.parent.parent.name == 'models']
-MASKED = [path for path in EXPERIMENTS if 'mask' in Config.fromfile(path).train_dataloader.dataset]
-PUBLISHED = [path for path in EXPERIMENTS if 'openmixup' in path.parts]
+GOLDENS = goldens()
 # Published files that accumulate without a word in their names. Their learning rates are meant for
 # what they do, and names are a contract: the docstrings say it.
 UNNAMED_ACCUMULATION = {
@@ -24,38 +26,33 @@ UNNAMED_ACCUMULATION = {
 }
 
 
-every_experiment = pytest.mark.parametrize('path', EXPERIMENTS, ids=name_of)
-
-
-def build_on_meta(model: dict) -> torch.nn.Module:
-    """Shapes and names, without the numbers that would take most of the time."""
-    with torch.device('meta'):
-        return MODELS.build(model)
-
-
-def dicts_below(node: object) -> Iterator[dict]:
-    if isinstance(node, dict):
-        yield node
-    if isinstance(node, dict | list | tuple):
-        for item in node.values() if isinstance(node, dict) else node:
-            yield from dicts_below(item)
-
-
-@every_experiment
-def test_every_name_in_it_is_known(path):
-    check_names(Config.fromfile(path))
-
-
-@every_experiment
-def test_it_survives_being_written_to_a_work_dir(path, tmp_path):
+@pytest.mark.parametrize('path', EXPERIMENTS, ids=name_of)
+def test_it_can_be_built_and_written_and_is_what_it_says(path, tmp_path):
     config = Config.fromfile(path)
-    config.dump(tmp_path / 'dumped.py')
-    assert Config.fromfile(tmp_path / 'dumped.py').to_dict() == config.to_dict()
+    check_names(config)
+    check_that_writing_keeps_it(config, tmp_path / 'written.py')
+    model = built(config.model)
+    check_that_the_optimizer_trains_all(config, model)
+    check_that_parts_build(config)
+    if 'mask' in config.train_dataloader.dataset:
+        check_that_the_mask_fits(config, model)
+    check_docstring(path)
+    check_that_bases_inherit_nothing(path)
+    if name_of(path) in PUBLISHED:
+        check_that_the_name_tells_batch_and_epochs(config, path)
+        check_facts(config, model, name_of(path))
 
 
-@every_experiment
-def test_model_and_optimiser_build(path):
-    config = Config.fromfile(path)
+def check_that_writing_keeps_it(config: Config, written: Path) -> None:
+    config.dump(written)
+    again = Config.fromfile(written).to_dict()
+    assert again == config.to_dict()
+    # Read without running it, sequences are lists, as in JSON.
+    literal = literal_config(written.read_text(encoding='utf-8'))
+    assert literal == json.loads(json.dumps(again))
+
+
+def check_that_the_optimizer_trains_all(config: Config, model: nn.Module) -> None:
     wrapper = dict(config.optim_wrapper)
     wrapper.pop('type')
     constructor = OPTIM_WRAPPER_CONSTRUCTORS.get(wrapper.pop('constructor'))
@@ -63,16 +60,13 @@ def test_model_and_optimiser_build(path):
     wrapper['optimizer'] = {**wrapper['optimizer'], 'fused': False}  # needs real numbers
     if wrapper['optimizer']['type'] not in ('AdamW', 'SGD'):
         wrapper['optimizer'].pop('fused')
-    model = build_on_meta(config.model)
     optimizer = constructor(wrapper, paramwise_cfg)(model).optimizer
     trained = sum(len(group['params']) for group in optimizer.param_groups)
     assert trained == sum(parameter.requires_grad for parameter in model.parameters())
     assert len(optimizer.param_groups) <= 4 or 'layer_decay' in paramwise_cfg
 
 
-@every_experiment
-def test_pipelines_metrics_and_hooks_build(path):
-    config = Config.fromfile(path)
+def check_that_parts_build(config: Config) -> None:
     for hook in [*config.default_hooks.values(), *config.get('custom_hooks', [])]:
         HOOKS.build(hook)
     if config.get('val_evaluator'):
@@ -84,36 +78,34 @@ def test_pipelines_metrics_and_hooks_build(path):
             TRANSFORMS.build(entry[name])
 
 
-@pytest.mark.parametrize('path', MASKED, ids=name_of)
-def test_the_mask_fits_the_stage_that_it_hides(path):
-    config = Config.fromfile(path)
-    blocks = TRANSFORMS.build(config.train_dataloader.dataset.mask)
-    build_on_meta(config.model).backbone.check_mask_grid(blocks.image_size, blocks.grid)
+def dicts_below(node: object) -> Iterator[dict]:
+    if isinstance(node, dict):
+        yield node
+    if isinstance(node, dict | list | tuple):
+        for item in node.values() if isinstance(node, dict) else node:
+            yield from dicts_below(item)
 
 
-@every_experiment
-def test_it_says_what_to_expect_and_how_to_run_it(path):
+def check_that_the_mask_fits(config: Config, model: nn.Module) -> None:
+    """Blocks of the mask are whole features of the stage that it hides."""
+    mask = TRANSFORMS.build(config.train_dataloader.dataset.mask)
+    model.backbone.check_mask_grid(mask.image_size, mask.grid)
+
+
+def check_docstring(path: Path) -> None:
+    """It holds the command that runs it."""
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8')))
     assert re.search(r'^Run: (python|bash) ', docstring, re.MULTILINE)
     # The command is folded with a backslash, which Python drops with the end of the line.
     assert str(path.relative_to(ROOT)) in docstring
 
 
-@every_experiment
-def test_inheritance_is_one_level_deep(path):
-    bases = re.findall(r"'(\S*_base_\S*)'", path.read_text(encoding='utf-8'))
-    for base in bases:
+def check_that_bases_inherit_nothing(path: Path) -> None:
+    for base in re.findall(r"'(\S*_base_\S*)'", path.read_text(encoding='utf-8')):
         assert '_base_ = ' not in (path.parent / base).read_text(encoding='utf-8')
 
 
-@pytest.mark.parametrize('path', MODEL_BASES, ids=name_of)
-def test_every_model_base_builds(path):
-    build_on_meta(Config.fromfile(path).model)
-
-
-@pytest.mark.parametrize('path', PUBLISHED, ids=name_of)
-def test_the_name_tells_the_batch(path):
-    config = Config.fromfile(path)
+def check_that_the_name_tells_batch_and_epochs(config: Config, path: Path) -> None:
     found = re.search(r'_(?:(\d)xb|bs)(\d+)_', path.name)  # bs: on one GPU
     gpus, batch = int(found[1] or 1), int(found[2])
     accumulated = int(re.search(r'_accu(\d)_|$', path.name)[1] or 1)
@@ -122,8 +114,19 @@ def test_the_name_tells_the_batch(path):
     assert config.optim_wrapper.get('accumulative_counts', 1) == accumulated
     assert config.auto_scale_lr.base_batch_size == gpus * batch * accumulated
     assert 'finetune' in path.parts or config.auto_scale_lr.base_batch_size == 2048
+    assert config.train_cfg.max_epochs == int(re.search(r'_ep(\d+)', path.name)[1])
 
 
-@pytest.mark.parametrize('path', PUBLISHED, ids=name_of)
-def test_the_name_tells_the_epochs(path):
-    assert Config.fromfile(path).train_cfg.max_epochs == int(re.search(r'_ep(\d+)', path.name)[1])
+def check_facts(config: Config, model: nn.Module, name: str) -> None:
+    """Everything in it is as published; sources: tests/data/README.md, "Recipes"."""
+    found = differences(GOLDENS[name], facts(name, config, model))
+    assert not found, '\n'.join(['not as published:', *found])
+
+
+def test_every_base_is_inherited_by_an_experiment_and_thereby_built():
+    inherited = {
+        (path.parent / base).resolve()
+        for path in EXPERIMENTS
+        for base in Config._get_base_files(str(path))
+    }
+    assert inherited == {path for path in FILES if path not in EXPERIMENTS}

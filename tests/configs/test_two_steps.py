@@ -12,7 +12,7 @@ import torch
 from mmengine import Config
 from PIL import Image
 
-from recipes_on_disk import EXPERIMENTS, name_of
+from recipes import EXPERIMENTS, name_of
 from toy_run import CLASSES, load_tool, read_scalars
 
 pytestmark = pytest.mark.slow

@@ -1,46 +1,35 @@
 """Every detector: names against a schema of MMDetection, values against the published ones."""
 
-import json
-from pathlib import Path
-
 import pytest
-from mmengine import Config
 
-from config_schema import read, unknown_names
+from config_schema import unknown_names
+from recipe_facts import differences, goldens
+from transfer_facts import CONFIGS, command_of, schema_of, transfer_facts
 
-FOLDER = Path(__file__).parents[2] / 'det_mmdetection/configs/coco'
-CONFIGS = sorted(FOLDER.glob('*.py'))
-SCHEMA = json.loads(Path(__file__).with_name('mmdet_schema.json').read_text(encoding='utf-8'))
-R50 = [path for path in CONFIGS if '_r50' in path.stem]
-C4 = [path for path in R50 if '-c4_' in path.stem]
-FPN = [path for path in R50 if '_fpn_' in path.stem]
-VIT = [path for path in CONFIGS if '_vit-' in path.stem]
-SYNC_BN = dict(type='SyncBN', requires_grad=True)
-ADAMW = dict(type='AdamW', lr=3e-4, betas=(0.9, 0.999), weight_decay=0.05)
-SGD = dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4)
-# Epochs, steps, and iterations of warm-up.
-SCHEDULES = {
-    'mask-rcnn_r50-c4_ms-1x_coco': (12, [8, 11], 500),
-    'mask-rcnn_r50-c4_ms-2x_coco': (24, [16, 23], 1000),
-    'mask-rcnn_r50_fpn_ms-1x_coco': (12, [8, 11], 500),
-    'mask-rcnn_r50_fpn_ms-2x_coco': (24, [16, 23], 1000),
-    'mask-rcnn_vit-base-p16_fpn_4conv1fc-giou_ms-crop-1x_coco': (12, [9, 11], 500),
-    'mask-rcnn_vit-base-p16_fpn_4conv1fc-giou_literal-1x_coco': (12, [9, 11], 500),
-    'mask-rcnn_convnext-t_fpn_amp-ms-crop-3x_coco': (36, [27, 33], 1000),
-}
+DETECTORS = {path.stem: path for path in CONFIGS['detection']}
+FOLDER = CONFIGS['detection'][0].parent
+SCHEMA = schema_of('detection')
+GOLDENS = goldens('detection')
 
 
-def each(paths: list[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize('path', paths, ids=lambda path: path.stem)
-
-
-def detector(path: Path) -> Config:
-    return read(path, SCHEMA)
-
-
-@each(CONFIGS)
-def test_no_name_in_it_is_unknown(path):
+@pytest.mark.parametrize('name', GOLDENS)
+def test_every_detector_is_the_published_one(name):
+    path = DETECTORS[name]
     assert unknown_names(path, SCHEMA) == []
+    found = differences(GOLDENS[name], transfer_facts(path, SCHEMA))
+    assert not found, '\n'.join(['not as published:', *found])
+    script = 'mim_dist_train_c4.sh' if '-c4_' in name else 'mim_dist_train.sh'
+    config = f'det_mmdetection/configs/coco/{path.name}'
+    assert command_of(path) == f'bash det_mmdetection/{script} {config} PRETRAIN 8'
+
+
+def test_every_detector_has_its_facts():
+    assert GOLDENS.keys() == DETECTORS.keys()
+
+
+def test_the_maps_of_the_vit_that_is_no_literal_copy_have_strides_4_to_32():
+    facts = GOLDENS['mask-rcnn_vit-base-p16_fpn_4conv1fc-giou_ms-crop-1x_coco']
+    assert [16 / scale for scale in facts['model.neck.0.scales']] == [4, 8, 16, 32]
 
 
 @pytest.mark.parametrize(
@@ -62,135 +51,5 @@ def test_a_misspelt_name_would_be_noticed(tmp_path, right, wrong, unknown):
         for path in (FOLDER.parent / folder).glob('*.py'):
             text = path.read_text(encoding='utf-8').replace(right, wrong)
             (tmp_path / folder / path.name).write_text(text, encoding='utf-8')
-    assert unknown in unknown_names(tmp_path / 'coco' / C4[0].name, SCHEMA)
-
-
-@each(CONFIGS)
-def test_the_schedule_is_the_published_one(path):
-    cfg = detector(path)
-    epochs, steps, warmup = SCHEDULES[path.stem]
-    first, second = cfg.param_scheduler
-    assert cfg.train_cfg.max_epochs == second.end == epochs
-    assert (second.type, second.milestones, second.gamma) == ('MultiStepLR', steps, 0.1)
-    assert (first.type, first.start_factor, first.by_epoch) == ('LinearLR', 0.001, False)
-    assert (first.begin, first.end) == (0, warmup)
-
-
-@each(CONFIGS)
-def test_the_learning_rate_is_for_sixteen_images_on_eight_gpus(path):
-    cfg = detector(path)
-    assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 16
-    convnext = {**ADAMW, 'lr': 1e-4}
-    expected = SGD if path in R50 else ADAMW if path in VIT else convnext
-    optimizer = dict(cfg.optim_wrapper.optimizer)
-    optimizer.pop('_delete_', None)
-    assert {key: optimizer[key] for key in expected} == expected
-
-
-@each(CONFIGS)
-def test_the_trunk_and_nothing_else_comes_from_pretrain(path):
-    cfg = detector(path)
-    assert cfg.model.backbone.init_cfg == dict(type='a2mim.TrunkPretrained', checkpoint='PRETRAIN')
-    assert cfg.custom_imports.imports[0] == 'a2mim.transfer'
-    assert not cfg.custom_imports.allow_failed_imports
-
-
-@each(R50)
-def test_all_of_a_resnet_is_trained_with_synchronised_norms(path):
-    backbone = detector(path).model.backbone
-    assert (backbone.frozen_stages, backbone.norm_eval) == (-1, False)
-    assert backbone.norm_cfg == SYNC_BN
-
-
-@each(R50)
-def test_a_resnet_sees_short_sides_from_640_to_800_with_masks(path):
-    pipeline = detector(path).train_dataloader.dataset.pipeline
-    assert [step.type for step in pipeline] == [
-        'LoadImageFromFile',
-        'LoadAnnotations',
-        'RandomChoiceResize',
-        'RandomFlip',
-        'PackDetInputs',
-    ]
-    assert pipeline[1].with_mask
-    assert pipeline[2].scales == [(1333, side) for side in range(640, 801, 32)]
-    assert pipeline[3].prob == 0.5
-
-
-@each(C4)
-def test_c4_has_stage_4_and_a_norm_as_shared_head(path):
-    cfg = detector(path)
-    head = cfg.model.roi_head.shared_head
-    assert head.type == 'ResLayerExtraNorm'
-    assert head.norm_cfg == SYNC_BN
-    assert not head.norm_eval
-    assert head.init_cfg == dict(type='a2mim.TrunkPretrained', checkpoint='PRETRAIN', part='layer4')
-    assert 'det_mmdetection.res_layer_extra_norm' in cfg.custom_imports.imports
-    # PyTorch's weights: RGB, and the stride in the 3x3 convolution.
-    assert (head.style, cfg.model.backbone.style) == ('pytorch', 'pytorch')
-    data = cfg.model.data_preprocessor
-    assert data.bgr_to_rgb
-    assert data.mean == [123.675, 116.28, 103.53]
-    assert data.std == [58.395, 57.12, 57.375]
-
-
-@each(FPN)
-def test_fpn_has_norms_in_pyramid_box_and_mask_head(path):
-    model = detector(path).model
-    assert model.neck.norm_cfg == SYNC_BN
-    assert model.roi_head.bbox_head.type == 'Shared4Conv1FCBBoxHead'
-    assert model.roi_head.bbox_head.norm_cfg == SYNC_BN
-    assert model.roi_head.mask_head.norm_cfg == SYNC_BN
-
-
-@each(VIT)
-def test_vit_has_four_blocks_and_a_giou_box_head(path):
-    cfg = detector(path)
-    backbone, head = cfg.model.backbone, cfg.model.roi_head.bbox_head
-    assert backbone.model_name == 'beit_base_patch16_224'
-    assert backbone.out_indices == (3, 5, 7, 11)
-    assert (backbone.init_values, backbone.drop_path_rate) == (0.1, 0.2)
-    assert (head.type, head.conv_out_channels) == ('Shared4Conv1FCBBoxHead', 256)
-    assert head.norm_cfg == SYNC_BN
-    assert head.reg_decoded_bbox
-    assert (head.loss_bbox.type, head.loss_bbox.loss_weight) == ('GIoULoss', 10.0)
-
-
-@each(VIT)
-def test_vit_sees_what_detr_sees(path):
-    choice = detector(path).train_dataloader.dataset.pipeline[3]
-    (plain,), (small, crop, again) = choice.transforms
-    assert plain.scales == again.scales == [(1333, side) for side in range(480, 801, 32)]
-    assert small.scales == [(1333, 400), (1333, 500), (1333, 600)]
-    assert (crop.crop_type, crop.crop_size) == ('absolute_range', (384, 600))
-    assert crop.allow_negative_crop
-
-
-def test_the_literal_vit_has_no_positions_and_four_maps_of_one_stride():
-    (path,) = (path for path in VIT if 'literal' in path.stem)
-    cfg = detector(path)
-    backbone = cfg.model.backbone
-    assert not backbone.use_abs_pos_emb
-    assert not backbone.use_rel_pos_bias
-    assert cfg.model.neck.type == 'FPN'
-    assert 'paramwise_cfg' not in cfg.optim_wrapper
-
-
-def test_the_other_vit_has_positions_strides_4_to_32_and_decaying_layers():
-    (path,) = (path for path in VIT if 'literal' not in path.stem)
-    cfg = detector(path)
-    assert cfg.model.backbone.use_abs_pos_emb
-    pyramid, fpn = cfg.model.neck
-    assert pyramid.type == 'a2mim.RescalePyramid'
-    assert tuple(16 / scale for scale in pyramid.scales) == (4, 8, 16, 32)
-    assert fpn.in_channels == [768] * 4
-    assert cfg.optim_wrapper.paramwise_cfg.layer_decay == 0.75
-
-
-@each(CONFIGS)
-def test_the_docstring_gives_the_command_with_its_own_path(path):
-    text = ' '.join(path.read_text(encoding='utf-8').split('"""')[1].split())
-    script = 'mim_dist_train_c4.sh' if path in C4 else 'mim_dist_train.sh'
-    command = text.split('Run: ')[1].replace('\\ ', '')
-    name = f'det_mmdetection/configs/coco/{path.name}'
-    assert command == f'bash det_mmdetection/{script} {name} PRETRAIN 8'
+    changed = tmp_path / 'coco/mask-rcnn_r50-c4_ms-1x_coco.py'
+    assert unknown in unknown_names(changed, SCHEMA)

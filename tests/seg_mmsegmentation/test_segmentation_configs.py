@@ -1,62 +1,62 @@
 """Every segmentor: names against a schema of MMSegmentation, values against the published ones."""
 
-import json
+import re
 from pathlib import Path
 
 import pytest
 from mmengine import Config
 
 from config_schema import read, unknown_names
+from recipe_facts import differences, goldens
+from transfer_facts import CONFIGS, command_of, schema_of, transfer_facts
 
-FOLDER = Path(__file__).parents[2] / 'seg_mmsegmentation/configs/ade20k'
-CONFIGS = sorted(FOLDER.glob('*.py'))
-SCHEMA = json.loads(Path(__file__).with_name('mmseg_schema.json').read_text(encoding='utf-8'))
-R50 = [path for path in CONFIGS if '_r50' in path.stem]
-VIT = [path for path in CONFIGS if path.stem.startswith(('vit-', 'mae-'))]
-BEIT = [path for path in VIT if path.stem.startswith('vit-')]
-WARM = [path for path in CONFIGS if path not in R50]  # those with a warm-up
-SGD = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4)
-# Learning rate and, of a ViT, the decay from layer to layer.
-RATES = {
-    'vit-base-p16_upernet_8xb2-160k_ade20k-512x512': (4e-4, 0.65),
-    'vit-base-p16_upernet_8xb2-160k_ade20k-640x640': (3e-5, 0.9),
-    'mae-base_upernet_8xb2-amp-160k_ade20k-512x512': (1e-4, 0.65),
-    'convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512': (1e-4, None),
-}
+SEGMENTORS = {path.stem: path for path in CONFIGS['segmentation']}
+SCHEMA = schema_of('segmentation')
+GOLDENS = goldens('segmentation')
+VIT = 'vit-base-p16_upernet_8xb2-160k_ade20k-512x512'
 
 
-def each(paths: list[Path]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize('path', paths, ids=lambda path: path.stem)
-
-
-def segmentor(path: Path) -> Config:
-    return read(path, SCHEMA)
-
-
-def size_of(path: Path) -> int:
-    """Pixels, by the name of the file."""
-    return int(path.stem.rsplit('x', 1)[1])
-
-
-def iterations_of(path: Path) -> int:
-    """Length of the schedule, by the name of the file."""
-    return 1000 * int(path.stem.split('k_ade20k')[0].rsplit('-', 1)[1])
-
-
-def test_every_model_size_and_schedule_of_the_published_ones_is_there():
-    assert [path.stem for path in CONFIGS] == sorted(
-        [
-            'fcn_r50-d8_4xb4-amp-160k_ade20k-512x512',
-            'upernet_r50_4xb4-80k_ade20k-512x512',
-            'upernet_r50_4xb4-160k_ade20k-512x512',
-            *RATES,
-        ]
-    )
-
-
-@each(CONFIGS)
-def test_no_name_in_it_is_unknown(path):
+@pytest.mark.parametrize('name', GOLDENS)
+def test_every_segmentor_is_the_published_one(name):
+    path = SEGMENTORS[name]
     assert unknown_names(path, SCHEMA) == []
+    found = differences(GOLDENS[name], transfer_facts(path, SCHEMA))
+    assert not found, '\n'.join(['not as published:', *found])
+    check_that_it_is_what_its_name_says(path)
+
+
+def check_that_it_is_what_its_name_says(path: Path) -> None:
+    """GPUs, batch, precision, iterations and size; one base of the package for the same data."""
+    found = re.search(r'_(\d)xb(\d)(-amp)?-(\d+)k_ade20k-(\d+)x\5', path.stem)
+    gpus, batch, thousands, size = map(int, found.group(1, 2, 4, 5))
+    cfg, iterations = read(path, SCHEMA), 1000 * thousands
+    (base,) = Config._get_base_files(str(path))
+    assert base.startswith('mmseg::')
+    assert base.endswith(f'k_ade20k-{size}x{size}.py')
+    assert cfg.model.data_preprocessor.size == (size, size)
+    assert cfg.train_dataloader.batch_size == batch
+    assert gpus * batch == cfg.auto_scale_lr.base_batch_size == 16
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    assert (kind == 'a2mim.AmpOptimWrapper') == bool(found[3])
+    # Evaluated and saved ten times, and the best is kept.
+    checkpoint = cfg.default_hooks.checkpoint
+    assert cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end == iterations
+    assert cfg.train_cfg.val_interval == checkpoint.interval == iterations // 10
+    assert checkpoint.save_best == 'mIoU'
+    config = f'seg_mmsegmentation/configs/ade20k/{path.name}'
+    command = f'bash seg_mmsegmentation/mim_dist_train.sh {config} PRETRAIN {gpus}'
+    assert command_of(path) == command
+
+
+def test_every_segmentor_has_its_facts():
+    assert GOLDENS.keys() == SEGMENTORS.keys()
+
+
+def test_the_maps_of_vits_have_strides_4_to_32():
+    for name in GOLDENS:
+        if name.startswith(('vit-', 'mae-')):
+            scales = GOLDENS[name]['model.neck.rescales']
+            assert [16 / scale for scale in scales] == [4, 8, 16, 32], name
 
 
 @pytest.mark.parametrize(
@@ -73,127 +73,7 @@ def test_no_name_in_it_is_unknown(path):
     ],
 )
 def test_a_misspelt_name_would_be_noticed(tmp_path, right, wrong, unknown):
-    text = BEIT[0].read_text(encoding='utf-8')
+    text = SEGMENTORS[VIT].read_text(encoding='utf-8')
     assert right in text
     (tmp_path / 'config.py').write_text(text.replace(right, wrong), encoding='utf-8')
     assert unknown in unknown_names(tmp_path / 'config.py', SCHEMA)
-
-
-@each(CONFIGS)
-def test_it_inherits_from_one_config_of_the_package_for_the_same_data(path):
-    (base,) = Config._get_base_files(str(path))
-    assert base.startswith('mmseg::')
-    size = size_of(path)
-    assert base.endswith(f'k_ade20k-{size}x{size}.py')
-
-
-@each(CONFIGS)
-def test_sixteen_images_make_one_step(path):
-    cfg = segmentor(path)
-    gpus, batch = map(int, path.stem.split('xb')[0][-1:] + path.stem.split('xb')[1][0])
-    assert cfg.train_dataloader.batch_size == batch
-    assert gpus * batch == cfg.auto_scale_lr.base_batch_size == 16
-
-
-@each(CONFIGS)
-def test_it_is_evaluated_and_saved_ten_times_and_the_best_is_kept(path):
-    cfg, total = segmentor(path), iterations_of(path)
-    assert cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end == total
-    checkpoint = cfg.default_hooks.checkpoint
-    assert cfg.train_cfg.val_interval == checkpoint.interval == total // 10
-    assert checkpoint.save_best == 'mIoU'
-
-
-@each(CONFIGS)
-def test_the_trunk_and_nothing_else_comes_from_pretrain(path):
-    cfg = segmentor(path)
-    assert cfg.model.pretrained is None
-    assert cfg.model.backbone.init_cfg == dict(type='a2mim.TrunkPretrained', checkpoint='PRETRAIN')
-    assert cfg.custom_imports == dict(imports=['a2mim.transfer'], allow_failed_imports=False)
-
-
-@each(CONFIGS)
-def test_crops_are_as_large_as_the_name_says_and_have_150_classes(path):
-    model = segmentor(path).model
-    assert model.data_preprocessor.size == (size_of(path),) * 2
-    assert model.decode_head.num_classes == model.auxiliary_head.num_classes == 150
-
-
-@each(R50)
-def test_a_resnet_is_trained_by_sgd_and_a_power_of_the_time_left(path):
-    cfg = segmentor(path)
-    assert cfg.optim_wrapper.optimizer == SGD
-    (schedule,) = cfg.param_scheduler
-    assert (schedule.type, schedule.power, schedule.eta_min) == ('PolyLR', 0.9, 1e-4)
-    assert not schedule.by_epoch
-
-
-@each(R50)
-def test_a_resnet_has_the_plain_stem_that_pre_training_has(path):
-    assert segmentor(path).model.backbone.type == 'ResNet'
-
-
-def test_fcn_reads_features_at_stride_8():
-    (path,) = (path for path in R50 if path.stem.startswith('fcn'))
-    backbone = segmentor(path).model.backbone
-    assert backbone.dilations == (1, 1, 2, 4)
-    assert backbone.strides == (1, 2, 1, 1)
-
-
-@each(CONFIGS)
-def test_mixed_precision_is_where_the_name_says(path):
-    kind = segmentor(path).optim_wrapper.get('type', 'OptimWrapper')
-    assert (kind == 'a2mim.AmpOptimWrapper') == ('-amp-' in path.stem)
-
-
-@each(WARM)
-def test_the_others_are_trained_by_adamw_after_a_warm_up(path):
-    cfg = segmentor(path)
-    lr, decay = RATES[path.stem]
-    optimizer = dict(type='AdamW', lr=lr, betas=(0.9, 0.999), weight_decay=0.05)
-    assert cfg.optim_wrapper.optimizer == optimizer
-    assert cfg.optim_wrapper.constructor == 'a2mim.ParamRuleConstructor'
-    assert cfg.optim_wrapper.paramwise_cfg.get('layer_decay') == decay
-    warmup, schedule = cfg.param_scheduler
-    assert (warmup.type, warmup.begin, warmup.end) == ('LinearLR', 0, 1500)
-    assert (warmup.start_factor, warmup.by_epoch) == (1e-6, False)
-    assert (schedule.type, schedule.begin, schedule.by_epoch) == ('PolyLR', 1500, False)
-    assert (schedule.power, schedule.eta_min) == (1.0, 0.0)
-
-
-@each(WARM)
-def test_the_others_are_evaluated_in_overlapping_windows(path):
-    size, test = size_of(path), segmentor(path).model.test_cfg
-    stride = {512: 341, 640: 426}[size]
-    assert test == dict(mode='slide', crop_size=(size, size), stride=(stride, stride))
-
-
-@each(VIT)
-def test_a_vit_is_read_after_four_blocks_at_strides_4_to_32(path):
-    model = segmentor(path).model
-    assert model.backbone.out_indices == (3, 5, 7, 11)
-    assert model.backbone.img_size == size_of(path)
-    assert model.backbone.drop_path_rate == 0.1
-    assert [16 / scale for scale in model.neck.rescales] == [4, 8, 16, 32]
-    assert model.neck.embed_dim == 768
-    assert model.decode_head.in_channels == [768] * 4
-    assert model.decode_head.channels == 768
-    assert (model.auxiliary_head.in_channels, model.auxiliary_head.channels) == (768, 256)
-
-
-@each(BEIT)
-def test_the_vit_of_the_paper_has_both_kinds_of_positions(path):
-    backbone = segmentor(path).model.backbone
-    assert backbone.model_name == 'beit_base_patch16_224'
-    assert backbone.use_abs_pos_emb
-    assert backbone.use_rel_pos_bias
-    assert backbone.init_values == 0.1
-
-
-@each(CONFIGS)
-def test_the_docstring_gives_the_command_with_its_own_path(path):
-    text = ' '.join(path.read_text(encoding='utf-8').split('"""')[1].split())
-    command = text.split('Run: ')[1].replace('\\ ', '')
-    name = f'seg_mmsegmentation/configs/ade20k/{path.name}'
-    gpus = path.stem.split('xb')[0][-1]
-    assert command == f'bash seg_mmsegmentation/mim_dist_train.sh {name} PRETRAIN {gpus}'

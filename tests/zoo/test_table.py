@@ -7,8 +7,6 @@ import a2mim
 from a2mim.weights.load_model import model_config, read_config
 from a2mim.weights.released import config_path, entries, find_entry
 
-every_entry = pytest.mark.parametrize('entry', entries(), ids=lambda entry: entry.name)
-
 
 def test_names_files_and_addresses_are_unique():
     for field in ('name', 'file', 'url'):
@@ -16,28 +14,27 @@ def test_names_files_and_addresses_are_unique():
         assert len(set(values)) == len(values)
 
 
-@every_entry
-def test_an_entry_is_consistent(entry):
-    method, kind = entry.name.split('_')[0], entry.kind
-    assert method in entry.file
-    assert kind == ('classifier' if '_ft_' in entry.name else 'pretrain')
-    assert entry.config.split('/')[1] == ('finetune' if kind == 'classifier' else 'pretrain')
-    assert kind == 'classifier' or entry.config.split('/')[2] == method
-    if entry.url is None:
-        assert entry.note
-    else:
-        assert entry.url.startswith('https://github.com/Westlake-AI/')
-        assert entry.url.endswith(f'/{entry.file}')
+def test_every_entry_is_consistent():
+    for entry in entries():
+        method, kind = entry.name.split('_')[0], entry.kind
+        assert method in entry.file, entry
+        assert kind == ('classifier' if '_ft_' in entry.name else 'pretrain'), entry
+        folders = entry.config.split('/')[1:3]
+        assert folders[0] == ('finetune' if kind == 'classifier' else 'pretrain'), entry
+        assert kind == 'classifier' or folders[1] == method, entry
+        if entry.url is None:
+            assert entry.note, entry
+        else:
+            assert entry.url.startswith('https://github.com/Westlake-AI/'), entry
+            assert entry.url.endswith(f'/{entry.file}'), entry
 
 
-@every_entry
-def test_its_recipe_is_there_and_is_of_its_kind(entry):
-    model = model_config(read_config(config_path(entry.config)))
+def test_every_recipe_is_there_and_is_of_its_kind():
     methods = dict(a2mim='A2MIM', simmim='SimMIM')
-    expected = (
-        'ImageClassifier' if entry.kind == 'classifier' else methods[entry.name.split('_')[0]]
-    )
-    assert model['type'] == expected
+    for entry in entries():
+        model = model_config(read_config(config_path(entry.config)))
+        method = methods[entry.name.split('_')[0]]
+        assert model['type'] == ('ImageClassifier' if entry.kind == 'classifier' else method), entry
 
 
 def test_names_are_listed_by_pattern():

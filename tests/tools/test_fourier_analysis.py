@@ -66,7 +66,7 @@ def test_an_unknown_mode_is_refused(tool, capsys):
 
 
 @pytest.mark.parametrize('mode', ['fourier', 'reconstruction', 'noise'])
-def test_an_interrupted_measurement_resumes(tool, files, tmp_path, monkeypatch, mode):
+def test_an_interrupted_measurement_goes_on(tool, files, tmp_path, monkeypatch, mode):
     whole = run(tool, tmp_path / 'whole', mode, f'a={files}/pretrained.pth', '--bands', '2')
     computed, compute = [], PartStore.compute
 
@@ -122,7 +122,7 @@ def test_bad_input_is_named(tool, files, tmp_path, mode, args, message):
         run(tool, tmp_path, mode, *(arg.format(files=files) for arg in args))
 
 
-def test_another_measurement_is_stored_next_to_the_first(tool, files, tmp_path, monkeypatch):
+def test_another_measurement_is_kept_beside_the_first(tool, files, tmp_path, monkeypatch):
     lines = [(f'a={files}/pretrained.pth', '--bands', '2'), (f'a={files}/classifier.pth',)]
     tables = [table(run(tool, tmp_path, 'noise', *line), 'noise') for line in lines]
     monkeypatch.setattr('a2mim.analysis.spectra._score', lambda *args: {}['measured'])

@@ -47,7 +47,7 @@ def test_the_command_leaves_a_table_arrays_and_a_figure(tmp_path, capsys):
     assert 'a: 80 forward passes at' in capsys.readouterr().out  # 2 · 4 · 2 · (1 + 3 + 1)
 
 
-def test_an_interrupted_measurement_resumes(tmp_path, images, monkeypatch):
+def test_an_interrupted_measurement_goes_on(tmp_path, images, monkeypatch):
     subjects = [classifier(), trunk()]
     whole = measure_interactions(subjects, images, SETTINGS, tmp_path / 'whole')
     measured = []
@@ -75,7 +75,7 @@ def test_progress_counts_every_pass_once_stored_or_not(tmp_path, images):
         assert sum(told) == 3 * SETTINGS.passes_per_image
 
 
-def test_a_backbone_is_measured_by_its_feature(tmp_path, images):
+def test_a_trunk_is_measured_by_its_feature(tmp_path, images):
     found = measure_interactions([trunk()], images, SETTINGS, tmp_path)['trunk']
     assert found.output == 'feature'
     assert found.estimate.strength.min() > 0
@@ -100,7 +100,7 @@ def test_full_context_is_the_difference_of_four_masked_images(tmp_path, images):
     assert found.delta[0, 2, 0, 0] == pytest.approx(expected, abs=1e-5)
 
 
-def test_other_settings_do_not_reuse_earlier_results(tmp_path, images):
+def test_other_settings_do_not_mix_with_those_of_before(tmp_path, images):
     other = InteractionSettings(**{**SETTINGS.__dict__, 'contexts': 4})
     alone = measure_interactions([trunk()], images, other, tmp_path / 'alone')['trunk']
     measure_interactions([trunk()], images, SETTINGS, tmp_path / 'both')
@@ -152,7 +152,7 @@ def test_a_network_without_interactions_is_said_to_have_none(tmp_path, capsys, m
     assert 'no interactions beyond rounding, so J is not defined' in capsys.readouterr().out
 
 
-def test_a_backbone_has_no_logits(tmp_path, images):
+def test_a_trunk_has_no_logits(tmp_path, images):
     chosen = InteractionSettings(**{**SETTINGS.__dict__, 'output': 'yi'})
     with pytest.raises(ValueError, match="trunk has no classifier, so it has no output 'yi'"):
         measure_interactions([trunk()], images, chosen, tmp_path)

@@ -1,4 +1,4 @@
-"""A command resumes after an interruption, and its tables equal those of an uninterrupted run."""
+"""The same command after an interruption goes on, and its tables are those of one that was not."""
 
 import runpy
 from collections.abc import Callable
@@ -78,7 +78,7 @@ def tables(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(('tool', 'line'), COMMANDS)
-def test_an_interrupted_command_resumes(
+def test_an_interrupted_command_goes_on(
     run: Callable, tmp_path: Path, tool: str, line: str
 ) -> None:
     whole = run(tool, line, tmp_path / 'whole', 1000)

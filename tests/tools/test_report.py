@@ -1,4 +1,4 @@
-"""The report command: two toy runs in one file, on the smallest networks."""
+"""The command: two toy runs in one file, on the smallest networks."""
 
 import json
 from dataclasses import replace
@@ -59,7 +59,7 @@ def report(tool: ModuleType, runs: Path, tmp_path_factory: pytest.TempPathFactor
     return folder / 'report.html'
 
 
-def test_runs_are_described_and_sections_are_listed(report: Path) -> None:
+def test_runs_are_side_by_side_with_what_they_are(report: Path) -> None:
     text = report.read_text(encoding='utf-8')
     assert '<td>A &lt;1&gt;</td>' in text and '<td>B &amp; &quot;2&quot;</td>' in text
     assert 'ImageClassifier; AdamW, lr 0.001' in text and '4 epochs' in text
@@ -81,7 +81,7 @@ def test_every_figure_of_every_section_is_in_the_file(report: Path) -> None:
     assert report.read_text(encoding='utf-8').count('data:image/png') == number > 8
 
 
-def test_a_second_run_measures_nothing(
+def test_a_second_time_nothing_is_measured(
     tool: ModuleType, runs: Path, report: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = report.read_text(encoding='utf-8')
@@ -93,7 +93,7 @@ def test_a_second_run_measures_nothing(
     assert after.count('data:image/png') == before.count('data:image/png') - 1
 
 
-def test_an_interrupted_section_resumes(
+def test_an_interrupted_section_goes_on_where_it_was(
     tool: ModuleType, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measure_part, done = interactions.measure_part, []

@@ -54,7 +54,7 @@ def config(damaged, tmp_path, monkeypatch) -> str:
     return path
 
 
-def test_training_lists_exactly_the_bad_images_with_any_number_of_workers(
+def test_it_trains_and_lists_exactly_those_files_with_any_number_of_workers(
     config, damaged, tmp_path
 ):
     for workers in (0, 2):
@@ -73,7 +73,7 @@ def test_training_lists_exactly_the_bad_images_with_any_number_of_workers(
     assert all(torch.equal(alone[key], parallel[key]) for key in alone)
 
 
-def test_strict_data_ends_at_the_first_bad_image_with_its_name(config, damaged, capsys):
+def test_strict_data_ends_at_the_first_one_with_its_name(config, damaged, capsys):
     with pytest.raises(SystemExit) as exit_:
         train([config, '--work-dir', 'strict', '--strict-data'])
     assert exit_.value.code == 2
@@ -81,7 +81,7 @@ def test_strict_data_ends_at_the_first_bad_image_with_its_name(config, damaged, 
     assert any(repr(os.fsdecode(path)) in error for path in damaged[1])
 
 
-def test_too_many_bad_images_end_the_run_with_one_line(config, capsys):
+def test_too_many_end_the_run_after_any_iteration_with_one_line(config, capsys):
     hook = 'custom_hooks.0.max_share=0.01'
     cfg = Path(config).read_text() + "\ncustom_hooks = [dict(type='BadImagesHook')]\n"
     Path(config).write_text(cfg)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluate a trained detector; tools/torchrun.sh says which variables it reads.
+# Evaluate a trained detector; tools/torchrun.sh lists the environment variables.
 #   bash det_mmdetection/mim_dist_test.sh CONFIG CHECKPOINT GPUS [KEY=VALUE ...]
 set -euo pipefail
 

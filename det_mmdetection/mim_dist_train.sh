@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Train a detector from the weights of a trunk; tools/torchrun.sh says which variables it reads.
+# Train a detector from backbone weights; tools/torchrun.sh lists the environment variables.
 #   bash det_mmdetection/mim_dist_train.sh CONFIG PRETRAIN GPUS [KEY=VALUE ...] [--resume]
-# PRETRAIN "none" trains from scratch. Every PRETRAIN gets a folder of its own, CONFIG/PRETRAIN with
+# PRETRAIN "none" trains from scratch. Each PRETRAIN gets its own work dir, CONFIG/PRETRAIN with
 # "configs" replaced by "work_dirs".
 set -euo pipefail
 

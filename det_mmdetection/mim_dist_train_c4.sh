@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train a C4 detector: its last stage is a head that takes weights of the trunk as well.
+# Train a C4 detector: its last stage is a head that takes backbone weights as well.
 #   bash det_mmdetection/mim_dist_train_c4.sh CONFIG PRETRAIN GPUS [KEY=VALUE ...] [--resume]
 set -euo pipefail
 

@@ -1,4 +1,4 @@
-"""The shared head of a C4 detector: the last stage of a ResNet and a norm behind it.
+"""The shared head of a C4 detector: the last stage of a ResNet followed by a norm.
 
 A config imports it by ``custom_imports``, with the root of the repository on the import path.
 """
@@ -14,8 +14,8 @@ from torch import Tensor
 class ResLayerExtraNorm(ResLayer):
     """MMDetection's ``ResLayer`` with one more norm on its output.
 
-    The stage comes from pre-training; a box head behind it, trained at the rate of a detector,
-    needs features of a known scale. The norm starts afresh.
+    The stage is pre-trained; the box head after it, trained at the learning rate of a detector,
+    needs features of a known scale. The norm is not pre-trained.
 
     Args:
         depth: Layers of the ResNet.

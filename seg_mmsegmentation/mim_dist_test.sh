@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Evaluate a trained segmentor; tools/torchrun.sh says which variables it reads.
+# Evaluate a trained segmentor; tools/torchrun.sh lists the environment variables.
 #   bash seg_mmsegmentation/mim_dist_test.sh CONFIG CHECKPOINT GPUS [KEY=VALUE ...]
 set -euo pipefail
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Train a segmentor from the weights of a trunk; tools/torchrun.sh says which variables it reads.
+# Train a segmentor from backbone weights; tools/torchrun.sh lists the environment variables.
 #   bash seg_mmsegmentation/mim_dist_train.sh CONFIG PRETRAIN GPUS [KEY=VALUE ...] [--resume]
-# PRETRAIN "none" trains from scratch. Every PRETRAIN gets a folder of its own, CONFIG/PRETRAIN with
+# PRETRAIN "none" trains from scratch. Each PRETRAIN gets its own work dir, CONFIG/PRETRAIN with
 # "configs" replaced by "work_dirs".
 set -euo pipefail
 

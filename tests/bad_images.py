@@ -1,4 +1,4 @@
-"""Image files that are damaged, each in its own way, among good ones."""
+"""Image files, each damaged in a different way, mixed with intact ones."""
 
 import io
 import os
@@ -47,7 +47,7 @@ def jpeg_bomb() -> bytes:
 
 
 def npy_bomb() -> bytes:
-    """A header of the npy format that claims terabytes, with nothing behind it."""
+    """A header of the npy format that claims terabytes, with no data after it."""
     file = io.BytesIO()
     form = {'descr': '|u1', 'fortran_order': False, 'shape': (10**6, 10**6, 3)}
     np.lib.format.write_array_header_1_0(file, form)
@@ -68,7 +68,7 @@ def tiff_bomb(channels: int) -> bytes:
 
 
 def float_tiff() -> bytes:
-    """Values that are no grey levels."""
+    """A TIFF file of float values, which are not valid pixel values."""
     file = io.BytesIO()
     tifffile.imwrite(file, np.zeros((SIDE, SIDE), np.float32))
     return file.getvalue()
@@ -101,5 +101,5 @@ def write_bad(folder: Path, kind: str, stem: str) -> Path:
 
 
 def kinds() -> list[str]:
-    """All kinds that there are for this user: root may read everything."""
+    """Kinds of damage available to this user: root can read forbidden files."""
     return [*CONTENTS, 'broken link', *(['forbidden'] if os.geteuid() else [])]

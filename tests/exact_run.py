@@ -1,6 +1,6 @@
-"""Runs that draw random numbers wherever a run can, and all that is to be equal in two of them.
+"""Runs with every source of randomness, and the state that two of them must share.
 
-Pixels are mixed, erased, hidden and cropped at random, and blocks of the network are dropped.
+Pixels are mixed, erased, masked and cropped at random, and blocks of the network are dropped.
 """
 
 import random
@@ -33,7 +33,7 @@ PRE_TRAINING = ('bf16', 'accumulation')
 
 
 def fine_tuning(data: Path) -> dict:
-    """Changes of the toy config by which it draws all that fine-tuning draws."""
+    """Changes of the toy config that add all random draws of fine-tuning."""
     train = loader(data / 'train', 4, shuffle=True)
     train['dataset'].update(
         pipeline=[CROP, dict(type='RandomFlip')],
@@ -81,7 +81,7 @@ def pre_training(data: Path) -> dict:
 
 
 class Witness(Hook):
-    """Write down what each step saw, and what came of it."""
+    """Record the inputs and results of each step."""
 
     priority = 'LOWEST'
 
@@ -91,7 +91,7 @@ class Witness(Hook):
         self._step: dict[str, torch.Tensor] | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Watch what mixing and erasing make of the images."""
+        """Record the images after mixing and erasing."""
         model = getattr(runner.model, 'module', runner.model)
         model.data_preprocessor.register_forward_hook(self._seen)
 
@@ -109,7 +109,7 @@ class Witness(Hook):
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: object
     ) -> None:
-        """Write down what is validated, and when."""
+        """Record validated inputs and their iteration."""
         self.validated.append((runner.iter, outputs))
 
     def _seen(self, module: torch.nn.Module, args: tuple, output: dict) -> None:
@@ -165,7 +165,7 @@ def differing(left: object, right: object, name: str = '') -> list[str]:
 
 
 def state(runner: Runner) -> dict[str, object]:
-    """All that a step leaves to the next one."""
+    """The state that a step passes on to the next."""
     averages = [hook.ema_model.state_dict() for hook in runner.hooks if hasattr(hook, 'ema_model')]
     return dict(
         weights=dict(runner.model.state_dict()),

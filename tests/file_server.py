@@ -1,4 +1,4 @@
-"""A web server on this machine that hands out one file, well or badly."""
+"""A local web server for one file, with configurable failures."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from threading import Thread
 
 
 class FileServer(ThreadingHTTPServer):
-    """Serves ``content`` at every path.
+    """Serve ``content`` at every path.
 
     Attributes:
         etag: What it calls this version of the content.

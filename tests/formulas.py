@@ -48,7 +48,7 @@ def block_mask(name: str, shape: tuple[int, int, int], ratio: float, seed: int) 
 
 
 def fill(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
-    """The float32 weight of the published state-dict ``key`` (trunk keys start with ``backbone.``).
+    """Float32 weight of the published state-dict ``key`` (backbone keys start with ``backbone.``).
 
     ``num_batches_tracked`` and ``relative_position_index`` keep the values they are built with:
     they are no weights, and asking for them is an error.
@@ -59,7 +59,7 @@ def fill(key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 
 def _scale(leaf: str, v: np.ndarray) -> np.ndarray:
-    """Bring uniform numbers to the range that suits a weight called ``leaf``."""
+    """Scale uniform numbers to the range for a weight named ``leaf``."""
     if leaf in ('num_batches_tracked', 'relative_position_index'):
         raise ValueError(f'{leaf} is left as constructed; do not fill it')
     offsets = {'running_var': (1.0, 0.25), 'mask_gamma': (0.3, 0.2)}

@@ -1,4 +1,4 @@
-"""Finds operators that would make the processor wait for the accelerator.
+"""Detect operators that make the CPU wait for the accelerator.
 
 Such an operator needs a value, or a size that depends on values, on the processor: ``.item()``,
 ``if tensor:``, ``nonzero``, indexing with a boolean mask. On a GPU each costs a round trip per

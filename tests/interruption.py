@@ -1,4 +1,4 @@
-"""A run that is cut off between two epochs or iterations, as by a kill."""
+"""Hooks that end a run between two epochs or iterations, as a kill does."""
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner

@@ -1,4 +1,4 @@
-"""Pinned losses of the published system: where the numbers are and how to compare with them."""
+"""Pinned losses of the reference implementation (OpenMixup): load them and compare with them."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A file as OpenMixup releases it, and the way from it into our models."""
+"""Write a file as OpenMixup releases it, and import it into our models."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from toy_run import load_tool
 
 
 def write_released(state: dict[str, Tensor], path: Path) -> Path:
-    """Write weights under published names as mmcv 1.x does, averaged copies beside them."""
+    """Write weights under published names as mmcv 1.x does, together with averaged copies."""
     vectors = {key: value for key, value in state.items() if value.ndim == 1}  # to save time
     raw = {f'ema_{key.replace(".", "_")}': value + 1 for key, value in vectors.items()}
     meta = dict(epoch=100, iter=62600, mmcv_version='1.7.2', seed=0, exp_name='a.py', hook_msgs={})

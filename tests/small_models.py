@@ -1,4 +1,4 @@
-"""Small models with their recipes, and files of their weights as each system writes them."""
+"""Small models with their configs, and weight files in our format and in that of OpenMixup."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from a2mim.registry import MODELS
 
 
 def pretraining(channels: int = 3, method: str = 'A2MIM') -> Config:
-    """A2MIM or SimMIM with timm's smallest ConvNeXt, 64 pixels in blocks of 16."""
+    """A2MIM or SimMIM with timm's smallest ConvNeXt, 64 pixels in patches of 16."""
     mode = dict(A2MIM='add', SimMIM='replace')[method]
     model = dict(
         type=method,
@@ -38,7 +38,7 @@ def pretraining(channels: int = 3, method: str = 'A2MIM') -> Config:
 
 
 def classifier(num_classes: int = 5) -> Config:
-    """A classifier with the same trunk, tested at 64 pixels."""
+    """A classifier with the same backbone, tested at 64 pixels."""
     preprocessor = dict(type='ImagePreprocessor', mean=[120.0] * 3, std=[60.0] * 3)
     model = dict(
         type='ImageClassifier',
@@ -51,7 +51,7 @@ def classifier(num_classes: int = 5) -> Config:
 
 
 def build(config: Config) -> nn.Module:
-    """The model of a recipe, in evaluation mode."""
+    """The model of a config, in evaluation mode."""
     with DefaultScope.overwrite_default_scope('a2mim'):
         return MODELS.build(config.model).eval()
 
@@ -72,7 +72,7 @@ def save_published(config: Config, path: Path) -> nn.Module:
 
 
 def openmixup_names(model: nn.Module) -> dict[str, Tensor]:
-    """The state of an A2MIM or classifier with a ResNet as the published system names it."""
+    """The state of an A2MIM or classifier with a ResNet under the names of OpenMixup."""
     renamed = {}
     for key, tensor in model.state_dict().items():
         if key.startswith('backbone.mask_token.'):

@@ -34,7 +34,7 @@ def test_image_has_the_recorded_pixels():
     np.testing.assert_array_equal(image.flatten()[:4].numpy(), np.float32(expected))
 
 
-def test_mask_hides_the_recorded_blocks():
+def test_mask_covers_the_recorded_blocks():
     (expected,) = VECTORS['mask'].values()
     mask = formulas.block_mask('backbone/mask', (2, 4, 4), ratio=0.6, seed=1000)
     assert mask.tolist() == expected

@@ -1,4 +1,4 @@
-"""The watch for host synchronisation sees what it is for, and nothing else."""
+"""``no_host_sync`` detects host synchronisation, and nothing else."""
 
 import pytest
 import torch

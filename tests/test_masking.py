@@ -1,4 +1,4 @@
-"""Masks against the published system's numbers, and the properties that make them masks."""
+"""Masks: numbers of the reference implementation (OpenMixup), and properties."""
 
 import json
 from pathlib import Path
@@ -30,24 +30,24 @@ def draws(grid: tuple[int, int], count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(('size', 'block', 'count'), [(224, 32, 30), (192, 32, 22), (64, 32, 3)])
-def test_the_published_settings_hide_the_published_number_of_blocks(size, block, count):
+def test_the_published_settings_mask_the_published_number_of_blocks(size, block, count):
     mask = random_block_mask(block_grid(size, block), 0.6, np.random.default_rng(0))
     assert mask.sum() == count
     assert mask.dtype == np.uint8
 
 
 @pytest.mark.parametrize('edge', PUBLISHED['mask_count_edges'], ids=str)
-def test_the_number_of_hidden_blocks_is_rounded_up_like_the_published_one(edge):
+def test_the_number_of_masked_blocks_is_rounded_up_as_published(edge):
     grid = block_grid(edge['input_size'], edge['mask_patch_size'])
     assert num_hidden_blocks(grid, edge['mask_ratio']) == edge['mask_count']
 
 
-def test_every_mask_hides_the_same_number_of_blocks():
+def test_every_mask_covers_the_same_number_of_blocks():
     assert set(draws((7, 7), 200).sum(axis=(1, 2))) == {30}
 
 
 @pytest.mark.parametrize(('number', 'case'), CASES)
-def test_every_position_is_hidden_as_often_as_in_the_published_system(number, case):
+def test_every_position_is_masked_as_often_as_in_the_reference(number, case):
     count, share = 2000, case['expected_position_frequency']
     side = case['block_grid']
     frequency = draws((side, side), count).mean(axis=0)
@@ -100,7 +100,7 @@ def test_upsampling_to_a_grid_that_does_not_fit_is_refused():
 
 
 @pytest.mark.parametrize(('channels', 'name'), [(3, 'maskfill/img'), (1, 'maskfill/img1')])
-def test_hidden_pixels_get_the_published_mean_colour_and_visible_ones_stay(channels, name):
+def test_masked_pixels_get_the_published_mean_colour_and_visible_ones_stay(channels, name):
     pixels = image(name, (1, channels, 64, 64), 31)
     mask = torch.from_numpy(ARRAYS[f'fill/{channels}/mask'])[None].float()
     colour = torch.from_numpy(ARRAYS[f'fill/{channels}/colour'])
@@ -114,7 +114,7 @@ def test_hidden_pixels_get_the_published_mean_colour_and_visible_ones_stay(chann
 
 
 def test_filling_gives_the_published_sums():
-    # 64 px in blocks of 32, blocks 1 to 3 hidden; float64 numbers of the published system.
+    # 64 px in blocks of 32, blocks 1 to 3 masked; float64 numbers of the reference implementation.
     pixels = torch.sin(0.01 * torch.arange(3 * 64 * 64, dtype=torch.float64)).view(1, 3, 64, 64)
     mask = torch.tensor([[[0.0, 1.0], [1.0, 1.0]]], dtype=torch.float64)
     filled = fill_hidden(pixels, mask)

@@ -1,6 +1,6 @@
-"""A checkpoint that would run code is refused by every program and option that reads one.
+"""Every program and option that reads a checkpoint refuses one that would run code.
 
-The payload makes a folder. Each test hands it to one way in and looks for that folder; with
+The payload makes a folder. Each test passes it to one entry point and looks for that folder; with
 ``--trust-checkpoint`` the same file is read, after a warning, and the folder is there.
 """
 
@@ -33,7 +33,7 @@ class Payload:
 
 @pytest.fixture(autouse=True)
 def run(tmp_path, monkeypatch) -> str:
-    """A folder with images, a config, and weights that are fine but for a payload."""
+    """A folder with images, a config, and valid weights that contain a payload."""
     monkeypatch.chdir(tmp_path)
     write_images(Path('train'), 4)
     write_images(Path('val'), 2)
@@ -115,7 +115,7 @@ def call(tool: str, arguments: list[str]) -> None:
 
 
 def refused(capsys, tool: str, arguments: list[str]) -> str:
-    """What a program says that refuses the payload."""
+    """The error message of a program that refuses the payload."""
     with pytest.raises((SystemExit, ValueError)) as error:
         call(tool, arguments)
     text = str(error.value) + capsys.readouterr().err
@@ -131,7 +131,7 @@ def test_a_payload_is_refused(run, capsys, tool, arguments):
 
 
 @pytest.mark.parametrize('tool, arguments', WAYS.values(), ids=WAYS)
-def test_a_payload_runs_after_a_warning_where_a_person_asks_for_it(run, capsys, tool, arguments):
+def test_a_trusted_payload_runs_after_a_warning(run, capsys, tool, arguments):
     call(tool, [run, *arguments, '--trust-checkpoint'])
     assert Path(TRACE).is_dir()
     assert 'it may run any code, with all rights of this user' in capsys.readouterr().err
@@ -170,7 +170,7 @@ def test_timms_own_options_run_nothing(run, capsys):
     assert not Path(TRACE).exists()
 
 
-def test_a_remote_file_stays_strict_even_where_a_person_trusts(run, capsys, monkeypatch, tmp_path):
+def test_trust_does_not_extend_to_a_remote_file(run, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
     monkeypatch.setenv('no_proxy', '*')
     server = ThreadingHTTPServer(
@@ -212,7 +212,7 @@ WRITERS = {'zip': write_zip, 'legacy': write_legacy, 'pickle': write_pickle, 'ta
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
 @pytest.mark.parametrize('write', WRITERS.values(), ids=WRITERS)
-def test_no_format_and_no_name_gets_a_payload_through(write, suffix):
+def test_a_payload_is_refused_in_every_format_and_name(write, suffix):
     path = Path('file').with_suffix(suffix)
     write(path)
     with pytest.raises(ValueError, match=path.name):
@@ -230,14 +230,14 @@ def test_a_tar_is_named_and_its_payload_runs_only_after_the_warning(capsys):
     assert 'old.pth holds more than data' in capsys.readouterr().err
 
 
-def test_a_pickle_named_safetensors_is_not_read_even_where_a_person_trusts():
+def test_a_pickle_named_safetensors_is_not_read_even_with_trust():
     write_zip(Path('file.safetensors'))
     with pytest.raises(ValueError, match='is a torch file'), trust_checkpoints(True):
         load_file('file.safetensors')
     assert not Path(TRACE).exists()
 
 
-def test_trust_ends_with_its_block_and_warns_of_nothing_that_is_plain_data(capsys):
+def test_trust_ends_with_its_block_and_does_not_warn_about_plain_data(capsys):
     torch.save(dict(a=torch.zeros(1)), 'plain.pth')
     with trust_checkpoints(True):
         load_file('plain.pth')

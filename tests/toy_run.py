@@ -1,4 +1,4 @@
-"""A run of seconds through the real parts: twelve images of three classes, timm's smallest trunk.
+"""A run of seconds with real components: twelve images, three classes, timm's smallest backbone.
 
 ConvNeXt has no batch statistics, so that two processes can be compared with one.
 """

@@ -14,7 +14,7 @@ SHARDED = 'model_wrapper_cfg.type=FullyShard'
 
 
 def pretraining(images: Path) -> Config:
-    """Two epochs of three optimiser steps, with everything that looks at gradients or features.
+    """Two epochs of three optimiser steps, with everything that reads gradients or features.
 
     Token and blocks under gradient checkpointing, rates by depth, clipping, two iterations per
     step, pictures and a probe.
@@ -73,7 +73,7 @@ def torchrun(cwd: Path, *args: str, processes: int = 2, **variables: str) -> sub
 
 
 def finish(process: subprocess.Popen) -> str:
-    """What a run that has to succeed printed."""
+    """Output of a run that must succeed."""
     try:
         output, _ = process.communicate(timeout=180)
     except subprocess.TimeoutExpired:
@@ -84,7 +84,7 @@ def finish(process: subprocess.Popen) -> str:
 
 
 def free_port() -> str:
-    """A port that nobody listens on."""
+    """A free TCP port."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         return str(probe.getsockname()[1])

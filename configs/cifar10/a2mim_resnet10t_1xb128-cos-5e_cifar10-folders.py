@@ -1,8 +1,8 @@
 """A2MIM pre-training of ResNet-10-T on CIFAR-10 as image files, 5 epochs: half an hour on a CPU.
 
-39 of 64 blocks of 4 pixels are hidden, where features are 8×8. The plain L1 loss, since the focal
-one learns more slowly in so few steps. Compare features by ``tools/analysis_tools/
-evaluate_features.py`` with the linear probe beside this file.
+39 of 64 patches of 4 pixels are masked, where features are 8×8. The loss is plain L1, since the
+focal L1 loss learns more slowly in so few steps. Evaluate the features with
+``tools/analysis_tools/evaluate_features.py`` and with the linear probe in this folder.
 Run: python tools/train.py \
          configs/cifar10/a2mim_resnet10t_1xb128-cos-5e_cifar10-folders.py \
          --data-root data/cifar10
@@ -23,7 +23,7 @@ model = dict(
     backbone=dict(
         type='TimmBackbone',
         model_name='resnet10t',
-        output_stride=8,  # features of 4×4; the weights fit every other ResNet-10-T
+        output_stride=8,  # 4×4 features; weights compatible with every other ResNet-10-T
         mask_after='layer1',
         mask_token=dict(mode='add', gamma_init=1e-6),
     ),
@@ -53,7 +53,7 @@ param_scheduler = dict(
 train_cfg = dict(by_epoch=True, max_epochs=5)
 auto_scale_lr = dict(base_batch_size=128, enable=False)
 default_hooks = dict(checkpoint=dict(interval=1), reconstruction=dict(interval=5))
-# Whether features get better, by 100 labels per class. Images of ``val`` are only classified.
+# Evaluates the features with 100 labels per class; images of ``val`` are only classified.
 custom_hooks = [
     dict(
         type='FeatureProbeHook',

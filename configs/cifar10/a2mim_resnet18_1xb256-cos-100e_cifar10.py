@@ -1,7 +1,7 @@
 """A2MIM pre-training of ResNet-18 on CIFAR-10 at its own 32 pixels, 100 epochs on one GPU.
 
-The ImageNet recipe in small: 8×8 blocks, the token where features are 8×8. Nothing was published
-for it; judge it by the linear probe and the fine-tuning beside it.
+The ImageNet config at a small scale: 8×8 mask patches, the mask token where features are 8×8. No
+result was published for it; evaluate it with the linear probe and the fine-tuning in this folder.
 Run: python tools/train.py configs/cifar10/a2mim_resnet18_1xb256-cos-100e_cifar10.py
 """
 
@@ -15,7 +15,7 @@ model = dict(
     backbone=dict(
         type='TimmBackbone',
         model_name='resnet18',
-        output_stride=8,  # features of 4×4; the weights fit every other ResNet-18
+        output_stride=8,  # 4×4 features; weights compatible with every other ResNet-18
         mask_after='layer1',
         mask_token=dict(mode='add', gamma_init=1e-6),
     ),

@@ -1,6 +1,6 @@
 """Linear probe of ResNet-10-T with 200 labels per class of CIFAR-10, 30 epochs: minutes on a CPU.
 
-The trunk is frozen, so that the accuracy says what its features are worth as they are.
+The backbone is frozen, so that the accuracy measures the pre-trained features.
 Run: python tools/train.py \
          configs/cifar10/linear_resnet10t_1xb100-cos-30e_cifar10-folders.py \
          --data-root data/cifar10 --pretrained CKPT

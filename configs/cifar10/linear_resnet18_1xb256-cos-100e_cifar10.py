@@ -1,6 +1,7 @@
 """Linear probe of ResNet-18 on CIFAR-10 at 32 pixels, 100 epochs on one GPU.
 
-The optimiser is that of the published probes on CIFAR, which enlarge the images to 224 pixels.
+The optimiser is that of the published linear probes on CIFAR, which resize the images to 224
+pixels.
 Run: python tools/train.py configs/cifar10/linear_resnet18_1xb256-cos-100e_cifar10.py \
          --pretrained CKPT
 """

@@ -1,10 +1,9 @@
 """A2MIM pre-training of ResNet-18 on small images, at 64 pixels.
 
 At stride 32 an image of 64 pixels would end in 2×2 features. ``output_stride=8`` keeps 8×8 by
-dilation, which costs time but changes no weight, so that they fit every other ResNet-18. A block is
-as large as a feature, 8 pixels: 39 of 64 are hidden. For 32 pixels use blocks of 4, and
-``mask_after=layer1``, where the stride is 4; for 96 pixels this file with ``size`` and
-``image_size`` 96.
+dilation, which costs time but keeps the weights compatible with every other ResNet-18. A mask patch
+is as large as a feature, 8 pixels: 39 of 64 are masked. For 32 pixels use patches of 4 pixels and
+``mask_after=layer1``, where the stride is 4. For 96 pixels set ``size`` and ``image_size`` to 96.
 Run: python tools/train.py \
          configs/own_data/a2mim_resnet18_1xb128-cos-200e_folder-64px.py \
          --data-root DIR

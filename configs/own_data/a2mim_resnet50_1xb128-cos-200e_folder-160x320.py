@@ -1,8 +1,8 @@
 """A2MIM pre-training of ResNet-50 on images twice as wide as high, 160×320 pixels.
 
-Sizes are (height, width). 5×10 blocks of 32 pixels, of which 30 are hidden. Crops are 1.5 to 2.67
-times as wide as high, three quarters to four thirds of the shape of the result. A trunk with
-position embeddings has to know the size: ``model.backbone.img_size=160,320``.
+Sizes are (height, width). 30 of the 5×10 patches of 32 pixels are masked. Crops are 1.5 to 2.67
+times as wide as high, three quarters to four thirds of the aspect ratio of the result. A backbone
+with position embeddings needs the image size: ``model.backbone.img_size=160,320``.
 Run: python tools/train.py \
          configs/own_data/a2mim_resnet50_1xb128-cos-200e_folder-160x320.py \
          --data-root DIR

@@ -1,7 +1,8 @@
-"""A2MIM pre-training of ResNet-50 on grey images, or colour images read as grey, at 224 pixels.
+"""A2MIM pre-training of ResNet-50 on greyscale, or colour images read as greyscale, at 224 pixels.
 
-One channel from file to reconstruction. Mean and std are those of ImageNet's colours, the mean
-weighted as grey is; measure your own by ``tools/prepare_data/compute_stats.py DIR --channels 1``.
+One channel from file to reconstruction. Mean and std are those of ImageNet's colours, the mean with
+the weights of the greyscale conversion; measure your own with
+``tools/prepare_data/compute_stats.py DIR --channels 1``.
 Run: python tools/train.py \
          configs/own_data/a2mim_resnet50_1xb128-cos-200e_grey-224px.py \
          --data-root DIR

@@ -1,10 +1,10 @@
 """Fine-tuning of ResNet-50 with ten labelled images of each class, at 224 pixels.
 
-DIR is that of the fine-tuning with all labels: ten images are taken of each class, evenly over its
-files, the same in every run. ``labels_per_class`` chooses another number.
+DIR is that of the fine-tuning with all labels: ten images per class are used, spread evenly over
+its files and the same in every run. ``labels_per_class`` sets another number.
 Run: python tools/train.py \
          configs/own_data/finetune_resnet50_1xb32-cos-100e_10-labels-224px.py \
-         --data-root DIR --pretrained TRUNK --cfg-options model.backbone.num_classes=CLASSES
+         --data-root DIR --pretrained CKPT --cfg-options model.backbone.num_classes=CLASSES
 """
 
 _base_ = [
@@ -14,7 +14,7 @@ _base_ = [
     '_base_/finetune_cos_100e.py',
 ]
 
-# Ten images of few classes make no whole batch.
+# Ten images of a few classes are fewer than a batch.
 train_dataloader = dict(
     batch_size=32, drop_last=False, dataset=dict(source=dict(labels_per_class=10))
 )

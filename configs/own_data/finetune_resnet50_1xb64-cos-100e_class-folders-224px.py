@@ -1,11 +1,11 @@
 """Fine-tuning of ResNet-50 on images in one folder per class, at 224 pixels.
 
-DIR holds ``train`` and ``val``, each with the same class folders. A run with another number of
-classes than ``num_classes`` ends before it starts. Without ``--pretrained`` it trains from scratch,
-which is what to compare with.
+DIR holds ``train`` and ``val``, each with the same class folders. The run is refused at the start
+if the number of class folders differs from ``num_classes``. Without ``--pretrained`` it trains from
+scratch, the baseline to compare with.
 Run: python tools/train.py \
          configs/own_data/finetune_resnet50_1xb64-cos-100e_class-folders-224px.py \
-         --data-root DIR --pretrained TRUNK --cfg-options model.backbone.num_classes=CLASSES
+         --data-root DIR --pretrained CKPT --cfg-options model.backbone.num_classes=CLASSES
 """
 
 _base_ = [

@@ -1,7 +1,8 @@
 """A2MIM pre-training of ResNet-18 on patches of photographs: two minutes on two CPU cores.
 
-The ImageNet recipe in small: 16 blocks of 16 pixels, of which 10 are hidden, the token where
-features are 4×4, and the plain L1 loss, which trained better here than the focal one.
+The ImageNet config at a small scale: 10 of 16 mask patches of 16 pixels are masked, the mask token
+is inserted where features are 4×4, and the loss is plain L1, which trained better here than focal
+L1.
 Run: python tools/train.py configs/quickstart/a2mim_resnet18_1xb64-cos-15e_photos-64px.py
 """
 
@@ -56,7 +57,7 @@ param_scheduler = dict(
 train_cfg = dict(by_epoch=True, max_epochs=15)
 auto_scale_lr = dict(base_batch_size=64, enable=False)
 default_hooks = dict(reconstruction=dict(type='ReconstructionHook', interval=5))
-# Whether features get better, by the 70 labelled patches that fine-tuning learns from.
+# Evaluates the features with the 70 labelled patches of fine-tuning.
 custom_hooks = [
     dict(
         type='FeatureProbeHook',

@@ -1,7 +1,7 @@
 """Fine-tuning of ResNet-18 with five labelled patches of each photograph, seconds on a CPU.
 
 Run: python tools/train.py configs/quickstart/finetune_resnet18_1xb35-cos-40e_photos-64px.py \
-         --pretrained TRUNK      (without it: the same from scratch)
+         --pretrained CKPT      (without it: the same from scratch)
 """
 
 _base_ = ['_base_/runtime.py', '_base_/few_labels.py']

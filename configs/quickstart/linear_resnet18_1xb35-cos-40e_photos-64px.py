@@ -1,8 +1,8 @@
 """Linear probe of ResNet-18 with five labelled patches of each photograph, seconds on a CPU.
 
-The trunk is frozen, so that the accuracy says what its features are worth as they are.
+The backbone is frozen, so that the accuracy measures the pre-trained features.
 Run: python tools/train.py configs/quickstart/linear_resnet18_1xb35-cos-40e_photos-64px.py \
-         --pretrained TRUNK      (without it: features of random weights)
+         --pretrained CKPT      (without it: features of random weights)
 """
 
 _base_ = ['_base_/runtime.py', '_base_/few_labels.py']

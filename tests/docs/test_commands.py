@@ -1,4 +1,4 @@
-"""Every command that a page names is one that its tool takes, options and all."""
+"""Every command on a page, with its options, is accepted by its tool."""
 
 import re
 import runpy
@@ -33,7 +33,7 @@ def commands(page: Path) -> list[tuple[str, list[str]]]:
 
 
 class Taken(BaseException):
-    """A tool has read its arguments, and shall not run."""
+    """Raised once a tool has parsed its arguments, so that it does not run."""
 
 
 @pytest.fixture

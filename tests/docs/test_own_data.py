@@ -1,6 +1,6 @@
 """``docs/own_data.md``: every command on it runs, on small folders of photographs.
 
-The trunks become timm's smallest and one epoch of few images is trained, by ``--cfg-options``
+The backbones become timm's smallest and one epoch of few images is trained, by ``--cfg-options``
 alone; the sizes of images and masks and the numbers of channels stay those of the page.
 """
 
@@ -37,7 +37,7 @@ def commands() -> list[list[str]]:
 
 
 def crops(size: tuple[int, int], number: int) -> list[np.ndarray]:
-    """RGB crops (H, W, 3), the photographs by turns."""
+    """RGB crops (H, W, 3), from the photographs in turn."""
     rng = np.random.default_rng(number)
     photos = []
     for name in PHOTOS:

@@ -1,4 +1,4 @@
-"""The page about torchvision's detectors: its script trains with a trunk of ours."""
+"""The page about torchvision's detectors: its script trains with a backbone of ours."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def page(trunk: Path) -> dict:
-    """What the script leaves behind."""
+    """Variables of the script after it ran."""
     names = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(trunk.parent)
@@ -51,13 +51,13 @@ def test_all_losses_of_boxes_and_masks_are_trained(page):
     }
 
 
-def test_every_parameter_of_the_trunk_learns(page, trunk):
+def test_every_parameter_of_the_backbone_changes_in_training(page, trunk):
     start = torch.load(trunk, weights_only=True)
     for name, parameter in page['backbone'].body.named_parameters():
         assert not torch.equal(parameter, start[name]), name
 
 
-def test_the_trained_detector_answers_with_boxes_and_masks(page):
+def test_the_trained_detector_predicts_boxes_and_masks(page):
     images, _ = page['images'], page['targets']
     with torch.no_grad():
         (answer, _) = page['detector'].eval()(list(images))

@@ -1,4 +1,4 @@
-"""The page about loaded models says nothing that does not run."""
+"""Every code block of the page about loading models runs."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ BLOCKS = re.findall(r'^```python\n(.*?)^```$', PAGE.read_text(encoding='utf-8'),
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
-    """A folder with what the page speaks of: two runs, a photo and a released file."""
+    """A folder with the files that the page uses: two runs, a photo and a released file."""
     folder = tmp_path_factory.mktemp('page')
     for run, config in (('pretraining', pretraining()), ('finetuning', classifier())):
         (folder / 'work_dirs' / run).mkdir(parents=True)

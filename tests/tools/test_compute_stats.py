@@ -1,4 +1,4 @@
-"""Statistics of pixels: equal to those of all pixels side by side."""
+"""Pixel statistics equal those of all pixels concatenated."""
 
 import re
 from pathlib import Path
@@ -46,7 +46,7 @@ def printed(text: str) -> tuple[list[float], list[float]]:
 @pytest.mark.parametrize(
     'channels, suffix', [(3, '.png'), (1, '.png'), (5, '.tif'), (5, '.npy'), (3, '.npy')]
 )
-def test_they_are_those_of_all_pixels_together(tmp_path, capsys, channels, suffix):
+def test_statistics_are_those_of_all_pixels_together(tmp_path, capsys, channels, suffix):
     arrays = images(channels)
     write(tmp_path / 'data', arrays, suffix)
     stats.main([str(tmp_path / 'data'), '--channels', str(channels), '--workers', '0'])
@@ -56,7 +56,7 @@ def test_they_are_those_of_all_pixels_together(tmp_path, capsys, channels, suffi
     np.testing.assert_allclose(std, pixels.std(axis=0), rtol=0, atol=0.00501)
 
 
-def test_they_are_exact_before_they_are_rounded(tmp_path):
+def test_statistics_are_exact_before_rounding(tmp_path):
     arrays = images(3)
     write(tmp_path / 'data', arrays, '.png')
     counts, _ = stats.count_levels(ImageFolder(str(tmp_path / 'data')), None, 0)
@@ -66,7 +66,7 @@ def test_they_are_exact_before_they_are_rounded(tmp_path):
     np.testing.assert_allclose(std, pixels.std(axis=0), rtol=1e-13)
 
 
-def test_workers_count_the_same(tmp_path):
+def test_statistics_do_not_depend_on_the_number_of_workers(tmp_path):
     write(tmp_path / 'data', images(3), '.png')
     source = ImageFolder(str(tmp_path / 'data'))
     for alone, shared in zip(
@@ -75,7 +75,7 @@ def test_workers_count_the_same(tmp_path):
         np.testing.assert_array_equal(alone, shared)
 
 
-def test_number_and_sizes_are_told(tmp_path, capsys):
+def test_number_and_sizes_of_images_are_printed(tmp_path, capsys):
     write(tmp_path / 'data', images(3), '.png')
     stats.main([str(tmp_path / 'data'), '--workers', '0'])
     lines = capsys.readouterr().out.splitlines()

@@ -1,4 +1,4 @@
-"""The measures count what they say, the tour names existing files, every check has a target."""
+"""Development tools: measures are right, the tour names existing files, checks have targets."""
 
 import importlib
 import inspect
@@ -60,13 +60,13 @@ def test_text_is_measured(tool, written):
         ('mid.py', 'class A:\n    import a2mim.high.three', ['a2mim.high', 'a2mim.mid']),
     ],
 )
-def test_circles_of_modules_and_of_folders_are_found(tool, written, name, line, circle):
+def test_import_cycles_of_modules_and_of_folders_are_found(tool, written, name, line, circle):
     path = written / 'a2mim' / name
     path.write_text(f'{line}\n{path.read_text()}')
     assert circle in tool('measure_package').measure_text(written)['import circles inside a folder']
 
 
-def test_the_table_names_the_members_of_circles(tool):
+def test_the_table_names_the_members_of_cycles(tool):
     table = tool('measure_package').as_table({'circles': [['a', 'b'], ['c', 'd']], 'lines': 3})
     assert table.splitlines()[2:] == ['| circles | 2; a, b; c, d |', '| lines | 3 |']
 

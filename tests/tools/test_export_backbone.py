@@ -1,4 +1,4 @@
-"""The export tool: what it prints is what happened, and the lines to paste work."""
+"""The export tool: its output is correct, and the printed lines of code work."""
 
 import importlib.util
 import runpy
@@ -46,7 +46,7 @@ def test_it_ends_with_the_two_lines_to_paste(tool, checkpoint, tmp_path, capsys)
     assert all(torch.equal(v, expected[k]) for k, v in names['model'].state_dict().items())
 
 
-def test_options_for_the_model_are_taken(tool, tmp_path, capsys):
+def test_model_options_are_applied(tool, tmp_path, capsys):
     model = timm.create_model('resnet18', num_classes=0, in_chans=5)
     torch.save(model.state_dict(), tmp_path / 'in.pth')
     arguments = ('--to', 'timm', '--model', 'resnet18', '--model-options', 'in_chans=5')
@@ -54,7 +54,7 @@ def test_options_for_the_model_are_taken(tool, tmp_path, capsys):
     assert 'in_chans=5' in capsys.readouterr().out
 
 
-def test_it_replaces_only_when_asked(tool, checkpoint, tmp_path):
+def test_an_existing_file_is_overwritten_only_on_request(tool, checkpoint, tmp_path):
     arguments = (checkpoint, tmp_path / 'out.pth', '--to', 'torchvision', '--model', 'resnet18')
     (tmp_path / 'out.pth').write_text('precious')
     with pytest.raises(FileExistsError, match=r'out.pth exists.*--force'):
@@ -64,7 +64,9 @@ def test_it_replaces_only_when_asked(tool, checkpoint, tmp_path):
     assert 'conv1.weight' in torch.load(tmp_path / 'out.pth', weights_only=True)
 
 
-def test_a_trunk_that_does_not_fit_ends_with_exit_code_2(checkpoint, tmp_path, monkeypatch, capsys):
+def test_a_backbone_that_does_not_fit_ends_with_exit_code_2(
+    checkpoint, tmp_path, monkeypatch, capsys
+):
     arguments = [checkpoint, tmp_path / 'out.pkl', '--to', 'detectron2', '--model', 'resnet18']
     monkeypatch.setattr('sys.argv', [str(TOOL), *map(str, arguments)])
     with pytest.raises(SystemExit) as exit_:

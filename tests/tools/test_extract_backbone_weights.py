@@ -1,4 +1,4 @@
-"""The extraction tool: what it writes loads strictly in timm, and what it says is true."""
+"""The extraction tool: its files load strictly in timm, and its output is correct."""
 
 import importlib.util
 import json
@@ -45,7 +45,7 @@ def run(tool: ModuleType, *arguments: object) -> None:
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
-def test_a_trunk_of_ours_loads_in_timm_and_torch(tool, tmp_path, suffix, capsys):
+def test_a_backbone_of_ours_loads_in_timm_and_torch(tool, tmp_path, suffix, capsys):
     source, out = tmp_path / 'latest.pth', tmp_path / f'trunk{suffix}'
     trained = pretrain(source, model_name='resnet50', mask_after='layer3').model.state_dict()
     run(tool, source, out)
@@ -85,7 +85,9 @@ def test_the_line_to_paste_has_the_options_of_the_config(tool, tmp_path, capsys)
         ('vit_with_tables', 'beit', "timm.create_model('beit_base_patch16_224', num_classes=0"),
     ],
 )
-def test_a_published_file_becomes_timms(tool, tmp_path, capsys, published, family, line):
+def test_a_published_file_is_written_with_timm_keys(
+    tool, tmp_path, capsys, published, family, line
+):
     shapes = json.loads(STATES.read_text(encoding='utf-8'))['states'][published]
     extra = {'backbone.mask_token': (1, 1, 8), 'neck.decoder.0.bias': (3,), 'ema_backbone_x': (1,)}
     shapes = {**{f'backbone.{key}': shape for key, shape in shapes.items()}, **extra}
@@ -117,7 +119,7 @@ def test_it_never_overwrites_unasked(tool, tmp_path):
         (dict(meta=dict(epoch=1)), r"no weights found.*\['meta'\]"),
     ],
 )
-def test_a_file_without_a_trunk_is_refused_and_nothing_written(tool, tmp_path, content, words):
+def test_a_file_without_a_backbone_is_refused_and_nothing_written(tool, tmp_path, content, words):
     torch.save(content, tmp_path / 'in.pth')
     with pytest.raises(ValueError, match=words):
         run(tool, tmp_path / 'in.pth', tmp_path / 'out.pth')

@@ -1,4 +1,4 @@
-"""A few kills, of both kinds, by the tool itself."""
+"""The tool with a few kills of both kinds."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The commands themselves, on the smallest networks."""
+"""The commands for loss landscapes and robustness, on the smallest networks."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from two_processes import finish, free_port
 
 
 def figures(folder: Path) -> list[str]:
-    """The pictures that a finished folder names, all of which are there."""
+    """Figures that a finished folder lists; all exist."""
     index = json.loads((folder / 'result.json').read_text(encoding='utf-8'))
     names = [figure['file'] for figure in index['figures']]
     assert all((folder / name).read_bytes().startswith(b'\x89PNG') for name in names)
@@ -110,7 +110,7 @@ def test_several_networks_go_into_one_figure(
         (['--vlevel=20'], '--vlevel 20.0 must be above 0'),
     ],
 )
-def test_what_does_not_go_together_is_one_line(
+def test_incompatible_options_end_with_one_line(
     run_files: tuple[Path, list[Path]],
     extra: list[str],
     message: str,

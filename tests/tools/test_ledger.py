@@ -1,4 +1,4 @@
-"""The ledger says what the configs say, and is up to date."""
+"""The tables of configs agree with the configs and are up to date."""
 
 import importlib
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_the_ledger_in_the_repository_is_up_to_date(part):
     assert not outdated, 'run python tools/ledger/make_ledger.py'
 
 
-def test_a_recipe_is_read_from_its_docstring_and_its_values(part, folder):
+def test_a_config_is_read_from_its_docstring_and_its_values(part, folder):
     recipe, tuning = part('recipe').read_recipes(folder)
     assert recipe.title == 'A2MIM pre-training of a ResNet-18 on photographs, 3 epochs'
     assert recipe.pretrains
@@ -87,14 +87,14 @@ def test_a_recipe_is_read_from_its_docstring_and_its_values(part, folder):
     assert recipe.steps == 3 * 626
 
 
-def test_a_number_stands_in_both_rows(part, folder):
+def test_a_published_number_is_in_the_rows_of_both_configs(part, folder):
     recipes = part('recipe').read_recipes(folder)
     numbers = part('tables').published_numbers(recipes)
     assert numbers['configs/a.py'] == ['80.4 after [tuning_ep9](/configs/tuning_ep9.py) (read-me)']
     assert numbers['configs/tuning_ep9.py'] == ['80.4 from [a](/configs/a.py) (read-me)']
 
 
-def test_a_number_after_an_unknown_recipe_is_refused(part, folder):
+def test_a_number_after_an_unknown_config_is_refused(part, folder):
     (folder / 'configs/tuning_ep9.py').unlink()
     recipes = part('recipe').read_recipes(folder)
     with pytest.raises(ValueError, match='tuning_ep9'):
@@ -128,7 +128,7 @@ def test_several_seeds_give_mean_and_deviation(part):
 
 
 @pytest.mark.integration
-def test_metafiles_list_every_recipe_once(part):
+def test_metafiles_list_every_config_once(part):
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text(encoding='utf-8'))
     listed = [
         model['Config']

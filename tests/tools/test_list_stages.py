@@ -1,4 +1,4 @@
-"""The list of places: what it prints works as ``mask_after``."""
+"""``list_stages.py``: the printed layer names work as ``mask_after``."""
 
 import importlib.util
 from pathlib import Path

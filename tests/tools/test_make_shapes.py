@@ -1,4 +1,4 @@
-"""Generated shapes: the files say what the pictures show, and equal options give equal files."""
+"""Generated shapes: annotations match the images, and equal options give equal files."""
 
 import json
 from collections import Counter
@@ -142,7 +142,7 @@ def test_a_label_map_and_the_polygons_show_the_same_shapes(coco, ade):
         assert np.isin(found[~free], [0]).all()
 
 
-def test_the_names_of_the_classes_are_beside_the_label_maps(ade):
+def test_the_class_names_are_next_to_the_label_maps(ade):
     names = (ade / 'classes.txt').read_text(encoding='utf-8').split()
     assert names == ['photograph', 'circle', 'square', 'triangle', 'star', 'cross', 'arrow']
 

@@ -1,4 +1,4 @@
-"""Released files of every kind become files that our programs read; the numbers stay.
+"""Released files of every kind are converted to our format with unchanged values.
 
 That features and losses are the published ones is shown where the pinned models are, which take
 the same way: ``test_published_parity`` and ``test_published_models`` below ``models``.
@@ -21,7 +21,7 @@ VIT = dict(img_size=64, embed_dim=32, depth=2, num_heads=2)
 
 
 def convert(content: dict, folder: Path, capsys, suffix: str = '.pth') -> tuple[dict, str]:
-    """What the tool writes, and what it says."""
+    """The file that the tool writes, and its output."""
     source, target = folder / 'in.pth', folder / f'out{suffix}'
     torch.save(content, source)
     tool.main([str(source), str(target)])
@@ -29,7 +29,7 @@ def convert(content: dict, folder: Path, capsys, suffix: str = '.pth') -> tuple[
 
 
 def start(path: Path, **options: object) -> nn.Module:
-    """What ``--pretrained`` makes of a file."""
+    """The model that ``--pretrained`` loads from a file."""
     init_cfg = dict(type='Pretrained', checkpoint=str(path))
     backbone = TimmBackbone(**options, init_cfg=init_cfg)
     backbone.init_weights()
@@ -52,7 +52,7 @@ def test_torchvisions_resnet50_is_a_classifier_of_ours(tmp_path, capsys, file):
 
 
 @pytest.mark.parametrize('file', ['in.pth', 'out.pth'], ids=['direct', 'imported'])
-def test_a_release_of_mae_gives_its_trunk(tmp_path, capsys, file):
+def test_a_release_of_mae_gives_its_backbone(tmp_path, capsys, file):
     source = timm.create_model('vit_base_patch16_224', num_classes=0, global_pool='', **VIT)
     decoder = {
         'mask_token': torch.zeros(1, 1, 16),
@@ -72,7 +72,7 @@ def test_a_release_of_mae_gives_its_trunk(tmp_path, capsys, file):
 
 
 @pytest.mark.parametrize('file', ['in.pth', 'out.pth'], ids=['direct', 'imported'])
-def test_a_release_of_beit_gives_its_trunk_and_its_token(tmp_path, capsys, file):
+def test_a_release_of_beit_gives_its_backbone_and_its_mask_token(tmp_path, capsys, file):
     options = dict(VIT, num_classes=0, global_pool='')
     shared = dict(use_rel_pos_bias=False, use_shared_rel_pos_bias=True)
     source = timm.create_model('beit_base_patch16_224', **options, **shared)
@@ -100,7 +100,7 @@ def published_convnext() -> dict[str, Tensor]:
     return state
 
 
-def test_the_average_beside_the_weights_is_left_out_and_module_taken_off(tmp_path, capsys):
+def test_ema_weights_are_omitted_and_the_module_prefix_is_removed(tmp_path, capsys):
     published = published_convnext()
     copies = {f'module.ema_{key.replace(".", "_")}': value + 1 for key, value in published.items()}
     wrapped = {f'module.{key}': value for key, value in published.items()}
@@ -112,7 +112,7 @@ def test_the_average_beside_the_weights_is_left_out_and_module_taken_off(tmp_pat
     assert 'python tools/test.py FINETUNING_CONFIG' in text
 
 
-def test_it_prints_how_a_whole_pretraining_goes_on(tmp_path, capsys):
+def test_it_prints_how_to_continue_a_whole_pretraining(tmp_path, capsys):
     resnet = {f'backbone.{k}': v for k, v in timm.create_model('resnet10t').state_dict().items()}
     parts = {'backbone.mask_token': torch.ones(1, 256, 1, 1), 'neck.decoder.0.bias': torch.ones(3)}
     state, text = convert({'state_dict': resnet | parts}, tmp_path, capsys)

@@ -40,7 +40,7 @@ def test_only_the_forms_called_fused_are_fused(forms):
         assert {bool(group['fused']) for group in optimizer.param_groups} == {'fused' in name}
 
 
-def test_a_round_gives_a_row_per_form(benchmark, forms, capsys):
+def test_a_round_prints_a_row_per_form(benchmark, forms, capsys):
     args = benchmark.make_parser('', rounds=1).parse_args(['--clock', 'processor'])
     benchmark.print_table(forms, args)
     rows = capsys.readouterr().out.splitlines()[-4:]

@@ -1,4 +1,4 @@
-"""tools/replay_step.py: the same step, and where it stops being finite."""
+"""tools/replay_step.py repeats a step and finds the first non-finite value."""
 
 import re
 from pathlib import Path

@@ -82,7 +82,7 @@ def test_a_submitted_copy_finds_the_tools_where_it_was_submitted(slurm):
 
 
 @pytest.mark.parametrize('code, queued', [('0', False), ('1', False), ('3', False), ('75', True)])
-def test_a_job_queues_itself_again_on_the_exit_code_only(slurm, code, queued):
+def test_a_job_requeues_itself_on_exit_code_75_only(slurm, code, queued):
     assert start(slurm, CODE=code, **IN_JOB).wait(30) == int(code)
     assert arguments(slurm, 'scontrol') == (['requeue', '42'] if queued else None)
 
@@ -90,7 +90,7 @@ def test_a_job_queues_itself_again_on_the_exit_code_only(slurm, code, queued):
 @pytest.mark.parametrize(
     'number, queued', [(signal.SIGUSR1, ['requeue', '42']), (signal.SIGTERM, None)]
 )
-def test_a_signal_reaches_the_training_and_a_cancelled_job_stays_so(slurm, number, queued):
+def test_a_signal_reaches_the_training_and_a_cancelled_job_is_not_requeued(slurm, number, queued):
     job = start(slurm, **IN_JOB)
     deadline = time.monotonic() + 20
     while not (slurm.parent / 'running').exists() and time.monotonic() < deadline:
@@ -110,7 +110,7 @@ def test_a_signal_reaches_the_training_and_a_cancelled_job_stays_so(slurm, numbe
         (['--auto-resume', '--amp'], ['--auto-resume', '--amp'], ['--amp', '--resume', 'auto']),
     ],
 )
-def test_a_job_that_was_queued_again_resumes(slurm, options, first, later):
+def test_a_requeued_job_resumes(slurm, options, first, later):
     for count, expected in (('0', first), ('1', later)):
         start(slurm, *options, CODE='0', SLURM_RESTART_COUNT=count, **IN_JOB).wait(30)
         words = arguments(slurm, 'srun')

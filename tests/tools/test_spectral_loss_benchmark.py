@@ -1,4 +1,4 @@
-"""The benchmark of the spectral loss compares two forms of one thing."""
+"""The benchmark of the spectral loss compares two implementations of one loss."""
 
 import importlib.util
 from pathlib import Path

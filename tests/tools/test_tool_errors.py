@@ -19,7 +19,7 @@ from toy_run import ROOT
         ('analysis_tools/evaluate_features.py', ['gone', 'out.pth']),
     ],
 )
-def test_it_is_one_line(monkeypatch, capsys, tool, arguments):
+def test_an_error_is_one_line(monkeypatch, capsys, tool, arguments):
     monkeypatch.setattr('sys.argv', [tool, *arguments])
     with pytest.raises(SystemExit) as exit_:
         runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')

@@ -1,4 +1,4 @@
-"""tools/torchrun.py: the exit code of the program, and signals on their way to it."""
+"""tools/torchrun.py: the exit code of the program, and signals forwarded to it."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The benchmark of the training step compares like with like; how fast either is, is not tested."""
+"""The benchmark of the training step compares equal computations; speed is not tested."""
 
 from types import ModuleType
 
@@ -17,7 +17,7 @@ TINY = {
 
 @pytest.fixture
 def benchmark(monkeypatch) -> ModuleType:
-    """The tool, with trunks that take no time."""
+    """The tool with small, fast backbones."""
     monkeypatch.syspath_prepend(str(ROOT / 'tools/benchmarks'))
     tool = load_tool('benchmarks/train_step')
     load_recipe = tool.load_recipe
@@ -43,7 +43,7 @@ def test_a_round_gives_a_row_of_the_table(benchmark, capsys, name, dtype):
 
 
 @pytest.mark.parametrize('name', TINY)
-def test_both_train_the_same_trunk(benchmark, name):
+def test_both_train_the_same_backbone(benchmark, name):
     cfg = benchmark.load_recipe(name, 64)
     ours = MODELS.build(cfg.model).backbone.model.state_dict()
     twin = benchmark.supervised_twin(cfg).state_dict()

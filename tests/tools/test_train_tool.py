@@ -16,12 +16,12 @@ train, evaluate = load_tool('train').main, load_tool('test').main
 
 
 class InterruptedRunError(RuntimeError):
-    """Stands for a machine that goes down."""
+    """Simulates a machine failure."""
 
 
 @HOOKS.register_module()
 class InterruptAfter(Hook):
-    """Go down after some epochs."""
+    """Fail after some epochs."""
 
     priority = 'LOWEST'
 
@@ -52,7 +52,7 @@ def config(images, tmp_path, monkeypatch) -> str:
 
 
 def refused(capsys, *argv: str, tool: object = train) -> str:
-    """The line that a run ends with."""
+    """The error line with which a run ends."""
     with pytest.raises(SystemExit) as exit_:
         tool(argv)
     assert exit_.value.code == 2
@@ -146,7 +146,7 @@ def test_bad_input_is_one_line_before_any_work(config, capsys, monkeypatch, opti
     assert not [*Path().glob('work_dirs/**/*.pth')]
 
 
-def test_other_classes_in_validation_are_refused(config, images, capsys):
+def test_different_classes_in_validation_are_refused(config, images, capsys):
     shutil.copytree(images, 'other')
     Path('other/val/red').rename('other/val/ruby')
     line = refused(capsys, config, '--data-root', 'other')

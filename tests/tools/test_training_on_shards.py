@@ -15,7 +15,9 @@ SOURCES = {'webdataset': 'WebShards', 'lmdb': 'LmdbImages'}
 
 
 @pytest.mark.parametrize('form', SOURCES)
-def test_it_trains_the_same_with_0_and_2_workers_and_names_the_bad_one(tmp_path, monkeypatch, form):
+def test_training_is_the_same_with_0_and_2_workers_and_names_the_bad_image(
+    tmp_path, monkeypatch, form
+):
     monkeypatch.chdir(tmp_path)
     write_images(Path('files'), 6)
     write_images(Path('data/val'), 2)

@@ -1,4 +1,4 @@
-"""Two machines, played by two calls of torchrun with one process each."""
+"""Two machines, simulated by two calls of torchrun with one process each."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def machines(tmp_path) -> list[Path]:
 
 
 def start(folders: list[Path], *options: str) -> list:
-    """One call per machine, as a person would make it."""
+    """One call per machine, as on the command line."""
     port = free_port()
     return [
         torchrun(

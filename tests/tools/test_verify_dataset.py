@@ -1,4 +1,4 @@
-"""``verify_dataset.py`` names every bad file and survives whatever it reads."""
+"""``verify_dataset.py`` names every bad file and does not crash on any file."""
 
 import os
 import sys
@@ -30,7 +30,7 @@ NAMES = {
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """Seventy good images, one of each bad kind, and a name that is no UTF-8."""
+    """Seventy good images, one of each bad kind, and a file name that is not UTF-8."""
     root = tmp_path / 'data'
     root.mkdir()
     for index in range(70):
@@ -55,13 +55,13 @@ def test_it_lists_exactly_the_bad_files(root, tmp_path, capsys, workers):
 
 
 @pytest.mark.parametrize('kind', kinds())
-def test_every_kind_has_a_name(root, kind):
+def test_every_kind_of_damage_has_a_name(root, kind):
     source = ImageFolder(str(root))
     index = next(i for i in range(len(source)) if f'bad {kind}.' in source.name(i))
     assert verification.examine(source, index).kind == NAMES[kind]
 
 
-def test_sizes_and_channels_are_told(root, capsys):
+def test_sizes_and_channels_are_printed(root, capsys):
     verify.main([str(root), '--workers', '0'])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[-4:-1]] == [
@@ -137,7 +137,7 @@ def test_an_image_that_kills_its_reader_is_named_and_the_others_are_read(root):
     assert {v.index: v.kind for v in verdicts if v.kind} == {3: 'deadly', 40: 'deadly'}
 
 
-def test_a_mistake_in_the_command_ends_with_2(tmp_path, capsys, monkeypatch):
+def test_an_invalid_command_ends_with_exit_code_2(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit) as exit_, verify.one_line_errors():
         sys.exit(verify.main([str(tmp_path / 'gone')]))
     assert exit_.value.code == 2

@@ -1,4 +1,4 @@
-"""The lock in ``tools/train.py``: one run at a time, and one after another."""
+"""The lock in ``tools/train.py`` allows one run at a time, and several in sequence."""
 
 import shutil
 from pathlib import Path

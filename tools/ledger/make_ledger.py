@@ -1,11 +1,11 @@
-"""Write the ledger of recipes: tables in Markdown files, ``model-index.yml`` and its metafiles.
+"""Write the tables of configs in Markdown files, ``model-index.yml`` and its metafiles.
 
-    python tools/ledger/make_ledger.py            write what has changed
-    python tools/ledger/make_ledger.py --check    exit with 1 if something would change
+    python tools/ledger/make_ledger.py            write the files that change
+    python tools/ledger/make_ledger.py --check    exit with code 1 if a file would change
 
-A table stands between ``<!-- ledger: NAME -->`` and ``<!-- end -->`` in a README; what is around
-it is written by hand. The facts come from the docstrings and values of the configs, from the table
-of released files, and from ``configs/measured.yml``.
+A table stands between ``<!-- ledger: NAME -->`` and ``<!-- end -->`` in a README; the text around
+it is written by hand. The data come from the docstrings and values of the configs, from the table
+of released weights, and from ``configs/measured.yml``.
 """
 
 import argparse
@@ -32,7 +32,7 @@ FOLDERS = {
 
 
 def build_tables(recipes: Sequence[Recipe]) -> dict[str, str]:
-    """Every table by its name."""
+    """All tables, by name."""
     weights: dict[str, list[str]] = {}
     for entry in released.entries():
         if entry.config:
@@ -48,7 +48,7 @@ def build_tables(recipes: Sequence[Recipe]) -> dict[str, str]:
 
 
 def build_files(root: Path = ROOT) -> dict[Path, str]:
-    """Content of every file of the ledger."""
+    """Content of all generated files, by path."""
     recipes = read_recipes(root)
     tables = build_tables(recipes)
     files = {}
@@ -60,7 +60,7 @@ def build_files(root: Path = ROOT) -> dict[Path, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write, or only compare."""
+    """Write the files that change, or with ``--check`` list them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

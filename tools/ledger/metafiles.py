@@ -1,4 +1,4 @@
-"""``model-index.yml`` and the ``metafile.yml`` files: the ledger in the format of OpenMMLab."""
+"""``model-index.yml`` and the ``metafile.yml`` files: the configs in the format of OpenMMLab."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -17,7 +17,7 @@ NOTE = '# Written by tools/ledger/make_ledger.py; change the configs instead.\n'
 
 
 def metafiles(recipes: Sequence[Recipe], urls: Mapping[str, str]) -> dict[str, str]:
-    """Content of every metafile and of the index, by path relative to the repository."""
+    """Content of all metafiles and of the index, by path relative to the repository."""
     folders: dict[str, list[Recipe]] = {}
     for recipe in recipes:
         folders.setdefault(str(PurePosixPath(recipe.path).parent), []).append(recipe)
@@ -48,7 +48,7 @@ def _model(recipe: Recipe, urls: Mapping[str, str]) -> dict:
             'Epochs': recipe.epochs,
             'Batch Size': recipe.batch,
         },
-        # A pre-trained model has no accuracy of its own, only after a fine-tuning recipe.
+        # A pre-trained model has an accuracy only after a fine-tuning config.
         'Results': [
             {
                 'Task': 'Image Classification',

@@ -1,6 +1,6 @@
-"""What a config says of itself: its docstring in parts, and the facts that follow from its values.
+"""Read a config: the parts of its docstring, and data derived from its values.
 
-A docstring is one sentence, free text and then paragraphs that begin with ``Expect``,
+A docstring consists of one sentence, free text, and paragraphs that begin with ``Expect``,
 ``Deviation:``, ``Published as:`` and ``Run:``.
 """
 
@@ -17,7 +17,7 @@ EXPECTATION = re.compile(
     r'Expect (?P<value>[\d.]+) (?P<metric>[\w-]+) (?:after|from) (?P<recipe>.+?) '
     r'\((?P<source>[^()]+)\)\.'
 )
-# Training images, to count optimiser steps. reference: the data sets' own descriptions.
+# Number of training images, to count optimiser steps. Source: the descriptions of the data sets.
 NUM_IMAGES = {
     'ImageNet-1K': 1_281_167,
     'ImageNet-100': 126_689,
@@ -29,7 +29,7 @@ NUM_IMAGES = {
 
 @dataclass(frozen=True)
 class Expectation:
-    """A published number: its value, what it counts, the other recipe that it needs, its source."""
+    """A published number: value, metric, the other config that it needs, and source."""
 
     value: str
     metric: str
@@ -39,16 +39,16 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A config as a row of a table.
+    """A config as a table row.
 
     Attributes:
-        path: Of the file, relative to the repository, with slashes.
+        path: Path of the file, relative to the repository, with slashes.
         title: The first sentence of its docstring, without the full stop.
-        expectations: Published numbers, in the order of the docstring.
-        deviations: How it differs from the published file.
+        expectations: Published numbers, in docstring order.
+        deviations: Differences from the published config.
         model: timm's name.
         dataset: Name of the training data.
-        epochs: Length of the training.
+        epochs: Training epochs.
         image_size: Side, or height and width, of a training image in pixels, as text.
         batch: Images per optimiser step.
         steps: Optimiser steps of the whole run; None where the number of images is not known.
@@ -72,7 +72,7 @@ class Recipe:
 
     @property
     def pretrains(self) -> bool:
-        """Whether it is a pre-training recipe."""
+        """Whether it is a pre-training config."""
         return 'pre-training' in self.title.lower()
 
 
@@ -80,7 +80,7 @@ def read_recipe(file: Path, root: Path) -> Recipe:
     """Read one config below the repository ``root``.
 
     Raises:
-        ValueError: If its docstring does not have the parts of a recipe.
+        ValueError: If its docstring lacks the first sentence or the ``Run:`` line.
     """
     path = file.relative_to(root).as_posix()
     docstring = ast.get_docstring(ast.parse(file.read_text(encoding='utf-8'))) or ''
@@ -108,7 +108,7 @@ def read_recipe(file: Path, root: Path) -> Recipe:
 
 
 def read_recipes(root: Path) -> list[Recipe]:
-    """Every experiment below ``configs/``, in the order of the paths."""
+    """All configs below ``configs/`` outside ``_base_``, sorted by path."""
     files = sorted((root / 'configs').rglob('*.py'))
     return [read_recipe(file, root) for file in files if '_base_' not in file.parts]
 
@@ -127,7 +127,7 @@ def _expectation(text: str, path: str) -> Expectation:
 
 
 def _dataset(source: dict) -> str:
-    """What the source of a recipe reads, by type and folder."""
+    """Name of the training data, from the type and folder of the image source."""
     if source['type'] == 'CIFAR':
         return source.get('name', 'cifar10').upper().replace('CIFAR', 'CIFAR-')
     if source['type'] == 'PhotoPatches':
@@ -143,7 +143,7 @@ def _dataset(source: dict) -> str:
 
 
 def _image_size(dataset: dict) -> str:
-    """Pixels of a training image: of the mask, or of the last transform with a size."""
+    """Training image size in pixels, from the mask or the last transform with a size."""
     sizes = [step['size'] for step in dataset['pipeline'] if 'size' in step]
     size = dataset['mask']['image_size'] if 'mask' in dataset else (sizes or ['full'])[-1]
     return '×'.join(map(str, size)) if isinstance(size, list | tuple) else str(size)

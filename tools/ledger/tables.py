@@ -1,7 +1,7 @@
-"""The tables of the ledger, as Markdown.
+"""Markdown tables of the configs.
 
-Published numbers come from the docstrings of the configs, weights from the table of released files
-and our own numbers from ``configs/measured.yml``: each fact stands in one place.
+Published numbers come from the docstrings of the configs, weights from the table of released
+weights, and our own measurements from ``configs/measured.yml``.
 """
 
 import statistics
@@ -14,7 +14,7 @@ Row = Sequence[object]
 
 
 def markdown(header: Row, rows: Iterable[Row]) -> str:
-    """A Markdown table; numbers are not aligned, since every renderer does that."""
+    """Format a Markdown table."""
     lines = [header, ['---'] * len(header), *rows]
     return '\n'.join(f'| {" | ".join(map(str, line))} |' for line in lines)
 
@@ -24,12 +24,12 @@ def recipe_table(
     published: Mapping[str, Sequence[str]],
     weights: Mapping[str, Sequence[str]],
 ) -> str:
-    """One row per recipe.
+    """Table of configs, one per row.
 
     Args:
         recipes: The rows.
-        published: Published numbers by the path of a recipe, from ``published_numbers``.
-        weights: Released files by the path of a recipe.
+        published: Published numbers by config path, from ``published_numbers``.
+        weights: Released weight files by config path.
     """
     rows = [
         [
@@ -42,18 +42,18 @@ def recipe_table(
         ]
         for recipe in recipes
     ]
-    header = ('recipe', 'timm model', 'data', 'cost', 'published top-1', 'released weights')
+    header = ('config', 'timm model', 'data', 'cost', 'published top-1', 'released weights')
     return markdown(header, rows)
 
 
 def published_numbers(recipes: Sequence[Recipe]) -> dict[str, list[str]]:
-    """Published numbers by the path of a recipe.
+    """Published numbers by config path.
 
-    Pre-training has its number only together with a fine-tuning recipe of the same data: the
-    number stands in both rows, each with a link to the other.
+    A pre-training result depends on a fine-tuning config of the same data set: the number appears
+    in the rows of both, each with a link to the other.
 
     Raises:
-        ValueError: If a pre-training recipe names a fine-tuning recipe that is not there.
+        ValueError: If a pre-training config names a fine-tuning config that does not exist.
     """
     numbers: dict[str, list[str]] = {}
     for recipe in recipes:
@@ -66,7 +66,7 @@ def published_numbers(recipes: Sequence[Recipe]) -> dict[str, list[str]]:
             if len(found) != 1:
                 raise ValueError(
                     f'{recipe.path} expects {e.value} after {e.recipe}, but there are '
-                    f'{len(found)} recipes of that name on {recipe.dataset}; correct the docstring'
+                    f'{len(found)} configs of that name on {recipe.dataset}; correct the docstring'
                 )
             own.append(f'{e.value} after {link(found[0].path)} ({e.source})')
             other = numbers.setdefault(found[0].path, [])
@@ -75,7 +75,7 @@ def published_numbers(recipes: Sequence[Recipe]) -> dict[str, list[str]]:
 
 
 def measured_table(measurements: Sequence[Mapping]) -> str:
-    """What we measured ourselves: mean and deviation over seeds, and where."""
+    """Table of our own measurements: mean and standard deviation over seeds, and machine."""
     rows = [
         [
             link(entry['config']),
@@ -88,18 +88,18 @@ def measured_table(measurements: Sequence[Mapping]) -> str:
         ]
         for entry in measurements
     ]
-    header = ('recipe or tool', 'weights from', 'metric', 'value', 'seeds', 'minutes', 'where')
+    header = ('config or tool', 'weights from', 'metric', 'value', 'seeds', 'minutes', 'where')
     return markdown(header, rows)
 
 
 def deviations_table(recipes: Sequence[Recipe]) -> str:
-    """Where recipes differ from the published files, and why; what they share stands once."""
+    """Table of deviations from the published configs; a shared deviation is one row."""
     sharing: dict[str, list[str]] = {}
     for recipe in recipes:
         for text in recipe.deviations:
             sharing.setdefault(text, []).append(link(recipe.path, folders=2))
     rows = [[text[0].upper() + text[1:], '<br>'.join(links)] for text, links in sharing.items()]
-    return markdown(('what differs, and why', 'recipes'), rows)
+    return markdown(('difference and reason', 'configs'), rows)
 
 
 def cost(recipe: Recipe) -> str:
@@ -109,12 +109,12 @@ def cost(recipe: Recipe) -> str:
 
 
 def link(path: str, folders: int = 0) -> str:
-    """A link from the root of the repository, named by the file and some folders above it."""
+    """A Markdown link from the repository root, labelled with the file name and parent folders."""
     parts = PurePosixPath(path).with_suffix('').parts
     return f'[{"/".join(parts[-1 - folders :])}](/{path})'
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
-    """Mean and, of several values, their standard deviation."""
+    """Mean and, for more than one value, standard deviation."""
     mean = f'{statistics.mean(values):.2f}'
     return mean if len(values) == 1 else f'{mean} ± {statistics.stdev(values):.2f}'

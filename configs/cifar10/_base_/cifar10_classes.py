@@ -1,4 +1,4 @@
-"""CIFAR-10 with labels: crops out of an image padded by 4 pixels, and flips."""
+"""CIFAR-10 with labels: random crops of images padded by 4 pixels, and flips."""
 
 train_dataloader = dict(
     batch_size=256,

@@ -1,6 +1,6 @@
 """200 labelled images of each class of CIFAR-10, as class folders; tested on all of ``val``.
 
-``--data-root DIR`` points to the folder that holds ``train`` and ``val``.
+``--data-root DIR`` names the folder that holds ``train`` and ``val``.
 """
 
 train_dataloader = dict(

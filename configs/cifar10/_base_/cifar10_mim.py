@@ -1,6 +1,6 @@
-"""CIFAR-10 without labels: 39 of the 64 blocks of 4 pixels are hidden.
+"""CIFAR-10 without labels: 39 of the 64 patches of 4 pixels are masked.
 
-``download=True`` fetches the data; class folders of images do as well, as
+``download=True`` downloads the data. Class folders of images can be read instead, by
 ``source=dict(type='ImageFolder', root='data/cifar10/train')``.
 """
 

@@ -1,4 +1,4 @@
-"""ResNet-18 for images of 32 pixels: features stay at 4×4, the weights are those of any other."""
+"""ResNet-18 for images of 32 pixels: 4×4 features at the end, weights as in any other ResNet-18."""
 
 model = dict(
     type='ImageClassifier',

@@ -1,4 +1,4 @@
-"""One folder of images per class, below train/ and val/, at 224 pixels."""
+"""One folder of images per class, below ``train`` and ``val``, at 224 pixels."""
 
 train_dataloader = dict(
     batch_size=64,

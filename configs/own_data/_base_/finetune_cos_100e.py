@@ -1,4 +1,4 @@
-"""AdamW and a cosine over 100 epochs at 64 images a step; not tuned for any data."""
+"""AdamW and a cosine over 100 epochs at 64 images per step; not tuned for any data set."""
 
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -1,4 +1,4 @@
-"""Images without labels, all below one folder: 30 of 49 blocks of 32 pixels are hidden."""
+"""Images without labels, all below one folder: 30 of 49 patches of 32 pixels are masked."""
 
 train_dataloader = dict(
     batch_size=128,

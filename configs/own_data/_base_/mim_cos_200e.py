@@ -1,8 +1,8 @@
-"""AdamW and a cosine over 200 epochs at 128 images a step.
+"""AdamW and a cosine over 200 epochs at 128 images per step.
 
-The learning rate lies between the published rule (3e-4 per 512 images: 7.5e-5) and what the quick
-start trains with (2e-3 for 64). It was not tuned: a small set gives few steps, so that it is set
-high and the gradient is clipped.
+The learning rate lies between the published rule (3e-4 per 512 images: 7.5e-5) and that of the
+quick start (2e-3 for 64). It is not tuned. A small data set gives few steps, so that the learning
+rate is high and the gradient is clipped.
 """
 
 optim_wrapper = dict(

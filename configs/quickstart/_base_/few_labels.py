@@ -1,6 +1,6 @@
 """Five labelled patches of each of 14 photographs, and 224 others to validate and to test on.
 
-The 70 training patches come from regions that validation and test do not touch.
+The 70 training patches come from regions that validation and test do not use.
 """
 
 train_dataloader = dict(

@@ -1,4 +1,4 @@
-"""How a run of a few minutes on two CPU cores logs, saves and draws."""
+"""Logging, checkpoints and loss curve of a run of a few minutes on two CPU cores."""
 
 default_scope = 'a2mim'
 

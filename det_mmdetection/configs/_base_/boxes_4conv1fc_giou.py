@@ -1,4 +1,4 @@
-"""A box head of four convolutions and one layer, trained on the decoded boxes with GIoU."""
+"""A box head of four convolutions and one linear layer, trained with GIoU on decoded boxes."""
 
 bbox_head = dict(
     type='Shared4Conv1FCBBoxHead',

@@ -1,7 +1,7 @@
-"""Mask R-CNN on stage 3 of a ResNet-50; stage 4 with a norm behind it is the head of each region.
+"""Mask R-CNN C4: a ResNet-50 up to stage 3; stage 4 and a norm after it are the shared RoI head.
 
-Weights in the style of PyTorch: RGB images, the stride in the 3x3 convolution. Nothing is frozen,
-and every norm is trained, its statistics from the images of all GPUs.
+Weights in PyTorch style: RGB images, the stride in the 3x3 convolution. Nothing is frozen, and
+every norm is trained, with statistics synchronised across all GPUs.
 """
 
 c4_model = dict(

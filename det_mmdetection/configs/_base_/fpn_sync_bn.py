@@ -1,6 +1,6 @@
-"""Mask R-CNN on the feature pyramid of a ResNet-50, with norms in pyramid, box and mask head.
+"""Mask R-CNN with ResNet-50 and FPN, with norms in the FPN, the box head and the mask head.
 
-Nothing is frozen, and every norm is trained, its statistics from the images of all GPUs.
+Nothing is frozen, and every norm is trained, with statistics synchronised across all GPUs.
 """
 
 fpn_model = dict(

@@ -1,4 +1,4 @@
-"""Training images with a short side of 640, 672, ..., 800 pixels, the long one at most 1333."""
+"""Training images with a short side of 640, 672, ..., 800 pixels, the long side at most 1333."""
 
 multi_scale_pipeline = [
     dict(type='LoadImageFromFile'),

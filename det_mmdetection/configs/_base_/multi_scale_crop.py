@@ -1,7 +1,7 @@
-"""Training images as DETR makes them.
+"""Training images augmented as in DETR.
 
-The short side becomes 480, 512, ..., or 800 pixels; for half of the images after a crop of 384 to
-600 pixels from a smaller image.
+The short side becomes 480, 512, ..., or 800 pixels. Half of the images are first resized to a
+smaller size and cropped to 384 to 600 pixels.
 """
 
 short_sides = [

@@ -1,10 +1,11 @@
 """Mask R-CNN with ConvNeXt-T and FPN on COCO, 36 epochs, 8 GPUs with 2 images each.
 
-Nothing was published for A2MIM here. All values are those of MMDetection's own file for ConvNeXt-T,
-which follow Liu et al., A ConvNet for the 2020s, CVPR 2022 (https://arxiv.org/abs/2201.03545).
+No result was published for A2MIM with this model. All values are those of MMDetection's config for
+ConvNeXt-T, which follow Liu et al., A ConvNet for the 2020s, CVPR 2022
+(https://arxiv.org/abs/2201.03545).
 
-Deviations from it: the trunk is timm's, its maps have no norm of their own behind them; and mixed
-precision takes bfloat16 where the GPU has it.
+Deviations from it: the backbone is timm's, without additional norms on its feature maps; mixed
+precision uses bfloat16 where the GPU supports it.
 Run: bash det_mmdetection/mim_dist_train.sh \
          det_mmdetection/configs/coco/mask-rcnn_convnext-t_fpn_amp-ms-crop-3x_coco.py PRETRAIN 8
 """
@@ -30,7 +31,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         _delete_=True,
         layer_decay=0.95,
-        # The layers of that file: threes of blocks count as one in stage 2.
+        # The layers of that config: in stage 2, three consecutive blocks count as one.
         layers=[
             r'stem',
             r'stages\.0',
@@ -44,7 +45,7 @@ optim_wrapper = dict(
             'norm': dict(weight_decay=0.0),
             'bias': dict(weight_decay=0.0),
             'gamma': dict(weight_decay=0.0),
-            r'stem\.1\.': dict(weight_decay=0.0),  # norms that are not called so
+            r'stem\.1\.': dict(weight_decay=0.0),  # norms with other names
             r'downsample\.0\.': dict(weight_decay=0.0),
         },
     ),

@@ -1,7 +1,8 @@
 """Mask R-CNN with ResNet-50 C4 on COCO, 12 epochs, 8 GPUs with 2 images each.
 
-Deviation: training images have several sizes, and masks. The published file means the sizes too,
-but its pipeline has a name that its version of MMDetection does not read, and collects no masks.
+Deviation: training images have several sizes, and masks. The published config intends the sizes
+too, but its pipeline has a name that its version of MMDetection does not read, and collects no
+masks.
 
 Run: bash det_mmdetection/mim_dist_train_c4.sh \
          det_mmdetection/configs/coco/mask-rcnn_r50-c4_ms-1x_coco.py PRETRAIN 8

@@ -1,10 +1,11 @@
 """Mask R-CNN with ResNet-50 C4 on COCO, 24 epochs, 8 GPUs with 2 images each.
 
-Reported for A2MIM with ResNet-50 and a 2x schedule: 39.8 box AP and 34.9 mask AP; whether with C4
-or with FPN is not said.
+Reported for A2MIM with ResNet-50 and a 2x schedule: 39.8 box AP and 34.9 mask AP; the source does
+not say whether with C4 or with FPN.
 
-Deviation: training images have several sizes, and masks. The published file means the sizes too,
-but its pipeline has a name that its version of MMDetection does not read, and collects no masks.
+Deviation: training images have several sizes, and masks. The published config intends the sizes
+too, but its pipeline has a name that its version of MMDetection does not read, and collects no
+masks.
 
 Run: bash det_mmdetection/mim_dist_train_c4.sh \
          det_mmdetection/configs/coco/mask-rcnn_r50-c4_ms-2x_coco.py PRETRAIN 8

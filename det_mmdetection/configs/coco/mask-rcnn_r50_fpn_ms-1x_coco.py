@@ -1,7 +1,7 @@
 """Mask R-CNN with ResNet-50 and FPN on COCO, 12 epochs, 8 GPUs with 2 images each.
 
-Deviation: training images have several sizes. The published file means it too, but its pipeline has
-a name that its version of MMDetection does not read.
+Deviation: training images have several sizes. The published config intends this too, but its
+pipeline has a name that its version of MMDetection does not read.
 
 Run: bash det_mmdetection/mim_dist_train.sh \
          det_mmdetection/configs/coco/mask-rcnn_r50_fpn_ms-1x_coco.py PRETRAIN 8

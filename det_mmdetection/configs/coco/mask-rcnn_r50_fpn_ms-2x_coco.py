@@ -1,10 +1,10 @@
 """Mask R-CNN with ResNet-50 and FPN on COCO, 24 epochs, 8 GPUs with 2 images each.
 
-Reported for A2MIM with ResNet-50 and a 2x schedule: 39.8 box AP and 34.9 mask AP; whether with C4
-or with FPN is not said.
+Reported for A2MIM with ResNet-50 and a 2x schedule: 39.8 box AP and 34.9 mask AP; the source does
+not say whether with C4 or with FPN.
 
-Deviation: training images have several sizes. The published file means it too, but its pipeline has
-a name that its version of MMDetection does not read.
+Deviation: training images have several sizes. The published config intends this too, but its
+pipeline has a name that its version of MMDetection does not read.
 
 Run: bash det_mmdetection/mim_dist_train.sh \
          det_mmdetection/configs/coco/mask-rcnn_r50_fpn_ms-2x_coco.py PRETRAIN 8

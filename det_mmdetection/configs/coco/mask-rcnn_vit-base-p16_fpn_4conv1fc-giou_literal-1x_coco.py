@@ -1,9 +1,9 @@
-"""Mask R-CNN with ViT-B and FPN on COCO as the published file has it, with what is odd in it.
+"""Mask R-CNN with ViT-B and FPN on COCO: the published config with its inconsistencies.
 
-The trunk has no positions at all: those of PRETRAIN are left where they are. Its four maps have
-stride 16 and go into the pyramid as they are, while anchors and regions count on strides 4, 8, 16
-and 32. No layer decays, and every parameter decays in weight: the published exceptions name none
-of the trunk that is left.
+The backbone has no position embeddings: those of PRETRAIN are ignored. Its four feature maps have
+stride 16 and enter the FPN unchanged, while anchors and RoIs assume strides 4, 8, 16 and 32. There
+is no layer-wise learning rate decay, and every parameter has weight decay: the published exceptions
+name no remaining parameter of the backbone.
 
 Deviation: the backbone is timm's, with the norm of the last block as PRETRAIN has it.
 Run: bash det_mmdetection/mim_dist_train.sh \

@@ -2,10 +2,11 @@
 
 Reported for A2MIM with ViT-B and a 1x schedule: 49.4 box AP and 43.5 mask AP.
 
-Deviations from the published file, which is kept beside this one as "literal": the trunk keeps the
-absolute positions of pre-training, resized to the image; the four maps are brought to strides 4, 8,
-16 and 32, where the published ones all have 16; layers decay by 0.75; and neither norms, biases nor
-positions decay in weight, which the published exceptions mean, but do not reach.
+Deviations from the published config, which is kept next to this one as "literal": the backbone
+keeps the absolute position embeddings of pre-training, resized to the image; the four feature maps
+are brought to strides 4, 8, 16 and 32, where the published ones all have 16; the learning rate
+decays by 0.75 per layer; and norms, biases and position embeddings have no weight decay, which the
+published exceptions intend but do not achieve.
 
 Run: bash det_mmdetection/mim_dist_train.sh \
          det_mmdetection/configs/coco/mask-rcnn_vit-base-p16_fpn_4conv1fc-giou_ms-crop-1x_coco.py \
@@ -26,7 +27,7 @@ model = dict(
         model_name='beit_base_patch16_224',
         out_indices=(3, 5, 7, 11),
         use_abs_pos_emb=True,
-        # A table would take 0.8 GB a block and image of 800x1333 pixels: 12 heads, 4200² pairs.
+        # Its bias would take 0.8 GB per block and image of 800x1333: 12 heads, 4200² pairs.
         use_rel_pos_bias=False,
         init_values=0.1,
         drop_path_rate=0.2,
@@ -44,7 +45,7 @@ optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=3e-4, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(
         layer_decay=0.75,
-        # Embeddings, each block, and the last norm with the heads: timm has it in a block.
+        # Embeddings, each block, and the last norm with the heads; timm puts it in a block.
         layers=[
             r'(?:cls_token|pos_embed|patch_embed)',
             r'blocks\.0\.',

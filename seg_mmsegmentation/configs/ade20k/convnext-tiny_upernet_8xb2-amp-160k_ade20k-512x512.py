@@ -1,11 +1,11 @@
 """UPerNet with ConvNeXt-T on ADE20K, 160k iterations, 8 GPUs with 2 images each.
 
-Nothing was published for A2MIM here. All values are those of MMSegmentation's own file for
-ConvNeXt-T, which follow Liu et al., A ConvNet for the 2020s, CVPR 2022
+No result was published for A2MIM with this model. All values are those of MMSegmentation's config
+for ConvNeXt-T, which follow Liu et al., A ConvNet for the 2020s, CVPR 2022
 (https://arxiv.org/abs/2201.03545).
 
-Deviations from it: the trunk is timm's, its maps have no norm of their own behind them; and mixed
-precision takes bfloat16 where the GPU has it.
+Deviations from it: the backbone is timm's, without additional norms on its feature maps; mixed
+precision uses bfloat16 where the GPU supports it.
 
 Run: bash seg_mmsegmentation/mim_dist_train.sh \
          seg_mmsegmentation/configs/ade20k/convnext-tiny_upernet_8xb2-amp-160k_ade20k-512x512.py \
@@ -38,7 +38,7 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(
         rules={
-            # 0.9 to the power of 6, 5, 4 and 3 in stages 0 to 3, and of 7 in what shrinks maps.
+            # 0.9 to the power of 6, 5, 4 and 3 in stages 0 to 3, and of 7 in stem and downsampling.
             '[.]stages[.]0[.]': dict(lr_mult=0.531441),
             '[.]stages[.]1[.]': dict(lr_mult=0.59049),
             '[.]stages[.]2[.]': dict(lr_mult=0.6561),
@@ -48,7 +48,7 @@ optim_wrapper = dict(
             '[.]bn[.]': dict(weight_decay=0.0),
             '[.]bias$': dict(weight_decay=0.0),
             'gamma': dict(weight_decay=0.0),
-            '[.](stem[.]1|downsample[.]0)[.]': dict(weight_decay=0.0),  # norms not called so
+            '[.](stem[.]1|downsample[.]0)[.]': dict(weight_decay=0.0),  # norms with other names
         },
     ),
 )

@@ -1,10 +1,10 @@
 """FCN with ResNet-50 at stride 8 on ADE20K, 160k iterations, 4 GPUs with 4 images each.
 
-Reported for A2MIM with ResNet-50 on ADE20K: 38.3 mIoU; with which head is not said.
+Reported for A2MIM with ResNet-50 on ADE20K: 38.3 mIoU; the source does not say with which head.
 
-Deviations from the published file: the trunk has the plain stem, to which pre-trained weights fit.
-The published one, ResNetV1c, has another stem, which stayed random. Mixed precision takes bfloat16
-where the GPU has it.
+Deviations from the published config: the backbone has the plain stem, for which there are
+pre-trained weights. The published backbone, ResNetV1c, has another stem, which keeps its random
+initialisation. Mixed precision uses bfloat16 where the GPU supports it.
 
 Run: bash seg_mmsegmentation/mim_dist_train.sh \
          seg_mmsegmentation/configs/ade20k/fcn_r50-d8_4xb4-amp-160k_ade20k-512x512.py PRETRAIN 4

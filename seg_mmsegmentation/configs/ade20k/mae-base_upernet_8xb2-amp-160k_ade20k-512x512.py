@@ -1,13 +1,13 @@
 """UPerNet with a ViT-B of MAE on ADE20K at 512 pixels, 160k iterations, 8 GPUs with 2 images each.
 
-For trunks with absolute positions only, such as those of MAE and timm's ViTs. Nothing is reported
-for A2MIM with it.
+For backbones with absolute position embeddings only, such as those of MAE and timm's ViTs. No
+result is reported for A2MIM with it.
 
-Deviations from the published file: the trunk has neither the factors of LayerScale, which start as
-1 there, nor tables of relative positions, which start as 0: no such trunk has weights for them.
-Its last map passes the last norm of pre-training. Neither positions nor the class token decay in
-weight, which the published rule means, but does not reach. Mixed precision takes bfloat16 where the
-GPU has it.
+Deviations from the published config: the backbone has neither the factors of LayerScale, which the
+published config initialises with 1, nor relative position tables, which it initialises with 0: no
+such backbone has weights for them. Its last feature map passes the last norm of pre-training.
+Position embeddings and class token have no weight decay, which the published rule intends but does
+not achieve. Mixed precision uses bfloat16 where the GPU supports it.
 
 Run: bash seg_mmsegmentation/mim_dist_train.sh \
          seg_mmsegmentation/configs/ade20k/mae-base_upernet_8xb2-amp-160k_ade20k-512x512.py \
@@ -42,7 +42,7 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(
         layer_decay=0.65,
-        # Embeddings, each block, and the last norm with the heads: timm has it in a block.
+        # Embeddings, each block, and the last norm with the heads; timm puts it in a block.
         layers=[
             r'(?:cls_token|pos_embed|patch_embed)',
             r'blocks\.0\.',
@@ -65,7 +65,7 @@ optim_wrapper = dict(
             '[._]bias$': dict(weight_decay=0.0),
             'cls_token': dict(weight_decay=0.0),
             'pos_embed': dict(weight_decay=0.0),
-            'upsample_4x[.]1[.]': dict(weight_decay=0.0),  # a norm that is not called so
+            'upsample_4x[.]1[.]': dict(weight_decay=0.0),  # a norm with another name
         },
     ),
 )

@@ -1,9 +1,9 @@
 """UPerNet with ResNet-50 on ADE20K, 80k iterations, 4 GPUs with 4 images each.
 
-The shorter of the two schedules; nothing is reported for A2MIM with it. All values are those of
-MMSegmentation's own file.
+The shorter of the two schedules; no result is reported for A2MIM with it. All values are those of
+MMSegmentation's config.
 
-Deviation from it: the trunk has the plain stem, to which pre-trained weights fit.
+Deviation from it: the backbone has the plain stem, for which there are pre-trained weights.
 
 Run: bash seg_mmsegmentation/mim_dist_train.sh \
          seg_mmsegmentation/configs/ade20k/upernet_r50_4xb4-80k_ade20k-512x512.py PRETRAIN 4

@@ -1,11 +1,11 @@
 """UPerNet with ViT-B on ADE20K at 512 pixels, 160k iterations, 8 GPUs with 2 images each.
 
-Reported for A2MIM with ViT-B on ADE20K: 49.0 mIoU; at which size is not said.
+Reported for A2MIM with ViT-B on ADE20K: 49.0 mIoU; the source does not say at which size.
 
-Deviations from the published file: the trunk keeps the absolute positions of pre-training beside
-the relative ones, both resized to 512 pixels; its last map passes the last norm of pre-training;
-neither absolute positions nor the class token decay in weight, which the published rule means, but
-does not reach.
+Deviations from the published config: the backbone keeps the absolute position embeddings of
+pre-training in addition to the relative ones, both resized to 512 pixels; its last feature map
+passes the last norm of pre-training; absolute position embeddings and class token have no weight
+decay, which the published rule intends but does not achieve.
 
 Run: bash seg_mmsegmentation/mim_dist_train.sh \
          seg_mmsegmentation/configs/ade20k/vit-base-p16_upernet_8xb2-160k_ade20k-512x512.py \
@@ -43,7 +43,7 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=4e-4, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(
         layer_decay=0.65,
-        # Embeddings, each block, and the last norm with the heads: timm has it in a block.
+        # Embeddings, each block, and the last norm with the heads; timm puts it in a block.
         layers=[
             r'(?:cls_token|pos_embed|patch_embed)',
             r'blocks\.0\.',
@@ -67,7 +67,7 @@ optim_wrapper = dict(
             'gamma': dict(weight_decay=0.0),
             'cls_token': dict(weight_decay=0.0),
             'pos_embed': dict(weight_decay=0.0),
-            'upsample_4x[.]1[.]': dict(weight_decay=0.0),  # a norm that is not called so
+            'upsample_4x[.]1[.]': dict(weight_decay=0.0),  # a norm with another name
         },
     ),
 )

@@ -1,4 +1,4 @@
-"""How a fine-tuning run logs and saves."""
+"""Logging and checkpoints of a fine-tuning run."""
 
 default_scope = 'a2mim'
 
@@ -7,7 +7,7 @@ default_hooks = dict(
     checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=1),
     loss_curve=dict(type='LossCurveHook'),
 )
-# The window equals the logger's interval: on a GPU only a log line waits for the device.
+# Equal to the logger's interval, so that only log lines synchronise with the GPU.
 log_processor = dict(type='SpeedLogProcessor', window_size=50)
 visualizer = dict(
     type='Visualizer',

@@ -1,7 +1,8 @@
 """Linear probe of DeiT-S on CIFAR-100 enlarged to 224 pixels, 100 epochs.
 
-Deviation: RandAugment fills corners with the mean colour in RGB order, as images are. The published
-file gives it in BGR order, and its operations weight the colours of grey by BGR.
+Deviation: RandAugment fills uncovered corners with the mean colour in RGB order, the order of the
+images. The published config gives it in BGR order, and its operations convert to greyscale with the
+channel weights of BGR order.
 Run: bash tools/dist_train_ft_4gpu.sh \
          configs/openmixup/finetune/cifar100/deit_small_p16_linear_sz224_4xb128_cos_ep100.py CKPT
 """

@@ -1,9 +1,9 @@
 """Linear probe of ResNet-18 on CIFAR-100 enlarged to 224 pixels, 100 epochs.
 
-Deviation: batch statistics of the frozen trunk stay as they are. In the published file they go on
-moving, which changes the features that are to be probed.
-Deviation: the rate is 1.0, one of the two that the published file holds between the marks of an
-unfinished merge; the other is 0.1.
+Deviation: the frozen backbone keeps its batch statistics. The published config updates them during
+training, which changes the probed features.
+Deviation: the learning rate is 1.0. The published config contains an unresolved merge conflict
+between 1.0 and 0.1.
 Run: bash tools/dist_train_ft_4gpu.sh \
          configs/openmixup/finetune/cifar100/r18_linear_sz224_4xb64_step_ep100.py CKPT
 """

@@ -1,8 +1,8 @@
 """ResNet-18 on CIFAR-100 at 32 pixels from scratch, 200 epochs on one GPU.
 
-Deviation: timm has no ResNet whose stem is a 3×3 convolution without a stride, as the published one
-is. This one has the stem for large images and keeps the resolution behind the second stage by
-dilation, so that the last stage sees 4×4 positions as there, but the first ones fewer.
+Deviation: the published stem is a 3×3 convolution with stride 1, which no ResNet of timm has. This
+config has the ImageNet stem and keeps the resolution after the second stage by dilation, so that
+the last stage has 4×4 positions, as published, but the earlier stages have fewer.
 Run: python tools/train.py \
          configs/openmixup/finetune/cifar100/r18_sz32_bs100_cos_ep200.py
 """

@@ -1,9 +1,9 @@
-"""Fine-tuning of ConvNeXt-S on ImageNet-1K by the recipe of SparK, 300 epochs.
+"""Fine-tuning of ConvNeXt-S on ImageNet-1K with the training recipe of SparK, 300 epochs.
 
-The published read-me calls it RSB A2, which it is not.
+The published read-me mislabels this training recipe as RSB A2.
 
-Deviation: none in what runs, but the published name tells 2048 images per step where the published
-file accumulates two iterations to 4096, for which its learning rate is meant. So does this one.
+Deviation: none in training. The published name says 2048 images per step, but the published config,
+like this one, accumulates two iterations to 4096, the batch size of its learning rate.
 Run: bash tools/dist_train_ft_8gpu.sh \
          configs/openmixup/finetune/imagenet/convnext_s_spark_ft_sz224_8xb256_cos_fp16_ep300.py CKPT
 """

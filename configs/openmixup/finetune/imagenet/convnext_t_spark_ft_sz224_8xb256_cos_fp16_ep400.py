@@ -1,9 +1,10 @@
-"""Fine-tuning of ConvNeXt-T on ImageNet-1K by the recipe of SparK, 400 epochs.
+"""Fine-tuning of ConvNeXt-T on ImageNet-1K with the training recipe of SparK, 400 epochs.
 
-A tenth of the rate of the larger ones, and layers decay: threes of blocks count as one in stage 2.
+The learning rate is a tenth of that of the larger models and decays layer by layer; in stage 2,
+three consecutive blocks count as one layer.
 
-Deviation: none in what runs, but the published name tells 2048 images per step where the published
-file accumulates two iterations to 4096, for which its learning rate is meant. So does this one.
+Deviation: none in training. The published name says 2048 images per step, but the published config,
+like this one, accumulates two iterations to 4096, the batch size of its learning rate.
 Run: bash tools/dist_train_ft_8gpu.sh \
          configs/openmixup/finetune/imagenet/convnext_t_spark_ft_sz224_8xb256_cos_fp16_ep400.py CKPT
 """

@@ -1,7 +1,7 @@
-"""Fine-tuning of DeiT-S on ImageNet-1K by the recipe of Swin, 100 epochs.
+"""Fine-tuning of DeiT-S on ImageNet-1K with the training recipe of Swin, 100 epochs.
 
-Deviation: queries and values keep the biases of pre-training. The published file sets
-qkv_bias=False, which looks accidental: they are dropped when weights are loaded.
+Deviation: queries and values keep their pre-trained biases. The published config sets
+qkv_bias=False, probably by accident, so that the biases are dropped when weights are loaded.
 Run: bash tools/dist_train_ft_4gpu.sh \
          configs/openmixup/finetune/imagenet/deit_small_p16_swin_ft_sz224_4xb256_cos_ep100.py CKPT
 """

@@ -1,11 +1,12 @@
 """Fine-tuning of ResNet-101 on ImageNet-1K by RSB A2, 300 epochs at 224 pixels.
 
-OpenMixup has drop path 0.1, the copy of this file beside the code of the paper 0.05.
-Targets are not cut at 0.2, which the RSB paper does and the published file does not.
+Drop path is 0.1 in OpenMixup, and 0.05 in the copy of this config in the paper's repository.
+Targets are not thresholded at 0.2: the RSB paper does so, the published config does not.
 
 Expect 81.3 top-1 from scratch (published read-me, "supervised").
-Deviation: RandAugment fills corners with the mean colour in RGB order, as images are. The published
-file gives it in BGR order, and its operations weight the colours of grey by BGR.
+Deviation: RandAugment fills uncovered corners with the mean colour in RGB order, the order of the
+images. The published config gives it in BGR order, and its operations convert to greyscale with the
+channel weights of BGR order.
 Run: bash tools/dist_train_ft_8gpu.sh \
          configs/openmixup/finetune/imagenet/r101_rsb_a2_ft_sz224_8xb256_cos_fp16_ep300.py CKPT
 """

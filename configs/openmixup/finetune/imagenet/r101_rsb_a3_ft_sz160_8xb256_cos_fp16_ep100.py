@@ -1,9 +1,10 @@
 """Fine-tuning of ResNet-101 on ImageNet-1K by RSB A3, 100 epochs at 160 pixels, tested at 224.
 
-Targets are not cut at 0.2, which the RSB paper does and the published file does not.
+Targets are not thresholded at 0.2: the RSB paper does so, the published config does not.
 
-Deviation: RandAugment fills corners with the mean colour in RGB order, as images are. The published
-file gives it in BGR order, and its operations weight the colours of grey by BGR.
+Deviation: RandAugment fills uncovered corners with the mean colour in RGB order, the order of the
+images. The published config gives it in BGR order, and its operations convert to greyscale with the
+channel weights of BGR order.
 Run: bash tools/dist_train_ft_8gpu.sh \
          configs/openmixup/finetune/imagenet/r101_rsb_a3_ft_sz160_8xb256_cos_fp16_ep100.py CKPT
 """

@@ -1,7 +1,7 @@
 """Linear probe of ResNet-18 on ImageNet-1K, 100 epochs.
 
-Deviation: batch statistics of the frozen trunk stay as they are. In the published file they go on
-moving, which changes the features that are to be probed.
+Deviation: the frozen backbone keeps its batch statistics. The published config updates them during
+training, which changes the probed features.
 Run: bash tools/dist_train_ft_4gpu.sh \
          configs/openmixup/finetune/imagenet/r18_linear_sz224_4xb64_step_ep100.py CKPT
 """

@@ -1,11 +1,12 @@
 """Fine-tuning of ResNet-50 on ImageNet-1K by RSB A2, 300 epochs at 224 pixels.
 
-The only one of the RSB recipes whose tested and saved weights are an average.
-Targets are not cut at 0.2, which the RSB paper does and the published file does not.
+The only RSB config that tests and saves an exponential moving average of the weights. Targets are
+not thresholded at 0.2: the RSB paper does so, the published config does not.
 
 Expect 79.8 top-1 from scratch (published read-me, "supervised").
-Deviation: RandAugment fills corners with the mean colour in RGB order, as images are. The published
-file gives it in BGR order, and its operations weight the colours of grey by BGR.
+Deviation: RandAugment fills uncovered corners with the mean colour in RGB order, the order of the
+images. The published config gives it in BGR order, and its operations convert to greyscale with the
+channel weights of BGR order.
 Run: bash tools/dist_train_ft_8gpu.sh \
          configs/openmixup/finetune/imagenet/r50_rsb_a2_ft_sz224_8xb256_cos_fp16_ep300.py CKPT
 """

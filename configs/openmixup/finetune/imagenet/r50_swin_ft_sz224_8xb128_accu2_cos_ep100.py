@@ -1,4 +1,4 @@
-"""Fine-tuning of ResNet-50 on ImageNet-1K at 224 pixels, augmented as Swin is, 100 epochs.
+"""Fine-tuning of ResNet-50 on ImageNet-1K at 224 pixels, with Swin's augmentations, 100 epochs.
 
 Run: bash tools/dist_train_ft_8gpu.sh \
          configs/openmixup/finetune/imagenet/r50_swin_ft_sz224_8xb128_accu2_cos_ep100.py CKPT

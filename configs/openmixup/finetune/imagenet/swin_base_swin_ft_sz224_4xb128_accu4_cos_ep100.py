@@ -1,8 +1,8 @@
-"""Fine-tuning of Swin-B on ImageNet-1K at 224 pixels by its own recipe, 100 epochs.
+"""Fine-tuning of Swin-B on ImageNet-1K at 224 pixels with its own training recipe, 100 epochs.
 
-Deviation: windows of 7, which divide 56, 28, 14 and 7 positions; tables that were trained with
-windows of 6 are resized. The published file keeps the windows of 6 of its base, which is made for
-192 pixels.
+Deviation: the window size is 7, which divides 56, 28, 14 and 7 positions; relative position tables
+trained with windows of 6 are resized. The published config keeps the window size of its base, 6,
+which is meant for 192 pixels.
 Run: bash tools/dist_train_ft_4gpu.sh \
          configs/openmixup/finetune/imagenet/swin_base_swin_ft_sz224_4xb128_accu4_cos_ep100.py CKPT
 """

@@ -1,4 +1,4 @@
-"""Fine-tuning of Swin-T on ImageNet-1K at 192 pixels by its own recipe, 100 epochs.
+"""Fine-tuning of Swin-T on ImageNet-1K at 192 pixels with its own training recipe, 100 epochs.
 
 Run: bash tools/dist_train_ft_4gpu.sh \
          configs/openmixup/finetune/imagenet/swin_tiny_swin_ft_sz192_4xb128_accu4_cos_ep100.py CKPT
@@ -11,5 +11,5 @@ _base_ = [
     '../_base_/schedules/adamw_swin_tiny.py',
 ]
 
-# Windows of pre-training at 192 pixels.
+# The window size of pre-training at 192 pixels.
 model = dict(backbone=dict(img_size=192, window_size=6))

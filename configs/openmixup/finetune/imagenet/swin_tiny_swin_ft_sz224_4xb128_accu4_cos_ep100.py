@@ -1,4 +1,4 @@
-"""Fine-tuning of Swin-T on ImageNet-1K at 224 pixels by its own recipe, 100 epochs.
+"""Fine-tuning of Swin-T on ImageNet-1K at 224 pixels with its own training recipe, 100 epochs.
 
 Run: bash tools/dist_train_ft_4gpu.sh \
          configs/openmixup/finetune/imagenet/swin_tiny_swin_ft_sz224_4xb128_accu4_cos_ep100.py CKPT

@@ -1,9 +1,9 @@
-"""Fine-tuning of ViT-B on ImageNet-1K by the recipe of SimMIM, 100 epochs.
+"""Fine-tuning of ViT-B on ImageNet-1K with the training recipe of SimMIM, 100 epochs.
 
-The weights that are tested and saved are an average.
+An exponential moving average of the weights is tested and saved.
 
-Deviation: the published file sets mix_repeat=2 inside the backbone, where nothing reads it. It is
-left out.
+Deviation: the published config sets mix_repeat=2 in the backbone, where nothing reads it. This
+config omits it.
 Run: bash tools/dist_train_ft_4gpu.sh \
   configs/openmixup/finetune/imagenet/vit_base_p16_swin_ft_simmim_sz224_4xb128_accu2_cos_ep100.py \
   CKPT

@@ -1,4 +1,4 @@
-"""Fine-tuning of a ViT-H of MAE on ImageNet-1K by the recipe of Swin, 50 epochs.
+"""Fine-tuning of a ViT-H of MAE on ImageNet-1K with the training recipe of Swin, 50 epochs.
 
 Run: bash tools/dist_train_ft_8gpu.sh \
          configs/openmixup/finetune/imagenet/vit_huge_p14_swin_ft_mae_sz224_8xb128_cos_ep50.py CKPT
@@ -12,6 +12,6 @@ _base_ = [
 ]
 
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
-# A warm-up of 5 epochs from exactly 0.
+# Warm-up over 5 epochs from exactly 0.
 param_scheduler = dict(warmup=5)
 train_cfg = dict(max_epochs=50)

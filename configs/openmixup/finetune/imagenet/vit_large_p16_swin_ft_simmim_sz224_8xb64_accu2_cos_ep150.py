@@ -1,6 +1,6 @@
-"""Fine-tuning of ViT-L on ImageNet-1K by the recipe of SimMIM, 150 epochs.
+"""Fine-tuning of ViT-L on ImageNet-1K with the training recipe of SimMIM, 150 epochs.
 
-The weights that are tested and saved are an average.
+An exponential moving average of the weights is tested and saved.
 
 Run: bash tools/dist_train_ft_8gpu.sh \
   configs/openmixup/finetune/imagenet/vit_large_p16_swin_ft_simmim_sz224_8xb64_accu2_cos_ep150.py \
@@ -14,7 +14,7 @@ _base_ = [
     '../_base_/schedules/adamw_swin_ft.py',
 ]
 
-# Repeated augmentation, unlike the smaller ViTs.
+# Repeated augmentation, unlike for the smaller ViTs.
 train_dataloader = dict(batch_size=64, sampler=dict(type='RepeatedEpochSampler', num_repeats=3))
 optim_wrapper = dict(accumulative_counts=2)
 custom_hooks = [dict(type='WarmupEMAHook', momentum=4e-5, warmup_epochs=20)]

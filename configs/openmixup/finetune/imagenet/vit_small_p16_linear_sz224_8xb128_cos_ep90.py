@@ -1,11 +1,12 @@
 """Linear probe of the ViT-S of the paper on ImageNet-1K, 90 epochs.
 
-Deviation: the published file does not load, because its base of the data is missing: these are its
-crops and flips.
-Deviation: all 1000 classes are told apart. The published file has 100 outputs for ImageNet-1K.
-Deviation: a cosine to 0, as the name says. The published file has the steps of its neighbour.
-Deviation: neither mixup nor cutmix, which the published file inherits from fine-tuning although it
-says that it follows the probes of MoCo v3. Targets are smoothed by 0.1 as there.
+Deviation: the published config does not load, because its dataset base is missing. This config has
+the crops and flips of that base.
+Deviation: the head has 1000 outputs. The published config has 100 outputs for ImageNet-1K.
+Deviation: the learning rate follows a cosine to 0, as the name says. The published config has the
+schedule of vit_small_p16_linear_sz224_8xb128_step_ep90.
+Deviation: no mixup and no cutmix. The published config inherits both from fine-tuning, although it
+says that it follows the linear probes of MoCo v3. Targets are smoothed by 0.1, as published.
 Run: bash tools/dist_train_ft_8gpu.sh \
          configs/openmixup/finetune/imagenet/vit_small_p16_linear_sz224_8xb128_cos_ep90.py CKPT
 """

@@ -1,6 +1,6 @@
-"""Fine-tuning of the ViT-S of the paper on ImageNet-1K by the recipe of SimMIM, 100 epochs.
+"""Fine-tuning of the ViT-S of the paper on ImageNet-1K with SimMIM's recipe, 100 epochs.
 
-The published read-me compares A2MIM after 200 epochs of it with SimMIM after 100.
+The published read-me compares A2MIM after 200 epochs of fine-tuning with SimMIM after 100.
 
 Run: bash tools/dist_train_ft_8gpu.sh \
   configs/openmixup/finetune/imagenet/vit_small_p16_swin_ft_simmim_sz224_8xb128_cos_ep100.py \

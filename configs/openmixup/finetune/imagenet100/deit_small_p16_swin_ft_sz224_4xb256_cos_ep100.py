@@ -1,9 +1,9 @@
-"""Fine-tuning of DeiT-S on ImageNet-100 by the recipe of Swin, 100 epochs.
+"""Fine-tuning of DeiT-S on ImageNet-100 with the training recipe of Swin, 100 epochs.
 
-Deviation: queries and values keep the biases of pre-training. The published file sets
-qkv_bias=False, which looks accidental: they are dropped when weights are loaded.
-Deviation: tables of relative positions that were trained at 192 pixels are resized. The published
-loader leaves tables of another size out, so that they start from zero.
+Deviation: queries and values keep their pre-trained biases. The published config sets
+qkv_bias=False, probably by accident, so that the biases are dropped when weights are loaded.
+Deviation: relative position tables trained at 192 pixels are resized. The published loader skips
+tables of another size, so that they start at zero.
 Run: bash tools/dist_train_ft_4gpu.sh \
   configs/openmixup/finetune/imagenet100/deit_small_p16_swin_ft_sz224_4xb256_cos_ep100.py CKPT
 """

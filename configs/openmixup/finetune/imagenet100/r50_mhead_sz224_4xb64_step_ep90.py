@@ -1,14 +1,14 @@
 """Linear probes of all four stages of ResNet-50 on ImageNet-100, 90 epochs.
 
-Each stage is averaged down to some 9,000 numbers. The rate would fall once more after the last
-epoch.
+Each stage is average-pooled to about 9,000 features. The last milestone of the learning rate lies
+after the last epoch.
 
-Deviation: the images and the 100 classes of ImageNet-100, in whose folder the published file is. It
-reads ImageNet-1K and has 1000 classes.
-Deviation: colours are not shifted along their principal components (AlexNet's noise), which the
-published file does after its colour jitter; torchvision has no such transform.
-Deviation: batch statistics of the frozen trunk stay as they are. In the published file they go on
-moving, which changes the features that are to be probed.
+Deviation: this config reads ImageNet-100 and has 100 classes, as its folder says. The published
+config, in the same folder, reads ImageNet-1K and has 1000 classes.
+Deviation: no PCA lighting noise (AlexNet). The published config applies it after its colour jitter;
+torchvision has no such transform.
+Deviation: the frozen backbone keeps its batch statistics. The published config updates them during
+training, which changes the probed features.
 Run: bash tools/dist_train_ft_4gpu.sh \
          configs/openmixup/finetune/imagenet100/r50_mhead_sz224_4xb64_step_ep90.py CKPT
 """

@@ -1,4 +1,4 @@
-"""Fine-tuning of ResNet-50 on ImageNet-100 at 192 pixels, augmented as Swin is, 100 epochs.
+"""Fine-tuning of ResNet-50 on ImageNet-100 at 192 pixels, with Swin's augmentations, 100 epochs.
 
 Run: bash tools/dist_train_ft_4gpu.sh \
          configs/openmixup/finetune/imagenet100/r50_swin_ft_sz192_4xb512_accu1_cos_ep100.py CKPT

@@ -1,7 +1,7 @@
-"""Fine-tuning of Swin-T on ImageNet-100 at 224 pixels by its own recipe, 100 epochs.
+"""Fine-tuning of Swin-T on ImageNet-100 at 224 pixels with its own training recipe, 100 epochs.
 
-Deviation: the published file inherits from one that is missing; this one is the recipe on
-ImageNet-1K with twice the images per GPU and half the accumulation.
+Deviation: the published config inherits from a missing file. This config is the one for ImageNet-1K
+with twice the images per GPU and half the accumulation.
 Run: bash tools/dist_train_ft_4gpu.sh \
   configs/openmixup/finetune/imagenet100/swin_tiny_swin_ft_sz224_4xb256_accu2_cos_ep100.py CKPT
 """

@@ -1,7 +1,7 @@
-"""Fine-tuning of a ViT-B of MAE on ImageNet-100 by the recipe of Swin, 100 epochs.
+"""Fine-tuning of a ViT-B of MAE on ImageNet-100 with the training recipe of Swin, 100 epochs.
 
-Deviation: the published file inherits from one that is missing; this one is the recipe of the same
-name on ImageNet-1K.
+Deviation: the published config inherits from a missing file. This config is the one of the same
+name for ImageNet-1K, with the data of ImageNet-100.
 Run: bash tools/dist_train_ft_8gpu.sh \
   configs/openmixup/finetune/imagenet100/vit_base_p16_swin_ft_mae_sz224_8xb128_cos_ep100.py CKPT
 """
@@ -18,5 +18,5 @@ model = dict(
     backbone=dict(num_classes=100),
 )
 optim_wrapper = dict(optimizer=dict(lr=4e-3))
-# A warm-up of 5 epochs from exactly 0.
+# Warm-up over 5 epochs from exactly 0.
 param_scheduler = dict(warmup=5)

@@ -1,8 +1,9 @@
 """Linear probe of DeiT-S on STL-10, 100 epochs.
 
-Deviation: RandAugment fills corners with the mean colour in RGB order, as images are. The published
-file gives it in BGR order, and its operations weight the colours of grey by BGR.
-Deviation: the rate is that of CIFAR-100, 1.0; a published version of the file has 0.1.
+Deviation: RandAugment fills uncovered corners with the mean colour in RGB order, the order of the
+images. The published config gives it in BGR order, and its operations convert to greyscale with the
+channel weights of BGR order.
+Deviation: the learning rate is that of CIFAR-100, 1.0; one published version of the config has 0.1.
 Run: bash tools/dist_train_ft_4gpu.sh \
          configs/openmixup/finetune/stl10/deit_small_p16_linear_sz96_4xb128_cos_ep100.py CKPT
 """

@@ -1,15 +1,15 @@
-"""How a pre-training run logs, saves and draws."""
+"""Logging, checkpoints, reconstruction images and loss curve of a pre-training run."""
 
 default_scope = 'a2mim'
 
 default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50),
     checkpoint=dict(type='CheckpointHook', interval=10, max_keep_ckpts=1),
-    # Pictures after the first epoch, every 25th and the last.
+    # Reconstructions after the first epoch, every 25th and the last.
     reconstruction=dict(type='ReconstructionHook', interval=25),
     loss_curve=dict(type='LossCurveHook'),
 )
-# The window equals the logger's interval: on a GPU only a log line waits for the device.
+# Equal to the logger's interval, so that only log lines synchronise with the GPU.
 log_processor = dict(type='SpeedLogProcessor', window_size=50)
 visualizer = dict(
     type='Visualizer',

@@ -1,4 +1,4 @@
-"""CIFAR-100: crops out of an image padded by 4 pixels of its mirror image, flipped."""
+"""CIFAR-100: random crops of images padded by 4 pixels by reflection, and flips."""
 
 train_dataloader = dict(
     batch_size=100,  # per GPU

@@ -1,4 +1,4 @@
-"""CIFAR-10: crops out of an image padded by 4 pixels, flipped."""
+"""CIFAR-10: random crops of images padded by 4 pixels, and flips."""
 
 train_dataloader = dict(
     batch_size=100,  # per GPU

@@ -1,7 +1,7 @@
-"""ImageNet-100 at 224 pixels, cropped, flipped and with other colours.
+"""ImageNet-100 at 224 pixels, cropped, flipped and colour-jittered.
 
-The published lists name 126,689 images for training and 5,000 for testing, by paths below
-``train`` and ``val`` of ImageNet; ``--data-root DIR`` points to the folder of both.
+The published lists name 126,689 images for training and 5,000 for testing, by paths below ``train``
+and ``val`` of ImageNet; ``--data-root DIR`` names the folder that holds both.
 """
 
 train_dataloader = dict(

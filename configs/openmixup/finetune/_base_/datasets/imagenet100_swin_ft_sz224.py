@@ -1,9 +1,9 @@
-"""ImageNet-100 at 224 pixels with the augmentations of timm that SimMIM and Swin are tuned with.
+"""ImageNet-100 at 224 pixels with the timm augmentations used to fine-tune SimMIM and Swin.
 
 Crop, flip, RandAugment and, once normalised, random erasing.
 
-The published lists name 126,689 images for training and 5,000 for testing, by paths below
-``train`` and ``val`` of ImageNet; ``--data-root DIR`` points to the folder of both.
+The published lists name 126,689 images for training and 5,000 for testing, by paths below ``train``
+and ``val`` of ImageNet; ``--data-root DIR`` names the folder that holds both.
 """
 
 train_dataloader = dict(

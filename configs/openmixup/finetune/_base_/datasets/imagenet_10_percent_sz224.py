@@ -1,7 +1,7 @@
 """10 % of the labels of ImageNet-1K at 224 pixels, cropped and flipped only.
 
-The published list, which is that of SimCLR, names images by paths below ``train``. All of ``val``,
-in class folders, is for testing. ``--data-root DIR`` points to the folder of both.
+The published list, which is that of SimCLR, names images by paths below ``train``. Testing uses all
+of ``val``, in class folders. ``--data-root DIR`` names the folder that holds both.
 """
 
 train_dataloader = dict(

@@ -1,6 +1,6 @@
 """ImageNet-1K as in RSB A2: trained at 224 pixels with repeated augmentation, tested at 224.
 
-Class folders below ``train`` and ``val``; ``--data-root DIR`` points to the folder of both.
+Class folders below ``train`` and ``val``; ``--data-root DIR`` names the folder that holds both.
 """
 
 train_dataloader = dict(

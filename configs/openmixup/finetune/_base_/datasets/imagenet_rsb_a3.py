@@ -1,6 +1,6 @@
 """ImageNet-1K as in RSB A3: trained at 160 pixels, tested at 224.
 
-Class folders below ``train`` and ``val``; ``--data-root DIR`` points to the folder of both.
+Class folders below ``train`` and ``val``; ``--data-root DIR`` names the folder that holds both.
 """
 
 train_dataloader = dict(

@@ -1,7 +1,7 @@
-"""ImageNet-1K at 192 pixels with the augmentations of timm that SimMIM and Swin are tuned with.
+"""ImageNet-1K at 192 pixels with the timm augmentations used to fine-tune SimMIM and Swin.
 
 Crop, flip, RandAugment and, once normalised, random erasing. Class folders below ``train`` and
-``val``; ``--data-root DIR`` points to the folder of both.
+``val``; ``--data-root DIR`` names the folder that holds both.
 """
 
 train_dataloader = dict(

@@ -1,6 +1,6 @@
 """ImageNet-1K at 224 pixels, cropped and flipped only.
 
-Class folders below ``train`` and ``val``; ``--data-root DIR`` points to the folder of both.
+Class folders below ``train`` and ``val``; ``--data-root DIR`` names the folder that holds both.
 """
 
 train_dataloader = dict(

@@ -1,7 +1,7 @@
 """STL-10 at 96 pixels with RandAugment and random erasing.
 
 5,000 labelled images for training and 8,000 for testing, which are not cropped: class folders below
-``train`` and ``test``; ``--data-root DIR`` points to the folder of both.
+``train`` and ``test``; ``--data-root DIR`` names the folder that holds both.
 """
 
 train_dataloader = dict(

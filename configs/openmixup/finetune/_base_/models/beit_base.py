@@ -1,4 +1,4 @@
-"""BEiT-B for fine-tuning: relative positions only.
+"""BEiT-B for fine-tuning: relative position embeddings only.
 
 Mixup or cutmix, each for half of the batches, with targets smoothed by 0.1. The head normalises the
 mean over the patches.

@@ -1,7 +1,7 @@
-"""DeiT-S for fine-tuning, with the absolute and relative positions of pre-training.
+"""DeiT-S for fine-tuning, with the absolute and relative position embeddings of pre-training.
 
 Mixup or cutmix, each for half of the batches, with targets smoothed by 0.1. The head reads the
-class token behind the last norm.
+class token after the last norm.
 """
 
 model = dict(

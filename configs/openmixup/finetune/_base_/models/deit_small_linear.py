@@ -1,4 +1,4 @@
-"""DeiT-S with absolute positions only, frozen: a linear layer reads the class token.
+"""DeiT-S with absolute position embeddings only, frozen: a linear layer reads the class token.
 
 Mixup or cutmix, each for half of the batches, with targets smoothed by 0.1.
 """

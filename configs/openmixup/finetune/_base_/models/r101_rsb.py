@@ -1,7 +1,7 @@
 """ResNet-101 with the binary cross-entropy, mixup and cutmix of RSB.
 
 Mixup or cutmix, each for half of the batches. The loss is summed over classes and its targets are
-not cut at 0.2, as in the published system and unlike the RSB paper.
+not thresholded at 0.2, as in the reference implementation (OpenMixup) and unlike the RSB paper.
 """
 
 model = dict(

@@ -1,6 +1,6 @@
-"""ResNet-18 for images of 32 pixels, of which the last stage still sees 4×4 positions.
+"""ResNet-18 for images of 32 pixels, with 4×4 positions in the last stage.
 
-Stages 3 and 4 keep the resolution of stage 2 by dilation; timm has no stem without a stride.
+Stages 3 and 4 keep the resolution of stage 2 by dilation; timm has no ResNet stem with stride 1.
 """
 
 model = dict(

@@ -1,6 +1,6 @@
-"""ResNet-50, frozen, with a linear layer behind each of its four stages.
+"""ResNet-50, frozen, with a linear layer after each of its four stages.
 
-Batch statistics of what the linear layers read are shared by all GPUs.
+The batch norms before the linear layers synchronise their statistics across all GPUs.
 """
 
 model = dict(

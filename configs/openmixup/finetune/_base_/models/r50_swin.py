@@ -1,4 +1,4 @@
-"""ResNet-50 with the targets of transformers; batch statistics stay per GPU.
+"""ResNet-50 with the targets used for transformers; batch statistics are per GPU.
 
 Mixup or cutmix, each for half of the batches, with targets smoothed by 0.1.
 """

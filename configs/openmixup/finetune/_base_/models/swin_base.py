@@ -1,4 +1,4 @@
-"""Swin-B with windows of 7, for 224 pixels.
+"""Swin-B with window size 7, for 224 pixels.
 
 Mixup or cutmix, each for half of the batches, with targets smoothed by 0.1.
 """

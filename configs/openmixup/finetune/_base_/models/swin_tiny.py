@@ -1,4 +1,4 @@
-"""Swin-T with windows of 7, for 224 pixels.
+"""Swin-T with window size 7, for 224 pixels.
 
 Mixup or cutmix, each for half of the batches, with targets smoothed by 0.1.
 """

@@ -1,4 +1,4 @@
-"""ViT-H as MAE has it, for fine-tuning: no relative positions and no scaled layers.
+"""ViT-H as in MAE, for fine-tuning: no relative position embeddings and no layer scale.
 
 Mixup or cutmix, each for half of the batches, with targets smoothed by 0.1. The head normalises the
 mean over the patches; the class token and the last norm of pre-training are not used.

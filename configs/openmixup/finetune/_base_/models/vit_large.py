@@ -1,4 +1,4 @@
-"""ViT-L for fine-tuning, with the absolute and relative positions of pre-training.
+"""ViT-L for fine-tuning, with the absolute and relative position embeddings of pre-training.
 
 Mixup or cutmix, each for half of the batches, with targets smoothed by 0.1. The head normalises the
 mean over the patches; the class token and the last norm of pre-training are not used.

@@ -1,4 +1,4 @@
-"""The ViT-S of the paper, frozen: a linear layer reads the class token behind the last norm.
+"""The ViT-S of the paper, frozen: a linear layer reads the class token after the last norm.
 
 Targets are smoothed by 0.1.
 """

@@ -1,11 +1,12 @@
-"""AdamW with layer decay for DeiT-S: 8e-3 for 1024 images (2e-3 per 256), 100 epochs.
+"""AdamW with layer decay for DeiT-S: lr 8e-3 for 1024 images (2e-3 per 256), 100 epochs.
 
-A comment in the published file says 8e-4; what it computes, and what runs here, is 8e-3. The norm
-before the head learns at the full rate, as the head does; timm puts it in the last block.
+A comment in the published config gives a learning rate of 8e-4; its formula gives 8e-3, which this
+config uses. The norm before the head has the full learning rate, as the head has; timm puts it in
+the last block.
 """
 
 optim_wrapper = dict(
-    type='AmpOptimWrapper',  # published in float16; bfloat16 is taken where the GPU has it
+    type='AmpOptimWrapper',  # published in float16; bfloat16 is used where the GPU supports it
     constructor='ParamRuleConstructor',
     optimizer=dict(
         type='AdamW',
@@ -43,7 +44,7 @@ optim_wrapper = dict(
         },
     ),
 )
-# A warm-up of 5 epochs from exactly 0.
+# Warm-up over 5 epochs from exactly 0.
 param_scheduler = dict(
     type='WarmupCosineLR', warmup=5, eta_min=1e-6, by_epoch=True, convert_to_iter_based=True
 )

@@ -1,7 +1,7 @@
-"""AdamW and a cosine for ResNet-50: 5e-3 for 2048 images (1.25e-3 per 512), 100 epochs."""
+"""AdamW and a cosine for ResNet-50: lr 5e-3 for 2048 images (1.25e-3 per 512), 100 epochs."""
 
 optim_wrapper = dict(
-    type='AmpOptimWrapper',  # published in float16; bfloat16 is taken where the GPU has it
+    type='AmpOptimWrapper',  # published in float16; bfloat16 is used where the GPU supports it
     constructor='ParamRuleConstructor',
     optimizer=dict(
         type='AdamW',

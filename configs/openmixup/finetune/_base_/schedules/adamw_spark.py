@@ -1,10 +1,11 @@
-"""AdamW and a cosine for ConvNeXt as SparK tunes it: 4e-3 for 4096 images, 300 epochs.
+"""AdamW and a cosine for ConvNeXt as in SparK: lr 4e-3 for 4096 images, 300 epochs.
 
-Two iterations of 8 GPUs make a step. The weights that are tested and saved are an average.
+A step accumulates the gradients of two iterations on 8 GPUs. An exponential moving average of the
+weights is tested and saved.
 """
 
 optim_wrapper = dict(
-    type='AmpOptimWrapper',  # published in float16; bfloat16 is taken where the GPU has it
+    type='AmpOptimWrapper',  # published in float16; bfloat16 is used where the GPU supports it
     constructor='ParamRuleConstructor',
     accumulative_counts=2,
     optimizer=dict(
@@ -18,7 +19,7 @@ optim_wrapper = dict(
     paramwise_cfg=dict(
         rules={
             '(bn|ln|gn)[0-9]*[.](weight|bias)': dict(weight_decay=0.0),
-            'norm': dict(weight_decay=0.0),  # not those called downsample.0 and stem.1
+            'norm': dict(weight_decay=0.0),  # not those named downsample.0 and stem.1
             'bias': dict(weight_decay=0.0),
             'gamma': dict(weight_decay=0.0),
         }

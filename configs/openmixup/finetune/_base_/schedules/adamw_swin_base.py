@@ -1,7 +1,7 @@
-"""AdamW and a cosine for Swin-B: 5e-3 for 2048 images (1.25e-3 per 512), 100 epochs.
+"""AdamW and a cosine for Swin-B: lr 5e-3 for 2048 images (1.25e-3 per 512), 100 epochs.
 
-A layer learns at 0.9 of the rate of the next. What halves the resolution before a stage counts as
-part of the last block before it.
+The learning rate decays by 0.9 per layer, from the last to the first. The downsampling before a
+stage belongs to the layer of the last block before it.
 """
 
 optim_wrapper = dict(

@@ -1,12 +1,12 @@
-"""AdamW with layer decay for ViTs: 1e-2 for 1024 images (2.5e-3 per 256), 100 epochs.
+"""AdamW with layer decay for ViTs: lr 1e-2 for 1024 images (2.5e-3 per 256), 100 epochs.
 
-A comment in the published files says 10e-4; what they compute, and what runs here, is 1e-2. The
-minimum of the cosine is the same for every layer: the lowest ones of a ViT-L, whose rates are below
-it, learn faster and faster, as in the published runs.
+A comment in the published configs gives a learning rate of 10e-4; their formula gives 1e-2, which
+this config uses. The minimum of the cosine is the same for every layer. The first layers of a ViT-L
+start below it, so that their rates rise during training, as in the published runs.
 """
 
 optim_wrapper = dict(
-    type='AmpOptimWrapper',  # published in float16; bfloat16 is taken where the GPU has it
+    type='AmpOptimWrapper',  # published in float16; bfloat16 is used where the GPU supports it
     constructor='ParamRuleConstructor',
     optimizer=dict(
         type='AdamW',
@@ -29,7 +29,7 @@ optim_wrapper = dict(
         },
     ),
 )
-# A warm-up of 20 epochs from exactly 0.
+# Warm-up over 20 epochs from exactly 0.
 param_scheduler = dict(
     type='WarmupCosineLR', warmup=20, eta_min=1e-6, by_epoch=True, convert_to_iter_based=True
 )

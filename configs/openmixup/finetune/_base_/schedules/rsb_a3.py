@@ -1,11 +1,11 @@
 """RSB A3: LAMB at 8e-3 for 2048 images, 100 epochs.
 
-The cosine takes one step per epoch, the warm-up one per iteration. LAMB clips the gradient to a
-norm of 1 by itself, and takes plain Adam steps where weights do not decay.
+The cosine is updated once per epoch, the warm-up every iteration. LAMB itself clips the gradient to
+a norm of 1, and takes plain Adam steps for parameters without weight decay.
 """
 
 optim_wrapper = dict(
-    type='AmpOptimWrapper',  # published in float16; bfloat16 is taken where the GPU has it
+    type='AmpOptimWrapper',  # published in float16; bfloat16 is used where the GPU supports it
     constructor='ParamRuleConstructor',
     optimizer=dict(
         type='Lamb', lr=8e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.02, max_grad_norm=1.0

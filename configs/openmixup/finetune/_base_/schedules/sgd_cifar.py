@@ -1,6 +1,6 @@
-"""SGD from scratch on small images: 0.1 for 100 images, 200 epochs.
+"""SGD from scratch on small images: lr 0.1 for 100 images, 200 epochs.
 
-The cosine takes one step per epoch.
+The cosine is updated once per epoch.
 """
 
 optim_wrapper = dict(

@@ -1,4 +1,4 @@
-"""SGD with few labels: 0.1 for 256 images, a fifth after 12 and after 16 of 20 epochs."""
+"""SGD with few labels: lr 0.1 for 256 images, a fifth after epochs 12 and 16 of 20."""
 
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -1,6 +1,6 @@
-"""SGD for linear probes: 0.1 for 256 images, 100 epochs.
+"""SGD for linear probes: lr 0.1 for 256 images, 100 epochs.
 
-The cosine takes one step per epoch.
+The cosine is updated once per epoch.
 """
 
 optim_wrapper = dict(

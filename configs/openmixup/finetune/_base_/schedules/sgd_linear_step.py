@@ -1,4 +1,4 @@
-"""SGD for linear probes: 30 for 256 images, a tenth after 60 and after 80 of 100 epochs."""
+"""SGD for linear probes: lr 30 for 256 images, a tenth after epochs 60 and 80 of 100."""
 
 optim_wrapper = dict(
     type='OptimWrapper',

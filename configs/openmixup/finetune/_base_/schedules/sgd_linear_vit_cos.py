@@ -1,10 +1,10 @@
-"""SGD for linear probes of ViTs: 12 for 1024 images, 90 epochs.
+"""SGD for linear probes of ViTs: lr 12 for 1024 images, 90 epochs.
 
-The cosine takes one step per epoch.
+The cosine is updated once per epoch.
 """
 
 optim_wrapper = dict(
-    type='AmpOptimWrapper',  # published in float16; bfloat16 is taken where the GPU has it
+    type='AmpOptimWrapper',  # published in float16; bfloat16 is used where the GPU supports it
     constructor='ParamRuleConstructor',
     optimizer=dict(type='SGD', lr=12.0, momentum=0.9, weight_decay=0.0),
 )

@@ -1,7 +1,7 @@
-"""SGD for linear probes of ViTs: 12 for 1024 images, a tenth after 60 and after 80 of 90 epochs."""
+"""SGD for linear probes of ViTs: lr 12 for 1024 images, a tenth after epochs 60 and 80 of 90."""
 
 optim_wrapper = dict(
-    type='AmpOptimWrapper',  # published in float16; bfloat16 is taken where the GPU has it
+    type='AmpOptimWrapper',  # published in float16; bfloat16 is used where the GPU supports it
     constructor='ParamRuleConstructor',
     optimizer=dict(type='SGD', lr=12.0, momentum=0.9, weight_decay=0.0),
 )

@@ -1,4 +1,4 @@
-"""SGD for probes of all stages: 0.01 for 256 images, a tenth after 30 and after 60 of 90 epochs."""
+"""SGD for probes of all stages: lr 0.01 for 256 images, a tenth after epochs 30 and 60 of 90."""
 
 optim_wrapper = dict(
     type='OptimWrapper',

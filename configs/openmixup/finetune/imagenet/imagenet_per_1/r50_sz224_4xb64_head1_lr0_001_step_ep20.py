@@ -1,6 +1,6 @@
 """Fine-tuning of ResNet-50 with 1 % of the labels of ImageNet-1K, 20 epochs.
 
-A rate of 0.001: one of nine settings to choose from.
+The learning rate is 0.001: one of nine settings to choose from.
 
 Run: bash tools/dist_train_ft_4gpu.sh \
   configs/openmixup/finetune/imagenet/imagenet_per_1/r50_sz224_4xb64_head1_lr0_001_step_ep20.py CKPT

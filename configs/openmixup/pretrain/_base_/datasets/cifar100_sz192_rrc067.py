@@ -1,6 +1,6 @@
 """CIFAR-100 without labels, enlarged to 192 pixels by the crop of at least 67 % of the area.
 
-22 of the 36 blocks of 32 pixels are hidden. The data are fetched if they are not there.
+22 of the 36 patches of 32 pixels are masked. The data are downloaded if missing.
 """
 
 train_dataloader = dict(

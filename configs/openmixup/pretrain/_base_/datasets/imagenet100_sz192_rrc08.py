@@ -1,7 +1,7 @@
 """ImageNet-100 without labels at 192 pixels, crops of at least 80 % of the area.
 
-The 126,689 images are named in a list, relative to the training folder of ImageNet-1K. 22 of the 36
-blocks of 32 pixels are hidden.
+A list file names the 126,689 images, relative to the training folder of ImageNet-1K. 22 of the 36
+patches of 32 pixels are masked.
 """
 
 train_dataloader = dict(

@@ -1,7 +1,7 @@
 """ImageNet-1K without labels at 192 pixels, crops of at least 67 % of the area.
 
-22 of the 36 blocks of 32 pixels are hidden. Any folder of images will do: it is searched at every
-depth, and ``--data-root DIR`` points to it.
+22 of the 36 patches of 32 pixels are masked. ``--data-root DIR`` names a folder of images, which is
+searched recursively.
 """
 
 train_dataloader = dict(

@@ -1,7 +1,7 @@
-"""AdamW and a cosine for convolutional trunks: 1.2e-3 for 2048 images (3e-4 per 512).
+"""AdamW and a cosine for convolutional backbones: lr 1.2e-3 for 2048 images (3e-4 per 512).
 
-Norms called ``norm`` or ``downsample.1`` decay like weights, since no published rule names them.
-Each recipe adds the rules of its mask token.
+Norms named ``norm`` or ``downsample.1`` have weight decay, since no published rule names them. Each
+config adds the rules of its mask token.
 """
 
 optim_wrapper = dict(
@@ -22,7 +22,7 @@ optim_wrapper = dict(
         }
     ),
 )
-# A warm-up of 10 epochs from exactly 0.
+# Warm-up over 10 epochs from exactly 0.
 param_scheduler = dict(
     type='WarmupCosineLR', warmup=10, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True
 )

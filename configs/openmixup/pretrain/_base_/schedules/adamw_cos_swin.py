@@ -1,4 +1,4 @@
-"""AdamW and a cosine for Swin: 8e-4 for 2048 images (2e-4 per 512)."""
+"""AdamW and a cosine for Swin: lr 8e-4 for 2048 images (2e-4 per 512)."""
 
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -20,7 +20,7 @@ optim_wrapper = dict(
         }
     ),
 )
-# The cosine starts with the warm-up, not behind it.
+# The cosine starts together with the warm-up, not after it.
 param_scheduler = dict(
     type='OverlapCosineLR',
     warmup=10,

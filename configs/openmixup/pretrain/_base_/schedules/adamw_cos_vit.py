@@ -1,4 +1,4 @@
-"""AdamW and a cosine for ViTs on small data sets: 8e-4 for 2048 images (2e-4 per 512)."""
+"""AdamW and a cosine for ViTs on small data sets: lr 8e-4 for 2048 images (2e-4 per 512)."""
 
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -24,7 +24,7 @@ optim_wrapper = dict(
         }
     ),
 )
-# A warm-up of 10 epochs from exactly 0.
+# Warm-up over 10 epochs from exactly 0.
 param_scheduler = dict(
     type='WarmupCosineLR', warmup=10, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True
 )

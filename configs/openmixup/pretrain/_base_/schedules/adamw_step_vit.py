@@ -1,4 +1,4 @@
-"""AdamW and one step for ViTs: 4e-4 for 2048 images (1e-4 per 512)."""
+"""AdamW and one step for ViTs: lr 4e-4 for 2048 images (1e-4 per 512)."""
 
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -1,6 +1,6 @@
 """A2MIM pre-training of ViT-S on CIFAR-100, 1000 epochs, in mixed precision.
 
-There is no spectral loss in it, and the cosine starts with the warm-up.
+It has no spectral loss, and the cosine starts together with the warm-up.
 
 Run: bash tools/dist_train.sh \
          configs/openmixup/pretrain/a2mim/cifar100/vit_small_l0_sz224_4xb256_accu2_cos_ep1000.py 4
@@ -19,7 +19,7 @@ model = dict(
     head=dict(spectral=None),
 )
 train_cfg = dict(max_epochs=1000)
-# Published in float16; bfloat16 is taken where the GPU has it.
+# Published in float16; bfloat16 is used where the GPU supports it.
 optim_wrapper = dict(type='AmpOptimWrapper', accumulative_counts=2)
 param_scheduler = dict(
     _delete_=True,

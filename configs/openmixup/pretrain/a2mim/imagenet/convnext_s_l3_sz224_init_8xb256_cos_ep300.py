@@ -12,7 +12,7 @@ _base_ = [
     '../../_base_/schedules/adamw_cos.py',
 ]
 
-# Published in float16; bfloat16 is taken where the GPU has it.
+# Published in float16; bfloat16 is used where the GPU supports it.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     paramwise_cfg=dict(

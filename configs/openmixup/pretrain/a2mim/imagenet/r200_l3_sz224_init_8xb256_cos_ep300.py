@@ -12,8 +12,8 @@ _base_ = [
     '../../_base_/schedules/adamw_cos.py',
 ]
 
-# Gamma decays at the full rate: of the published ResNets, only that of 100 epochs and that of
-# ImageNet-100 have a rule for it.
+# Gamma has the full weight decay: of the published ResNet configs, only that of 100 epochs and that
+# of ImageNet-100 have a rule for it.
 optim_wrapper = dict(
     paramwise_cfg=dict(rules={'mask_token[.]token': dict(weight_decay=0.0, lr_mult=0.1)})
 )

@@ -1,6 +1,6 @@
-"""A2MIM pre-training of ResNet-50 on ImageNet-1K, 100 epochs, masked behind the stem.
+"""A2MIM pre-training of ResNet-50 on ImageNet-1K, 100 epochs, masked after the stem.
 
-An ablation: the token goes in before the first stage instead of the last, without gamma.
+An ablation: the mask token is inserted before the first stage instead of the last, without gamma.
 
 Run: bash tools/dist_train.sh \
          configs/openmixup/pretrain/a2mim/imagenet/r50_l0_sz224_8xb256_cos_ep100.py 8

@@ -1,6 +1,6 @@
 """A2MIM pre-training of ResNet-50 on ImageNet-1K, 100 epochs, without gamma.
 
-An ablation: hidden features keep their size below the token.
+An ablation: the mask token is added to the masked features without scaling them by gamma.
 
 Run: bash tools/dist_train.sh \
          configs/openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_8xb256_cos_ep100.py 8

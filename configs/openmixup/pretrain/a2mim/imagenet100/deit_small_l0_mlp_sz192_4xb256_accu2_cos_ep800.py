@@ -1,9 +1,9 @@
 """A2MIM pre-training of DeiT-S on ImageNet-100, 800 epochs, with a larger decoder.
 
-An ablation: masked behind the patch embedding, and a depth-wise convolution before the decoder.
+An ablation: masked after the patch embedding, with a depth-wise convolution before the decoder.
 
-Deviation: the published file does not load, since it puts the options of a decoder over None
-without deleting it. This one holds what it was to set.
+Deviation: the published config does not load, because it merges the options of a decoder into None
+without deleting it. This config sets those options.
 Run: bash tools/dist_train.sh \
   configs/openmixup/pretrain/a2mim/imagenet100/deit_small_l0_mlp_sz192_4xb256_accu2_cos_ep800.py 4
 """

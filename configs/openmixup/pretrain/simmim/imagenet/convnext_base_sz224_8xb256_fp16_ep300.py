@@ -1,11 +1,11 @@
 """SimMIM pre-training of ConvNeXt-B on ImageNet-1K, 300 epochs.
 
 Expect 83.6 top-1 after convnext_b_spark_ft_sz224_8xb256_cos_fp16_ep300 (published read-me).
-Deviation: the published file adds a token that starts at 0 to the features of the untouched image,
-so that nothing is hidden. Here the token replaces hidden features, as SimMIM says. The number
-belongs to the published file.
-Deviation: the published file accumulates twice, 4096 images per step, at the learning rate of
-2048. This one takes the 2048 of its name.
+Deviation: the published config adds a token initialised with 0 to the features of the complete
+image, so that nothing is masked. Here the token replaces masked features, as in the SimMIM paper.
+The number belongs to the published config.
+Deviation: the published config accumulates two iterations, 4096 images per step, at the learning
+rate for 2048. This config takes 2048, as its name says.
 Run: bash tools/dist_train.sh \
          configs/openmixup/pretrain/simmim/imagenet/convnext_base_sz224_8xb256_fp16_ep300.py 8
 """
@@ -17,7 +17,7 @@ _base_ = [
     '../../_base_/schedules/adamw_cos.py',
 ]
 
-# Published in float16; bfloat16 is taken where the GPU has it.
+# Published in float16; bfloat16 is used where the GPU supports it.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     optimizer=dict(lr=8e-4),  # 2e-4 per 512 images

@@ -1,7 +1,7 @@
 """SimMIM pre-training of ConvNeXt-T on ImageNet-1K, 300 epochs.
 
-Deviation: the published file adds a token that starts at 0 to the features of the untouched image,
-so that nothing is hidden. Here the token replaces hidden features, as SimMIM says.
+Deviation: the published config adds a token initialised with 0 to the features of the complete
+image, so that nothing is masked. Here the token replaces masked features, as in the SimMIM paper.
 Run: bash tools/dist_train.sh \
          configs/openmixup/pretrain/simmim/imagenet/convnext_tiny_sz224_8xb256_fp16_ep300.py 8
 """
@@ -13,7 +13,7 @@ _base_ = [
     '../../_base_/schedules/adamw_cos.py',
 ]
 
-# Published in float16; bfloat16 is taken where the GPU has it.
+# Published in float16; bfloat16 is used where the GPU supports it.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     optimizer=dict(lr=8e-4),  # 2e-4 per 512 images

@@ -12,7 +12,7 @@ _base_ = [
     '../../_base_/schedules/adamw_cos.py',
 ]
 
-# Published in float16; bfloat16 is taken where the GPU has it.
+# Published in float16; bfloat16 is used where the GPU supports it.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     optimizer=dict(lr=8e-4),  # 2e-4 per 512 images

@@ -1,7 +1,7 @@
 """SimMIM pre-training of Swin-B at 192 pixels on ImageNet-1K, 800 epochs.
 
-Its learning rate falls in one step, as published and as in SimMIM, although the published name
-says cosine.
+The learning rate falls in one step, as published and as in SimMIM, although the published name says
+cosine.
 
 Expect 84.0 top-1 after swin_base_swin_ft_sz224_4xb128_accu4_cos_ep100 (published read-me, after
 the authors of SimMIM).

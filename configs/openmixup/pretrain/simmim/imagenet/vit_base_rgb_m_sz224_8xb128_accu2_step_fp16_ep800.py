@@ -1,11 +1,11 @@
 """SimMIM pre-training of ViT-B on images filled with their mean colour, 800 epochs.
 
-An ablation: hidden blocks are filled in the image too, as A2MIM does.
+An ablation: masked patches are filled in the image too, as in A2MIM.
 
-Deviation: the published file takes the filled image as the target, a constant where it is hidden.
-Here the target is the image itself.
-Deviation: the published file trains in float32. This one trains in mixed precision, as its name
-says.
+Deviation: the published config uses the filled image as the target, which is constant in masked
+patches. Here the target is the original image.
+Deviation: the published config trains in float32. This config trains in mixed precision, as its
+name says.
 Run: bash tools/dist_train.sh \
   configs/openmixup/pretrain/simmim/imagenet/vit_base_rgb_m_sz224_8xb128_accu2_step_fp16_ep800.py 8
 """
@@ -17,8 +17,8 @@ _base_ = [
     '../../_base_/schedules/adamw_step_vit.py',
 ]
 
-# The SimMIM class never fills.
+# SimMIM does not fill the image.
 model = dict(type='A2MIM', fill='mean')
 train_dataloader = dict(batch_size=128, num_workers=10)
-# Named float16; bfloat16 is taken where the GPU has it.
+# Named float16; bfloat16 is used where the GPU supports it.
 optim_wrapper = dict(type='AmpOptimWrapper', accumulative_counts=2)

@@ -14,5 +14,5 @@ _base_ = [
 ]
 
 train_dataloader = dict(batch_size=128)
-# Published in float16; bfloat16 is taken where the GPU has it.
+# Published in float16; bfloat16 is used where the GPU supports it.
 optim_wrapper = dict(type='AmpOptimWrapper', accumulative_counts=2)

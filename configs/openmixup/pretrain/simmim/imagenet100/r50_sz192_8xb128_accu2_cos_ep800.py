@@ -19,7 +19,7 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=5.0),
     paramwise_cfg=dict(rules={'mask_token': dict(weight_decay=0.0)}),
 )
-# The cosine starts with the warm-up, not behind it.
+# The cosine starts together with the warm-up, not after it.
 param_scheduler = dict(
     _delete_=True,
     type='OverlapCosineLR',

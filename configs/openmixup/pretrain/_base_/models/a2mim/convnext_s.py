@@ -1,4 +1,4 @@
-"""A2MIM with ConvNeXt-S: masked behind its last downsampling, no spectral loss."""
+"""A2MIM with ConvNeXt-S: masked after its last downsampling, no spectral loss."""
 
 model = dict(
     type='A2MIM',
@@ -9,7 +9,7 @@ model = dict(
         type='TimmBackbone',
         model_name='convnext_small',
         mask_after='stages.3.downsample',
-        # The published token of this family starts at 0.
+        # The published token of ConvNeXt is initialised with 0.
         mask_token=dict(mode='add', gamma_init=1e-6, init='zero'),
     ),
     neck=dict(type='PixelShuffleDecoder'),

@@ -1,7 +1,7 @@
-"""A2MIM with DeiT-S at 192 pixels: masked behind the patch embedding, focal frequency loss.
+"""A2MIM with DeiT-S at 192 pixels: masked after the patch embedding, focal frequency loss.
 
-384 wide and 12 deep, with the absolute and relative positions of the paper's ViTs: timm's ``Beit``
-in another size.
+384 wide and 12 deep, with the absolute and relative position embeddings of the paper's ViTs: timm's
+``Beit`` in another size.
 """
 
 model = dict(
@@ -22,7 +22,7 @@ model = dict(
         drop_path_rate=0.1,
         mask_after='patch_embed',
         mask_token=dict(mode='add'),
-        # timm would shrink the deeper layers; the published ViTs start all alike.
+        # timm scales deeper layers down; the published ViTs initialise all layers alike.
         init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
     ),
     neck=dict(type='PixelShuffleDecoder'),

@@ -1,6 +1,6 @@
-"""A2MIM with ViT-L: masked behind the patch embedding, focal frequency loss.
+"""A2MIM with ViT-L: masked after the patch embedding, focal frequency loss.
 
-The paper's ViTs have absolute and relative positions, and layer scale: timm's ``Beit``.
+The paper's ViTs have absolute and relative position embeddings, and layer scale: timm's ``Beit``.
 """
 
 model = dict(
@@ -17,7 +17,7 @@ model = dict(
         drop_path_rate=0.1,
         mask_after='patch_embed',
         mask_token=dict(mode='add'),
-        # timm would shrink the deeper layers; the published ViTs start all alike.
+        # timm scales deeper layers down; the published ViTs initialise all layers alike.
         init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
     ),
     neck=dict(type='PixelShuffleDecoder'),

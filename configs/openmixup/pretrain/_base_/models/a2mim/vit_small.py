@@ -1,6 +1,6 @@
-"""A2MIM with the ViT-S of the paper: masked behind the patch embedding, focal frequency loss.
+"""A2MIM with the ViT-S of the paper: masked after the patch embedding, focal frequency loss.
 
-The paper's ViTs have absolute and relative positions, and layer scale: timm's ``Beit`` in
+The paper's ViTs have absolute and relative position embeddings, and layer scale: timm's ``Beit`` in
 another size, 768 wide and 8 deep (48.8 M parameters, more than DeiT-S).
 """
 
@@ -22,7 +22,7 @@ model = dict(
         drop_path_rate=0.1,
         mask_after='patch_embed',
         mask_token=dict(mode='add'),
-        # timm would shrink the deeper layers; the published ViTs start all alike.
+        # timm scales deeper layers down; the published ViTs initialise all layers alike.
         init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
     ),
     neck=dict(type='PixelShuffleDecoder'),

@@ -1,4 +1,4 @@
-"""SimMIM with ConvNeXt-B: features behind the stem are replaced, the image stays as it is."""
+"""SimMIM with ConvNeXt-B: features after the stem are replaced, the image is not filled."""
 
 model = dict(
     type='SimMIM',
@@ -9,7 +9,7 @@ model = dict(
         type='TimmBackbone',
         model_name='convnext_base',
         mask_after='stem',
-        # The published token of this family starts at 0.
+        # The published token of ConvNeXt is initialised with 0.
         mask_token=dict(mode='replace', init='zero'),
     ),
     neck=dict(type='PixelShuffleDecoder'),

@@ -1,4 +1,4 @@
-"""SimMIM with ResNet-152: features behind the stem are replaced, the image stays as it is."""
+"""SimMIM with ResNet-152: features after the stem are replaced, the image is not filled."""
 
 model = dict(
     type='SimMIM',

@@ -1,4 +1,4 @@
-"""SimMIM with Swin-T at 192 pixels, windows of 6: patch embeddings are replaced."""
+"""SimMIM with Swin-T at 192 pixels, window size 6: patch embeddings are replaced."""
 
 model = dict(
     type='SimMIM',

@@ -1,6 +1,6 @@
-"""SimMIM with ViT-B: patch embeddings are replaced, the image stays as it is.
+"""SimMIM with ViT-B: patch embeddings are replaced, the image is not filled.
 
-As for A2MIM: timm's ``Beit`` with absolute and relative positions, and layer scale.
+As for A2MIM: timm's ``Beit`` with absolute and relative position embeddings, and layer scale.
 """
 
 model = dict(
@@ -17,7 +17,7 @@ model = dict(
         drop_path_rate=0.1,
         mask_after='patch_embed',
         mask_token=dict(mode='replace'),
-        # timm would shrink the deeper layers; the published ViTs start all alike.
+        # timm scales deeper layers down; the published ViTs initialise all layers alike.
         init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
     ),
     neck=dict(type='PixelShuffleDecoder'),

@@ -1,6 +1,6 @@
-"""SimMIM with the ViT-S of the paper: patch embeddings are replaced, the image stays as it is.
+"""SimMIM with the ViT-S of the paper: patch embeddings are replaced, the image is not filled.
 
-As for A2MIM: timm's ``Beit`` with absolute and relative positions, 768 wide and 8 deep.
+As for A2MIM: timm's ``Beit`` with absolute and relative position embeddings, 768 wide and 8 deep.
 """
 
 model = dict(
@@ -21,7 +21,7 @@ model = dict(
         drop_path_rate=0.1,
         mask_after='patch_embed',
         mask_token=dict(mode='replace'),
-        # timm would shrink the deeper layers; the published ViTs start all alike.
+        # timm scales deeper layers down; the published ViTs initialise all layers alike.
         init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02, bias=0.0),
     ),
     neck=dict(type='PixelShuffleDecoder'),

@@ -7,14 +7,14 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 import torch
 from mmengine import Config
-from torch import distributed
+from mmengine.model import BaseModel, is_model_wrapper
+from torch import distributed, nn
 
 from a2mim.engine.config_edit import LOADERS
-from a2mim.engine.mmengine_fixes import start_gloo_process
 
 # What each launcher tells its processes: their number, their place on this machine, and among all.
 VARIABLES = {
@@ -74,6 +74,11 @@ def fit_workers(cfg: Config, processes: int) -> str | None:
     return f'{most} data workers per process, since there are {cores} cores' if crowded else None
 
 
+def bare_model(model: nn.Module) -> BaseModel:
+    """``model`` outside of the wrapper (DDP) that several processes put around it."""
+    return cast(BaseModel, model.module if is_model_wrapper(model) else model)
+
+
 def join_processes(cfg: Config, launcher: str) -> None:
     """Prepare ``cfg`` for this machine, and start gloo where there is no GPU.
 
@@ -91,6 +96,8 @@ def join_processes(cfg: Config, launcher: str) -> None:
     if gpus == 0 and launcher != 'pytorch':
         raise ValueError(f'--launcher {launcher} needs GPUs; on a CPU use tools/dist_train.sh')
     if gpus == 0:
+        from a2mim.engine.mmengine_fixes import start_gloo_process  # which needs this module
+
         start_gloo_process(cfg)
     elif place >= gpus:
         raise ValueError(

@@ -172,6 +172,7 @@ def test_a_run_stops_after_one_update_at_least():
         FiniteGuardHook(stop_after=0)
 
 
+@pytest.mark.integration
 def test_the_tool_says_it_in_one_line_with_a_code_of_its_own(build, tmp_path, capfd):
     cfg = toy_config(tmp_path / 'data', custom_hooks=[dict(type='FiniteGuardHook', stop_after=2)])
     # Images of a spread of 0 become infinite when they are normalised.

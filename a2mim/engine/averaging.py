@@ -113,13 +113,7 @@ class WarmupEMAHook(EMAHook):
         self.ema_cfg |= dict(interval=interval, warmup_iters=self.warmup_epochs * epoch_length)
         super().before_run(runner)
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | None = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *_: object, **__: object) -> None:
         """Update the average, unless the update of the weights was skipped."""
         guard = getattr(runner.optim_wrapper, 'guard', None)
         self.ema_model.update_parameters(self.src_model, None if guard is None else guard.bad)

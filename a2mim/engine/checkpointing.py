@@ -68,18 +68,17 @@ class CheckpointHook(Hook):
             ``best_METRIC_….pth``; ``'auto'`` takes the first metric.
         rule: ``'greater'`` or ``'less'`` is better, one for all metrics or one each; None derives
             it from the metric's name.
-        greater_keys: Parts of names of metrics for which greater is better.
-        less_keys: Parts of names of metrics for which less is better.
+        greater_keys, less_keys: Parts of the names from which the rule is derived.
         out_dir: Parent of the checkpoints' folder, which is named like the work dir; None writes
             to the work dir itself.
         filename_tmpl: Name of the files, with ``{}`` for the number of epochs or iterations.
         save_begin: Epoch or iteration from which the interval counts.
-        refused: Arguments of mmengine's hook that are not supported.
+        refused: None; arguments of mmengine's hook in ``REFUSED`` end with a reason.
 
     Raises:
         TypeError: If an argument is unknown.
-        ValueError: If an argument is in ``REFUSED``, the folder is not local, a rule cannot be
-            derived, or metrics and rules do not correspond.
+        ValueError: If an argument is refused, the folder is not local, a rule cannot be derived, or
+            metrics and rules do not correspond.
     """
 
     priority = 'VERY_LOW'
@@ -142,13 +141,7 @@ class CheckpointHook(Hook):
             epoch = runner.epoch + 1
             self._save_if_possible(runner, epoch, dict(epoch=epoch, iter=runner.iter))
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: object = None,
-        outputs: object = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, *_: object, **__: object) -> None:
         """Save what is due, now or since an earlier iteration; report a failed write."""
         self.writer.check()
         due = self.every_n_train_iters(runner, self.interval, self.save_begin)
@@ -430,7 +423,7 @@ class RunFiles:
     def _advice(self) -> str:
         if self.last is None:
             return 'No checkpoint has been written yet; make room or give another --work-dir'
-        return f'{self.last} is whole: make room, and go on from it with --resume auto'
+        return f'{self.last} is intact: make room, and resume with --resume auto'
 
 
 # What a run needs to resume. Files of weights, such as exported ones, lack some of it.

@@ -349,10 +349,10 @@ class FiniteGuardHook(Hook):
         self._written = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Give the optimiser's wrapper a guard.
+        """Set the guard of the optimiser wrapper.
 
         Raises:
-            TypeError: If the wrapper cannot take one.
+            TypeError: If the wrapper has none.
         """
         wrapper = runner.optim_wrapper
         if not isinstance(wrapper, GuardedStep):
@@ -367,7 +367,7 @@ class FiniteGuardHook(Hook):
         runner.message_hub.update_info('skipped_updates', self.skipped)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
-        """Show the guard what the step starts from."""
+        """Tell the guard the iteration and its batch."""
         cast(UpdateGuard, self.guard).begin(runner.iter, data_batch)
 
     def after_train(self, runner: Runner) -> None:
@@ -433,7 +433,7 @@ class FiniteGuardHook(Hook):
             f'{self.streak} updates in a row up to iteration {iteration} had a loss or gradient '
             f'that is not finite ({self.skipped} of the run); the weights are those before them, '
             f'and the last checkpoint in {runner.work_dir} is intact. '
-            f'python tools/replay_step.py {runner.work_dir}/{FAILED_STEPS}/FILE says where '
-            'it begins; a lower learning rate, clip_grad or bfloat16 in place of float16 help most '
-            'often. --resume auto goes on from the checkpoint'
+            f'python tools/replay_step.py {runner.work_dir}/{FAILED_STEPS}/FILE names the first '
+            'module with NaN or Inf; a lower learning rate, clip_grad or bfloat16 in place of '
+            'float16 help most often. --resume auto resumes from the checkpoint'
         )

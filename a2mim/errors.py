@@ -1,4 +1,13 @@
-"""Errors whose cause is known to lie outside the program."""
+"""Errors whose cause is known to lie outside the program, and the exit codes of the tools.
+
+docs/reliability.md has the codes as a table for scripts. An unhandled exception exits with 1, and
+argparse with 2.
+"""
+
+USER_ERROR = 2  # a mistake in the input, reported in one line
+NOT_FINITE = 3  # too many updates in a row were not finite
+NOT_WRITTEN = 74  # a file could not be written; the previous one is intact (EX_IOERR)
+TRY_AGAIN = 75  # stopped by a signal and saved: resume with --resume auto (EX_TEMPFAIL)
 
 
 class BadDataError(ValueError):
@@ -9,20 +18,8 @@ class BadDataError(ValueError):
     """
 
 
-# [exit_codes]
-# What the exit code of a tool says; docs/reliability.md has the table for scripts.
-#
-# Python itself ends with 1 after a fault in the program, and argparse with 2.
-
-
-USER_ERROR = 2  # a mistake in the input, said in one line
-NOT_FINITE = 3  # too many updates in a row were not finite
-NOT_WRITTEN = 74  # a checkpoint could not be, and the one before is whole (EX_IOERR)
-TRY_AGAIN = 75  # stopped by a signal, saved: go on with --resume auto (EX_TEMPFAIL)
-
-
 class NotFiniteStateError(RuntimeError):
-    """The state of a run holds NaN or infinity."""
+    """The state of a run holds NaN or Inf."""
 
 
 class NotFiniteError(RuntimeError):
@@ -30,4 +27,4 @@ class NotFiniteError(RuntimeError):
 
 
 class NotWrittenError(OSError):
-    """A file could not be written; the one that had its name before is whole."""
+    """A file could not be written; the previous file of that name is intact."""

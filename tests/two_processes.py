@@ -50,7 +50,7 @@ def pretraining(images: Path) -> Config:
     cfg.auto_scale_lr = dict(base_batch_size=4, enable=False)
     cfg.default_hooks.checkpoint.max_keep_ckpts = 3
     cfg.custom_hooks = [
-        dict(type='ReconstructionHook', interval=1, num_images=2),
+        dict(type='ReconstructionHook', interval=1),
         dict(type='FeatureProbeHook', interval=1, neighbours=2, train=labelled, test=labelled),
     ]
     return cfg

@@ -1,9 +1,9 @@
-"""Compute a failed training step again, and say where it stops being finite.
+"""Compute a failed training step again, and name the first module with NaN or Inf.
 
     python tools/replay_step.py WORK_DIR/failed_steps/iter_N_rank_R.pth
 
-Exit code 0 if the failure is reproduced, 1 if the step is finite here: another kind of device, or
-another process of the run, whose file then lies beside this one, may be what it takes.
+Exit code 0 if the failure is reproduced, 1 if the step is finite here: it may need the device of
+the run, or the batch of another process, whose file is then in the same folder.
 """
 
 import argparse
@@ -11,10 +11,9 @@ from collections.abc import Sequence
 
 import a2mim.datasets
 import a2mim.models  # noqa: F401
-from a2mim.engine import guard
 from a2mim.engine.command_line import one_line_errors
 from a2mim.engine.mmengine_fixes import silence_harmless_warnings
-from a2mim.engine.replay import Replay, replay
+from a2mim.engine.replay import Replay, read_failed_step, replay
 
 SHOWN = 5  # names of parameters
 
@@ -53,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     silence_harmless_warnings()
     with one_line_errors():
-        content = guard.read_failed_step(args.file)
+        content = read_failed_step(args.file)
         found = replay(content)
     print(describe(content, found))
     return 0 if found.failed else 1

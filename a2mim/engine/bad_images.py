@@ -1,4 +1,4 @@
-"""Images that cannot be read: told once, counted, listed, and too many of them end the run."""
+"""Unreadable images: log each once, count and list them, stop the run if there are too many."""
 
 import math
 import os
@@ -12,26 +12,9 @@ from mmengine.runner import Runner
 
 from a2mim.errors import BadDataError
 from a2mim.registry import HOOKS
-
-# [bad_files]
-# ``bad_files.txt``: the names of images that cannot be read, one a line.
-#
-# A line has the bytes of a name as they are, UTF-8 or not: ``xargs -d '\n' -a bad_files.txt ls
-# -ld`` finds every file. Only a line break inside a name is written as a backslash and the letter
-# n.
-
+from a2mim.weights.files import write_atomically
 
 FILE_NAME = 'bad_files.txt'
-
-
-def write_names(path: Path, names: Iterable[str]) -> None:
-    """Replace ``path`` by the sorted list of ``names``, without a moment in which it is partial."""
-    lines = sorted({os.fsencode(name).replace(b'\n', b'\\n') + b'\n' for name in names})
-    partial = path.with_name(f'{path.name}.partial')
-    partial.write_bytes(b''.join(lines))
-    os.replace(partial, path)
-
-
 INTERVAL = 50  # iterations after which several processes tell each other what they met
 MAX_WARNINGS = 100  # after that only the list grows
 DEVIATIONS = 3  # standard deviations of chance that are granted before all images have been seen
@@ -40,28 +23,32 @@ DEVIATIONS = 3  # standard deviations of chance that are granted before all imag
 class Source(Protocol):
     """The part of an image source that is needed here."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
 
     def load(self, index: int) -> object:
         """An image, or BadDataError."""
+        ...
 
     def name(self, index: int) -> str:
-        """What a person calls the image."""
+        """Name of the image in messages."""
+        ...
 
 
 @HOOKS.register_module()
 class BadImagesHook(Hook):
-    """Take note of the images that the data set had to replace by others.
+    """Report the unreadable images that the data set has replaced by others.
 
     Each is named once in the log, with the reason. ``bad_files.txt`` in the work dir lists them,
-    and the progress line has their number. All of it is carried on by a checkpoint, and none of it
-    depends on the number of workers. A resumed run forgets those that were repaired or removed.
+    and the progress line shows their number. Checkpoints carry them on, independent of the number
+    of workers; a resumed run drops those that were repaired or removed.
 
-    The run stops when more than ``max_share`` of the images seen so far are bad. Before every image
-    has been seen, chance is allowed for: three standard deviations of what such a share would give.
+    The run stops when more than ``max_share`` of the images seen so far are unreadable. Until every
+    image has been seen, three standard deviations of that share are tolerated in addition.
 
     Args:
-        max_share: Largest accepted share of bad images.
+        max_share: Largest accepted share of unreadable images.
 
     Raises:
         ValueError: If ``max_share`` is outside [0, 1).
@@ -73,15 +60,15 @@ class BadImagesHook(Hook):
         self.max_share = max_share
 
     def before_train(self, runner: Runner) -> None:
-        """Start with nothing, or with what the checkpoint knows and is still so."""
+        """Start with none, or with those of the checkpoint that are still unreadable."""
         self._source: Source | None = getattr(runner.train_dataloader.dataset, 'source', None)
         self._file = Path(runner.work_dir) / FILE_NAME
         self._met, self._num_met = set(), 0  # by this process, since the last exchange
         state = runner.message_hub.get_info('bad_images', dict(seen=0, found={}))
         self._seen = state['seen']
-        still = [find_bad(self._source, state['found']) if is_main_process() else None]
+        still = [find_bad(self._source, state['found']) if is_main_process() else {}]
         broadcast_object_list(still)
-        self._found: dict[int, str] = still[0]  # names by index
+        self._found = still[0]  # names by index
         self._list()
 
     def after_train_iter(
@@ -91,7 +78,7 @@ class BadImagesHook(Hook):
         data_batch: dict | None = None,
         outputs: dict | None = None,
     ) -> None:
-        """Look at the batch as the workers made it, on the host: the device is not asked."""
+        """Read the batch as the workers made it, on the host: no wait for the device."""
         entry = data_batch.get('unreadable') if isinstance(data_batch, dict) else None
         if entry is None:
             return
@@ -103,7 +90,7 @@ class BadImagesHook(Hook):
             self._exchange(runner)
 
     def after_train(self, runner: Runner) -> None:
-        """Leave nothing behind, wherever a run that counts iterations ends."""
+        """Report the rest, wherever a run that counts iterations ends."""
         self._exchange(runner)
 
     def _exchange(self, runner: Runner) -> None:
@@ -111,30 +98,31 @@ class BadImagesHook(Hook):
         new = sorted(set().union(*(met for met, _ in parts)) - self._found.keys())
         self._seen += sum(number for _, number in parts)
         self._met, self._num_met = set(), 0
-        if self._seen == 0:
+        source = self._source
+        if self._seen == 0 or source is None:
             return  # the data set replaces nothing
         if new:
-            self._warn(runner, new)
-            self._found |= {index: self._source.name(index) for index in new}
+            self._warn(runner, source, new)
+            self._found |= {index: source.name(index) for index in new}
             self._list()
         state = dict(seen=self._seen, found=dict(self._found))
         runner.message_hub.update_info('bad_images', state)
-        self._check()
+        self._check(len(source))
 
-    def _warn(self, runner: Runner, new: Sequence[int]) -> None:
-        """Say why; the reason has stayed in the worker, so the main process reads once more."""
+    def _warn(self, runner: Runner, source: Source, new: Sequence[int]) -> None:
+        """Log the reasons; they have stayed in the worker, so the main process reads once more."""
         if not is_main_process():
             return
         for index in new[: max(0, MAX_WARNINGS - len(self._found))]:
-            why = why_bad(self._source, index) or (
-                f'{self._source.name(index)!r} could not be read a moment ago, but can be now'
+            why = why_bad(source, index) or (
+                f'{source.name(index)!r} could not be read a moment ago, but can be now'
             )
             runner.logger.warning(f'{why}. Another image takes its place.')
         if len(self._found) < MAX_WARNINGS <= len(self._found) + len(new):
             runner.logger.warning(f'further images that cannot be read are only in {self._file}')
 
     def _list(self) -> None:
-        """Bring the file up to date; that of an earlier run in the folder goes."""
+        """Update the file; remove that of an earlier run in the folder."""
         if not is_main_process():
             return
         if self._found:
@@ -142,8 +130,7 @@ class BadImagesHook(Hook):
         else:
             self._file.unlink(missing_ok=True)
 
-    def _check(self) -> None:
-        size = len(self._source)
+    def _check(self, size: int) -> None:
         seen = min(self._seen, size)
         allowed = self.max_share * seen
         if seen < size:
@@ -158,6 +145,16 @@ class BadImagesHook(Hook):
             )
 
 
+def write_names(path: Path, names: Iterable[str]) -> None:
+    r"""Write the sorted ``names``, one a line, in the bytes of the file system, UTF-8 or not.
+
+    ``xargs -d '\n' -a bad_files.txt ls -ld`` finds every file; only a line break inside a name is
+    written as a backslash and the letter n.
+    """
+    lines = sorted({os.fsencode(name).replace(b'\n', b'\\n') + b'\n' for name in names})
+    write_atomically(path, lambda file: file.write(b''.join(lines)))
+
+
 def why_bad(source: Source, index: int) -> str | None:
     """The error that reading an image gives, None if it can be read."""
     try:
@@ -168,9 +165,13 @@ def why_bad(source: Source, index: int) -> str | None:
 
 
 def find_bad(source: Source | None, found: Mapping[int, str]) -> dict[int, str]:
-    """Those of ``found`` that are still called so and still cannot be read."""
-    return {
-        index: name
-        for index, name in found.items()
-        if index < len(source) and source.name(index) == name and why_bad(source, index)
-    }
+    """Those of ``found`` that still have this name and still cannot be read."""
+    return (
+        {}
+        if source is None
+        else {
+            index: name
+            for index, name in found.items()
+            if index < len(source) and source.name(index) == name and why_bad(source, index)
+        }
+    )

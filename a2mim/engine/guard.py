@@ -1,32 +1,90 @@
-"""Skip an update that is not finite, count it, keep what reproduces it, and stop if it goes on."""
+"""The finite guard: skip updates with NaN or Inf, count and record them, stop after a streak.
 
-import os
+The check runs on the device, is all-reduced over the processes, and reaches the host
+asynchronously: one vector of a few numbers per update, which also carries a request to stop, so
+that all processes stop after the same update.
+"""
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
+from typing import Any, cast
 
 import torch
-from mmengine.dist import all_reduce, get_rank, get_world_size
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from a2mim.engine.processes import bare_model
+from a2mim.engine.replay import FAILED_STEPS, write_failed_step
+from a2mim.engine.sharding import full_tensor, is_sharded
 from a2mim.errors import NotFiniteError
 from a2mim.registry import HOOKS
-from a2mim.weights.safe_load import load_file
 
-# [buffers]
-# What a forward pass changes beside gradients: running statistics, kept until the update counts.
-#
-# A batch that makes the loss non-finite has already passed the normalisation layers, and a running
-# mean that took it in once is non-finite for good.
+FUSED = (Adam, AdamW, SGD)  # have a form whose kernel reads ``found_inf``
+WORTH_IT = ('cuda',)  # devices for which the host should not wait
+MAX_FILES = 3  # failed steps that a process keeps per run; each is as large as the weights
+
+
+def prefer_fused(optimizer: Optimizer) -> None:
+    """Switch to the fused form on a GPU, unless the config sets ``fused`` or ``foreach=True``.
+
+    Only there: the order of its operations changes the last bits of a step, and on a CPU the host
+    waits for nothing. A state that was loaded from another form is converted.
+    """
+    if type(optimizer) not in FUSED:
+        return
+    groups = optimizer.param_groups
+    chosen = any(g['fused'] is not None or g['foreach'] or g['differentiable'] for g in groups)
+    parameters = [parameter for group in groups for parameter in group['params']]
+    if chosen or not all(p.device.type in WORTH_IT and p.is_floating_point() for p in parameters):
+        return
+    for group in groups:
+        group['fused'] = True
+    # As the constructor would: GradScaler then leaves the decision to the kernel too.
+    vars(optimizer)['_step_supports_amp_scaling'] = True
+    for parameter, state in optimizer.state.items():
+        if 'step' in state:
+            state['step'] = torch.as_tensor(state['step']).to(parameter.device, torch.float32)
+
+
+def skips_on_device(optimizer: Optimizer) -> bool:
+    """Whether the optimiser skips a step by itself where its tensor ``found_inf`` is 1.
+
+    torch's fused optimisers read it in their kernel, as ``torch.amp.GradScaler`` uses it, and then
+    leave parameters, moments and step counts unchanged. SGD is prepared for a skipped first step;
+    with dampening its first momentum is a special case, and the host decides instead. So it does
+    for sharded parameters, whose kernels accept no plain tensor with them.
+    """
+    groups = optimizer.param_groups
+    if type(optimizer) not in FUSED or not all(group['fused'] for group in groups):
+        return False
+    if is_sharded(parameter for group in groups for parameter in group['params']):
+        return False
+    if isinstance(optimizer, SGD):
+        if any(group['dampening'] for group in groups):
+            return False
+        _start_momentum(optimizer)
+    return True
+
+
+def _start_momentum(optimizer: SGD) -> None:
+    """Zeros where torch would allocate and fill in the first step: skipped, they stay unfilled."""
+    for group in optimizer.param_groups:
+        for parameter in group['params'] if group['momentum'] else ():
+            state = optimizer.state[parameter]
+            if state.get('momentum_buffer') is None and parameter.requires_grad:
+                state['momentum_buffer'] = torch.zeros_like(parameter)
 
 
 class BufferSnapshot:
-    """The floating buffers of ``model`` in one tensor: taken, and put back by three operators.
+    """The floating-point buffers of ``model`` (running statistics) in one tensor.
+
+    A batch that makes the loss non-finite has already passed the normalisation layers, and a
+    running mean that has averaged it in stays non-finite. Saving and restoring take three kernels.
 
     Args:
         model: The model, outside of any wrapper.
@@ -38,18 +96,19 @@ class BufferSnapshot:
         self._saved: Tensor | None = None
 
     def take(self) -> None:
-        """Remember the values of now."""
+        """Save the current values."""
         if self.buffers:
             self._saved = self._flat()
 
     def restore_where(self, bad: Tensor) -> None:
-        """Put the remembered values back if ``bad`` (a scalar on the device) is not 0."""
+        """Restore the saved values if ``bad`` (a scalar on the device) is not 0."""
         if self._saved is not None:
             self._copy(torch.where(bad > 0, self._saved, self._flat()))
 
     def saved(self) -> dict[str, Tensor]:
-        """The remembered values by name, shaped as the buffers."""
-        return dict(zip(self.names, self._parts(self._saved), strict=True)) if self.names else {}
+        """The saved values by name, shaped as the buffers."""
+        parts = [] if self._saved is None else self._parts(self._saved)
+        return dict(zip(self.names, parts, strict=True))
 
     def _flat(self) -> Tensor:
         # Several dtypes are promoted to the widest, which holds the others exactly.
@@ -61,15 +120,13 @@ class BufferSnapshot:
 
     def _copy(self, flat: Tensor) -> None:
         with torch.no_grad():
-            torch._foreach_copy_(self.buffers, self._parts(flat))
-
-
-# [host_copy]
-# A few numbers on their way from the device to the processor.
+            torch._foreach_copy_(  # pyright: ignore[reportPrivateImportUsage], not in stubs
+                self.buffers, self._parts(flat)
+            )
 
 
 class HostCopy:
-    """A copy that is started now and read later: only the reader waits, and only for this copy.
+    """An asynchronous copy from the device to the host: only ``read`` waits, and only for it.
 
     Args:
         values: A vector, on any device.
@@ -92,73 +149,6 @@ class HostCopy:
         return self._values.tolist()
 
 
-# [device_skip]
-# Optimisers that skip an update on the device, without the processor knowing.
-#
-# torch's fused optimisers read the tensor ``optimizer.found_inf`` in their kernel, as
-# ``torch.amp.GradScaler`` uses it: 1 leaves parameters, moments and step counts as they are.
-
-
-FUSED = (Adam, AdamW, SGD)
-WORTH_IT = ('cuda',)  # devices for which the host should not wait
-
-
-def prefer_fused(optimizer: Optimizer) -> None:
-    """Take the fused form on a GPU, where the config says neither it nor ``foreach=True``.
-
-    Only there: the order of its operations changes the last bits of a step, and the processor
-    waits for nothing on a CPU. A state that was loaded from another form is moved along.
-    """
-    if type(optimizer) not in FUSED:
-        return
-    groups = optimizer.param_groups
-    settled = any(g['fused'] is not None or g['foreach'] or g['differentiable'] for g in groups)
-    parameters = [parameter for group in groups for parameter in group['params']]
-    if settled or not all(p.device.type in WORTH_IT and p.is_floating_point() for p in parameters):
-        return
-    for group in groups:
-        group['fused'] = True
-    # As the constructor would: GradScaler then leaves the decision to the kernel too.
-    optimizer._step_supports_amp_scaling = True
-    for parameter, state in optimizer.state.items():
-        if 'step' in state:
-            state['step'] = torch.as_tensor(state['step']).to(parameter.device, torch.float32)
-
-
-def skips_on_device(optimizer: Optimizer) -> bool:
-    """Whether ``found_inf`` makes ``optimizer`` skip; SGD is prepared for a skipped first step.
-
-    With dampening SGD's first momentum is no sum of its own, and such a run is told to the
-    processor instead; so is one with sharded parameters, whose kernels take no plain tensor beside.
-    """
-    groups = optimizer.param_groups
-    if type(optimizer) not in FUSED or not all(group['fused'] for group in groups):
-        return False
-    if any(isinstance(parameter, DTensor) for group in groups for parameter in group['params']):
-        return False
-    if isinstance(optimizer, SGD):
-        if any(group['dampening'] for group in groups):
-            return False
-        _start_momentum(optimizer)
-    return True
-
-
-def _start_momentum(optimizer: SGD) -> None:
-    """Zeros where torch would allocate and fill in the first step: skipped, they stay unfilled."""
-    for group in optimizer.param_groups:
-        for parameter in group['params'] if group['momentum'] else ():
-            state = optimizer.state[parameter]
-            if state.get('momentum_buffer') is None and parameter.requires_grad:
-                state['momentum_buffer'] = torch.zeros_like(parameter)
-
-
-# [update_guard]
-# Whether an update may happen: judged on the device, agreed on by all processes, told to the host.
-#
-# One vector of a few numbers is reduced per update, and it carries the request to stop, too, so
-# that all processes stop after the same update.
-
-
 @dataclass
 class Step:
     """A forward and backward pass of an update: its iteration, batch, and loss on the device."""
@@ -169,7 +159,7 @@ class Step:
 
 
 @dataclass
-class Verdict:
+class UpdateResult:
     """What the processes found about an update.
 
     Attributes:
@@ -190,22 +180,22 @@ class Verdict:
 
 
 class UpdateGuard:
-    """The judge of every update of one training.
+    """Check every update of one training.
 
-    An optimiser that skips on the device is told by a tensor there, and the host learns of update
-    t just before it queues the optimiser of update t + 1: the forward and backward pass of t + 1
-    are queued by then, so that the device never runs dry, and since a skipped update moves
+    An optimiser that skips on the device reads a tensor there, and the host gets the result of
+    update t just before it queues the optimiser of update t + 1: the forward and backward pass of
+    t + 1 are queued by then, so that the device never idles, and since a skipped update changes
     nothing, the state in which it failed is still there. With any other optimiser the host waits
-    for the verdict before each update; on the CPU that costs nothing.
+    for the result before each update; on the CPU that costs nothing.
 
     Args:
         model: The model, outside of any wrapper.
-        optimizer: What moves it.
-        report: Called with each verdict, on all processes at the same point of the training.
+        optimizer: Its optimiser.
+        report: Called with each result, at the same point of the training on all processes.
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: Optimizer, report: Callable[[Verdict], None]
+        self, model: nn.Module, optimizer: Optimizer, report: Callable[[UpdateResult], None]
     ) -> None:
         self.deferred = skips_on_device(optimizer)
         self.buffers = BufferSnapshot(model)
@@ -226,16 +216,16 @@ class UpdateGuard:
         """Note the loss of the pass that has begun."""
         self._steps[-1].loss = loss.detach()
 
-    def judge(self, grad_norm: Tensor, scale: Tensor | None = None) -> bool:
-        """Judge the update that is due, and put running statistics back if it is bad.
+    def check(self, grad_norm: Tensor, scale: Tensor | None = None) -> bool:
+        """Check the update that is due, and restore running statistics if it is bad.
 
         Args:
             grad_norm: Norm of the gradients of this process, before clipping.
-            scale: Scale of the losses in float16. Above 1 it may be what is wrong with the
-                gradients, which the scaler then sees and mends by itself.
+            scale: Loss scale of float16. Above 1 it may be the cause of infinite gradients, for
+                which the scaler skips the step and shrinks its scale.
 
         Returns:
-            Whether the host knows that the update is bad. ``bad`` tells it on the device.
+            Whether the host knows that the update is bad; ``self.bad`` says it on the device.
         """
         flags, own = self._flags(grad_norm, scale)
         all_reduce(flags, 'max')
@@ -247,23 +237,22 @@ class UpdateGuard:
         return not self.deferred and self.settle()
 
     def settle(self) -> bool:
-        """Report the verdict that is still on its way, if one is; whether it says bad."""
+        """Report the pending result, if there is one; return whether the update was bad."""
         if self._waiting is None:
             return False
-        verdict, self._waiting = self._read(), None
-        self.stop_agreed |= verdict.stop
-        self._report(verdict)
-        return verdict.bad
+        result, self._waiting = self._read(*self._waiting), None
+        self.stop_agreed |= result.stop
+        self._report(result)
+        return result.bad
 
-    def expected(self) -> Verdict | None:
-        """The verdict that is still on its way, if one is; nothing is reported."""
-        return None if self._waiting is None else self._read()
+    def pending(self) -> UpdateResult | None:
+        """The pending result, if there is one, without reporting it."""
+        return None if self._waiting is None else self._read(*self._waiting)
 
     def _flags(self, grad_norm: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What is compared among processes (bad, bad loss, stop), and what is not."""
-        norm = grad_norm.detach()
-        norm = (norm.full_tensor() if isinstance(norm, DTensor) else norm).float()
-        losses = torch.stack([step.loss.float().sum() for step in self._steps])
+        """What is reduced over processes (bad, bad loss, stop), and what is not."""
+        norm = full_tensor(grad_norm.detach()).float()
+        losses = torch.stack([s.loss.float().sum() for s in self._steps if s.loss is not None])
         bad_loss = ~losses.isfinite().all()
         bad_norm = ~norm.isfinite()
         if scale is not None:
@@ -272,21 +261,16 @@ class UpdateGuard:
         flags = torch.stack([(bad_loss | bad_norm).float(), bad_loss.float(), stop])
         return flags, torch.stack([bad_loss.float(), norm])
 
-    def _read(self) -> Verdict:
-        copy, steps = self._waiting
+    def _read(self, copy: HostCopy, steps: list[Step]) -> UpdateResult:
         bad, bad_loss, stop, own_bad_loss, norm = copy.read()
-        return Verdict(bool(bad), bool(bad_loss), bool(stop), bool(own_bad_loss), norm, steps)
+        return UpdateResult(bool(bad), bool(bad_loss), bool(stop), bool(own_bad_loss), norm, steps)
 
 
-# [optim_step]
-# The step of an optimiser wrapper under the guard.
-
-
-class GuardedStep:
-    """Mixin for optimiser wrappers: ask the guard before the optimiser moves anything.
+class GuardedStep(OptimWrapper):
+    """Optimiser wrapper that asks the guard before it updates the parameters.
 
     It also keeps the norm of the gradients on the device until it is logged. Without a guard, which
-    ``FiniteGuardHook`` brings, the step is mmengine's.
+    ``FiniteGuardHook`` sets, the step is mmengine's.
     """
 
     guard: UpdateGuard | None = None
@@ -300,52 +284,54 @@ class GuardedStep:
             self.guard.watch(loss)
         super().update_params(loss, step_kwargs, zero_kwargs)
 
-    def step(self, **kwargs: object) -> None:
-        """Clip, ask, and move."""
+    def step(self, **kwargs: Any) -> None:
+        """Clip, check, and update unless the check fails."""
         if self.guard is None:
             super().step(**kwargs)
             return
-        if self.guard.judge(self._clipped_norm()):
+        if self.guard.check(self._clipped_norm()):
             return
         if not self.guard.deferred:
             self.optimizer.step(**kwargs)
             return
-        self.optimizer.found_inf = self.guard.bad
+        found_inf = dict(found_inf=self.guard.bad)  # what the fused kernel reads
+        vars(self.optimizer).update(found_inf)
         self.optimizer.step(**kwargs)
-        del self.optimizer.found_inf
+        del vars(self.optimizer)['found_inf']
 
     def _clipped_norm(self) -> Tensor:
         """Clip as configured, and return the norm of the gradients before it."""
-        by_norm = self.clip_grad_kwargs and self.grad_name == 'grad_norm'
+        if self.clip_grad_kwargs and self.grad_name == 'grad_norm':
+            self._clip_grad()
+            return cast(Tensor, self.pending_grad_norm)
         # Clipping by value would make infinity finite: measure first.
-        norm = None if by_norm else torch.nn.utils.get_total_norm([p.grad for p in self._moved()])
+        gradients = [cast(Tensor, parameter.grad) for parameter in self._updated()]
+        norm = torch.nn.utils.get_total_norm(gradients)
         if self.clip_grad_kwargs:
             self._clip_grad()
-        return self.pending_grad_norm if by_norm else norm
+        return norm
 
     def _clip_grad(self) -> None:
-        norm = self.clip_func(self._moved(), **self.clip_grad_kwargs)
+        clip = cast(Callable[..., Tensor | None], self.clip_func)
+        norm = clip(self._updated(), **(self.clip_grad_kwargs or {}))
         if norm is not None:  # clipping by value has no norm
             self.pending_grad_norm = norm.detach()
 
-    def _moved(self) -> list[Tensor]:
+    def _updated(self) -> list[Tensor]:
         groups = self.optimizer.param_groups
         return [p for group in groups for p in group['params'] if p.grad is not None]
 
 
-MAX_FILES = 3  # failed steps that a process keeps per run; each is as large as the weights
-
-
 @HOOKS.register_module()
 class FiniteGuardHook(Hook):
-    """Guard every update, on all processes; the tools register this hook for every run.
+    """Check every update on all processes; skip it if a loss or the gradient norm is not finite.
 
-    A bad update moves no parameter, no state of the optimiser, no running statistic and no average
-    of the weights. Schedules and the iteration counter go on, so that a skip shifts nothing. The
+    A skipped update changes no parameter, optimiser state, running statistic or average of the
+    weights. Schedules and the iteration counter proceed, so that a skip shifts nothing. The
     progress line shows the number of ``skipped`` updates once there is one.
 
     Args:
-        stop_after: Bad updates in a row that end the run.
+        stop_after: Skipped updates in a row that end the run.
 
     Raises:
         ValueError: If ``stop_after`` is less than 1.
@@ -359,14 +345,14 @@ class FiniteGuardHook(Hook):
             raise ValueError(f'stop_after={stop_after} must be at least 1 update')
         self.stop_after = stop_after
         self.skipped, self.streak = 0, 0
-        self.guard: UpdateGuard | None = None
+        self.guard: UpdateGuard | None = None  # while training
         self._written = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Give the optimiser's wrapper a guard.
+        """Set the guard of the optimiser wrapper.
 
         Raises:
-            TypeError: If the wrapper cannot take one.
+            TypeError: If the wrapper has none.
         """
         wrapper = runner.optim_wrapper
         if not isinstance(wrapper, GuardedStep):
@@ -374,38 +360,36 @@ class FiniteGuardHook(Hook):
                 f'optim_wrapper.type={type(wrapper).__name__} has no finite guard; take '
                 'OptimWrapper or AmpOptimWrapper, or derive yours from one of them'
             )
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         prefer_fused(wrapper.optimizer)
-        self.guard = UpdateGuard(
-            model, wrapper.optimizer, lambda verdict: self._judged(runner, verdict)
+        self.guard = wrapper.guard = UpdateGuard(
+            bare_model(runner.model), wrapper.optimizer, partial(self._handle, runner)
         )
-        wrapper.guard = self.guard
         runner.message_hub.update_info('skipped_updates', self.skipped)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: object = None) -> None:
-        """Show the guard what the step starts from."""
-        self.guard.begin(runner.iter, data_batch)
+        """Tell the guard the iteration and its batch."""
+        cast(UpdateGuard, self.guard).begin(runner.iter, data_batch)
 
     def after_train(self, runner: Runner) -> None:
-        """Hear about the last update."""
-        self.guard.settle()
-        runner.optim_wrapper.guard = None
+        """Handle the result of the last update."""
+        cast(UpdateGuard, self.guard).settle()
+        cast(GuardedStep, runner.optim_wrapper).guard = None
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep the counts, with the update that the host has not heard of yet."""
-        verdict = None if self.guard is None else self.guard.expected()
-        bad = verdict is not None and verdict.bad
-        streak = self.streak if verdict is None else (self.streak + 1) * bad
+        """Save the counts, with the update whose result the host does not have yet."""
+        result = None if self.guard is None else self.guard.pending()
+        bad = result is not None and result.bad
+        streak = self.streak if result is None else (self.streak + 1) * bad
         checkpoint['finite_guard'] = dict(skipped=self.skipped + bad, streak=streak)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Go on counting in a resumed run."""
+        """Continue the counts in a resumed run."""
         if runner._resume and 'finite_guard' in checkpoint:
             counts = checkpoint['finite_guard']
             self.skipped, self.streak = counts['skipped'], counts['streak']
 
-    def _judged(self, runner: Runner, verdict: Verdict) -> None:
-        if not verdict.bad:
+    def _handle(self, runner: Runner, result: UpdateResult) -> None:
+        if not result.bad:
             if self.streak:
                 runner.logger.info(f'finite again, after {self.streak} skipped update(s)')
             self.streak = 0
@@ -414,117 +398,42 @@ class FiniteGuardHook(Hook):
         self.skipped += 1
         runner.message_hub.update_info('skipped_updates', self.skipped)
         if self.streak == 1:
-            what = 'loss' if verdict.bad_loss else 'gradient'
+            what = 'loss' if result.bad_loss else 'gradient'
             runner.logger.warning(
-                f'iteration {verdict.steps[-1].iteration + 1}: the {what} is not finite; the '
+                f'iteration {result.steps[-1].iteration + 1}: the {what} is not finite; the '
                 f'update is skipped, and after {self.stop_after} in a row the run stops'
             )
-        # Among several processes a loss names the culprit; gradients are shared, so that all
-        # batches are kept.
-        if verdict.own_bad_loss or not verdict.bad_loss:
-            self._keep(runner, verdict)
+        # Among several processes a loss tells which batch is at fault; gradients are shared, so
+        # that all batches are kept.
+        if result.own_bad_loss or not result.bad_loss:
+            self._dump_failed_step(runner, result)
         if self.streak >= self.stop_after:
-            raise NotFiniteError(self._last_words(runner, verdict))
+            raise NotFiniteError(self._abort_message(runner, result))
 
-    def _keep(self, runner: Runner, verdict: Verdict) -> None:
-        # A shard is not the weights, and the others would have to take part.
-        sharded = any(isinstance(p, DTensor) for p in runner.model.parameters())
-        if sharded or self._written == MAX_FILES:
+    def _dump_failed_step(self, runner: Runner, result: UpdateResult) -> None:
+        # A shard is not the weights, and the other processes would have to take part.
+        if is_sharded(runner.model.parameters()) or self._written == MAX_FILES:
             return
         self._written += 1
         try:
-            content = describe_failed_step(runner, self.guard, verdict)
-            path = write_failed_step(content, runner.work_dir)
+            steps = [
+                dict(iteration=s.iteration, batch=s.batch, loss=float(cast(Tensor, s.loss).sum()))
+                for s in result.steps
+            ]
+            buffers = cast(UpdateGuard, self.guard).buffers.saved()
+            path = write_failed_step(runner, steps, result.grad_norm, buffers)
         except OSError as error:
-            runner.logger.warning(f'the failed step could not be written: {error}')
+            runner.logger.warning(f'the failed step is not kept: {error}')
             return
         runner.logger.warning(f'to see what failed: python tools/replay_step.py {path}')
 
-    def _last_words(self, runner: Runner, verdict: Verdict) -> str:
-        iteration = verdict.steps[-1].iteration + 1
+    def _abort_message(self, runner: Runner, result: UpdateResult) -> str:
+        iteration = result.steps[-1].iteration + 1
         return (
             f'{self.streak} updates in a row up to iteration {iteration} had a loss or gradient '
             f'that is not finite ({self.skipped} of the run); the weights are those before them, '
             f'and the last checkpoint in {runner.work_dir} is intact. '
-            f'python tools/replay_step.py {runner.work_dir}/{FAILED_STEPS}/FILE says where '
-            'it begins; a lower learning rate, clip_grad or bfloat16 in place of float16 help most '
-            'often. --resume auto goes on from the checkpoint'
+            f'python tools/replay_step.py {runner.work_dir}/{FAILED_STEPS}/FILE names the first '
+            'module with NaN or Inf; a lower learning rate, clip_grad or bfloat16 in place of '
+            'float16 help most often. --resume auto resumes from the checkpoint'
         )
-
-
-# [failed_step]
-# A step that failed, as a file: everything that computes its loss and gradients again.
-#
-# The weights decide both, so that the state of the optimiser, which is larger, is left out. The
-# file has the size of the model's weights and of the batch, and holds plain data only.
-
-
-FAILED_STEPS = 'failed_steps'
-KIND = 'a2mim failed step'
-
-
-def describe_failed_step(runner: Runner, guard: UpdateGuard, verdict: Verdict) -> dict:
-    """The content of the file, for a verdict whose update has moved nothing."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    # Running statistics as they were before the batch; the model's own may have seen it.
-    state, saved = model.state_dict(), guard.buffers.saved()
-    state |= {name: value for name, value in saved.items() if name in state}
-    scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
-    return dict(
-        kind=KIND,
-        iteration=verdict.steps[-1].iteration,
-        rank=get_rank(),
-        world_size=get_world_size(),
-        seed=runner.seed,
-        loss_scale=scaler.get_scale() if scaler is not None and scaler.is_enabled() else 1.0,
-        steps=[
-            dict(iteration=s.iteration, batch=on_cpu(s.batch), loss=float(s.loss.sum()))
-            for s in verdict.steps
-        ],
-        grad_norm=verdict.grad_norm,
-        state_dict=on_cpu(state),
-        config=runner.cfg.pretty_text,
-    )
-
-
-def write_failed_step(content: dict, work_dir: str) -> Path:
-    """Write ``failed_steps/iter_N_rank_R.pth``, complete or not at all, and return its path.
-
-    N counts from 1, as the log does; iterations in the content are those done before, as seeds are.
-    """
-    name = f'iter_{content["iteration"] + 1}_rank_{content["rank"]}.pth'
-    path = Path(work_dir) / FAILED_STEPS / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix('.partial')
-    try:
-        with partial.open('wb') as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
-
-
-def read_failed_step(path: str | Path) -> dict:
-    """The content of a file, by the strict loader.
-
-    Raises:
-        ValueError: If the file is something else.
-    """
-    content = load_file(path)
-    if content.get('kind') != KIND:
-        raise ValueError(f'{path} is no failed step; a run writes them to WORK_DIR/{FAILED_STEPS}')
-    return content
-
-
-def on_cpu(value: object) -> object:
-    """``value`` with every tensor in it copied to the CPU; it is used and changed further on."""
-    if isinstance(value, Tensor):
-        return value.detach().to('cpu', copy=True)
-    if isinstance(value, dict):
-        return {key: on_cpu(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [on_cpu(entry) for entry in value]
-    return value

@@ -1,76 +1,31 @@
-"""Parameter groups by rule: which parameters decay, and how fast each of them learns."""
+"""Optimisers: parameter groups by rule and by layer, LAMB, and mixed precision on every device."""
 
 import logging
 import platform
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper as MMEngineAmpOptimWrapper
 from mmengine.optim import OptimWrapper
 from timm.models import group_parameters
-from timm.optim import Lamb
+from timm.optim import Lamb  # pyright: ignore[reportPrivateImportUsage], listed in its docs
 from torch import Tensor, nn
 
 from a2mim.engine.guard import GuardedStep
+from a2mim.engine.processes import bare_model
+from a2mim.interfaces import TimmNetwork
 from a2mim.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 
-# [layer_decay]
-# Layer-wise learning rates: the nearer a layer is to the image, the slower it learns.
-
-
-def layer_lr_factors(
-    model: nn.Module, decay: float, layers: Sequence[str] | None = None
-) -> dict[str, float]:
-    """Learning-rate factor of every parameter of the timm model inside ``model``.
-
-    The last layer (head and whatever no pattern matches) has factor 1, each layer below it
-    ``decay`` times the one above. Parameters outside the timm model are not in the result.
-
-    timm's own layers equal the published ones for its ViTs and ``Beit`` (embeddings, each block,
-    head), unless a class token is read behind a last norm: timm counts that norm to the last block,
-    the published recipe to the head. They differ for Swin (what merges patches), and for ConvNeXt:
-    timm counts every block, the published recipe counts stage 0, stage 1, threes of blocks of stage
-    2, and stage 3. Such a recipe gives ``layers``.
-
-    Args:
-        model: A timm model, or a module that holds one.
-        decay: Factor from one layer to the next lower one, in (0, 1].
-        layers: Regular expressions, from the stem up, matched at the start of the names inside
-            the timm model. None takes the ``group_matcher`` of the model.
-
-    Raises:
-        ValueError: If ``decay`` is outside (0, 1], or there is no timm model with layers.
-
-    Reference:
-        Clark et al., ELECTRA, ICLR 2020 (https://arxiv.org/abs/2003.10555), for the decay.
-    """
-    if not 0 < decay <= 1:
-        raise ValueError(f'layer_decay={decay} must lie in (0, 1]; the published ViTs use 0.65')
-    prefix, trunk = _timm_model(model)
-    matcher = dict(enumerate(layers)) if layers else trunk.group_matcher(coarse=False)
-    layer_of = group_parameters(trunk, matcher, reverse=True)
-    top = max(layer_of.values())
-    return {prefix + name: decay ** (top - layer) for name, layer in layer_of.items()}
-
-
-def _timm_model(model: nn.Module) -> tuple[str, nn.Module]:
-    """The first module that knows its layers, and the prefix of its parameters' names."""
-    for name, module in model.named_modules():
-        if hasattr(module, 'group_matcher'):
-            return f'{name}.' if name else '', module
-    raise ValueError(
-        f'layer_decay needs a timm model with a group_matcher, and {type(model).__name__} holds '
-        'none; leave layer_decay out'
-    )
-
+OPTIMIZERS.register_module(module=Lamb)  # timm's; mmengine registers torch's
 
 RULE_OPTIONS = ('weight_decay', 'lr_mult')
 PARAMWISE_OPTIONS = ('rules', 'layer_decay', 'layers')
+DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16}
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -117,8 +72,7 @@ class ParamRuleConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build optimiser and wrapper for the trainable parameters of ``model``."""
-        model = model.module if is_model_wrapper(model) else model
-        groups = self.param_groups(model)
+        groups = self.param_groups(bare_model(model))
         for group in groups:
             print_log(
                 f'learning rate {group["lr"]:.3g}, weight decay {group["weight_decay"]:g}: '
@@ -170,28 +124,62 @@ def _check_names(options: Mapping, accepted: tuple[str, ...], where: str) -> Non
         raise KeyError(f'{where} has the unknown option(s) {unknown}; known are {list(accepted)}')
 
 
-# [optimizers]
-# timm's optimisers under short names; torch's are known to mmengine already.
+def layer_lr_factors(
+    model: nn.Module, decay: float, layers: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Learning-rate factor of every parameter of the timm model inside ``model``.
+
+    The last layer (head and whatever no pattern matches) has factor 1, each layer below it
+    ``decay`` times the one above. Parameters outside the timm model are not in the result.
+
+    timm's own layers equal those of the reference implementation (OpenMixup) for its ViTs and
+    ``Beit`` (embeddings, each block, head), unless a class token is read after a last norm: timm
+    assigns that norm to the last block, the reference to the head. They differ for Swin (patch
+    merging) and for ConvNeXt, where timm counts every block and the reference counts stage 0,
+    stage 1, groups of three blocks of stage 2, and stage 3. Such a config gives ``layers``.
+
+    Args:
+        model: A timm model, or a module that holds one.
+        decay: Factor from one layer to the next lower one, in (0, 1].
+        layers: Regular expressions, from the stem up, matched at the start of the names inside
+            the timm model. None takes the ``group_matcher`` of the model.
+
+    Raises:
+        ValueError: If ``decay`` is outside (0, 1], or there is no timm model with layers.
+
+    Reference:
+        Clark et al., ELECTRA, ICLR 2020 (https://arxiv.org/abs/2003.10555), for the decay.
+    """
+    if not 0 < decay <= 1:
+        raise ValueError(f'layer_decay={decay} must lie in (0, 1]; ViTs use 0.65')
+    prefix, network = _timm_network(model)
+    matcher = dict(enumerate(layers)) if layers else network.group_matcher(coarse=False)
+    # Without reverse it would return the names of each layer.
+    layer_of = cast(dict[str, int], group_parameters(network, matcher, reverse=True))
+    top = max(layer_of.values())
+    return {prefix + name: decay ** (top - layer) for name, layer in layer_of.items()}
 
 
-OPTIMIZERS.register_module(module=Lamb)
-
-
-# [mixed_precision]
-# Mixed precision on every device: bfloat16 autocast on the CPU, no loss scaling where none helps.
-#
-# mmengine 0.10 refuses ``AmpOptimWrapper`` without a GPU, although its autocast works on the CPU in
-# bfloat16, and it scales the loss whatever the dtype. bfloat16 has the exponent range of float32,
-# so that its gradients do not underflow; and a loss scaler waits for the device in every step.
-# This file can go once mmengine's wrapper runs on the CPU and scales the loss in float16 only.
-
-
-DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16}
+def _timm_network(model: nn.Module) -> tuple[str, TimmNetwork]:
+    """The first module with a ``group_matcher``, and the prefix of its parameters' names."""
+    for name, module in model.named_modules():
+        if hasattr(module, 'group_matcher'):
+            return f'{name}.' if name else '', cast(TimmNetwork, module)
+    raise ValueError(
+        f'layer_decay needs a timm model with a group_matcher, and {type(model).__name__} holds '
+        'none; leave layer_decay out'
+    )
 
 
 @OPTIM_WRAPPERS.register_module()
 class AmpOptimWrapper(GuardedStep, MMEngineAmpOptimWrapper):
     """Optimiser wrapper that runs the model under autocast, on the GPU or the CPU.
+
+    mmengine 0.10 refuses ``AmpOptimWrapper`` without a GPU, although its autocast works on the CPU
+    in bfloat16, and it scales the loss whatever the dtype. bfloat16 has the exponent range of
+    float32, so that its gradients do not underflow, and a loss scaler waits for the device in
+    every step. This class can go once mmengine's runs on the CPU and scales the loss in float16
+    only.
 
     Args:
         dtype: ``'bfloat16'``, ``'float16'`` or None, which takes bfloat16 where the device
@@ -208,14 +196,15 @@ class AmpOptimWrapper(GuardedStep, MMEngineAmpOptimWrapper):
         self,
         dtype: str | None = None,
         loss_scale: str | float | dict = 'dynamic',
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         device = get_device()
         cast_dtype = autocast_dtype(dtype, device)
         if cast_dtype is torch.float16:
-            super().__init__(loss_scale, cast_dtype, **kwargs)
+            # mmengine annotates str, and accepts what its docstring says.
+            super().__init__(cast(str, loss_scale), cast(str, cast_dtype), **kwargs)
             return
-        # Past the parent, which would refuse the CPU and build a scaler.
+        # Not the parent's, which would refuse the CPU and build a scaler.
         OptimWrapper.__init__(self, **kwargs)
         self.cast_dtype = cast_dtype
         self.loss_scaler = torch.amp.GradScaler(device, enabled=False)
@@ -228,24 +217,25 @@ class AmpOptimWrapper(GuardedStep, MMEngineAmpOptimWrapper):
                 level=logging.WARNING,
             )
 
-    def step(self, **kwargs: object) -> None:
-        """The guarded step; a float16 scaler goes on to skip and mend what overflows by itself."""
+    def step(self, **kwargs: Any) -> None:
+        """The guarded step; on an overflow in float16 the scaler skips and shrinks its scale."""
         scaler = self.loss_scaler
         if self.guard is None or not scaler.is_enabled():
             super().step(**kwargs)
             return
-        scaler.unscale_(self.optimizer)
-        self.guard.judge(self._clipped_norm(), scaler._scale)
-        bad = self.guard.bad
+        scaler.unscale_(self.optimizer)  # also creates the scale
+        scale, growth = cast(Tensor, scaler._scale), cast(Tensor, scaler._growth_tracker)
+        self.guard.check(self._clipped_norm(), scale)
+        bad = cast(Tensor, self.guard.bad)
         for found_inf in scaler._per_optimizer_states[id(self.optimizer)][
             'found_inf_per_device'
         ].values():
             found_inf.copy_(torch.maximum(found_inf, bad))
-        before = scaler._scale.clone(), scaler._growth_tracker.clone()
+        before = scale.clone(), growth.clone()
         scaler.step(self.optimizer, **kwargs)
         scaler.update(self._scale_update_param)
-        # What the guard finds is no matter of the scale, which would shrink and grow back slowly.
-        for state, old in zip((scaler._scale, scaler._growth_tracker), before, strict=True):
+        # What the guard finds is not due to the scale, which would shrink and grow back slowly.
+        for state, old in zip((scale, growth), before, strict=True):
             state.copy_(torch.where(bad > 0, old, state))
 
 

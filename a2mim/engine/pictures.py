@@ -1,37 +1,35 @@
-"""Pictures of what the network reconstructs, while it learns.
+"""Pictures of a run for its work dir: reconstructions of a few images, and loss curves.
 
-Axes: N pictures, C channels, (H, W) pixels, (h, w) mask blocks.
+Axes: N images, C channels, (H, W) pixels, (h, w) mask blocks.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from PIL import Image, ImageDraw
-from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
+from torch import Tensor
 
+from a2mim.engine.processes import bare_model
+from a2mim.engine.sharding import is_sharded
+from a2mim.interfaces import Algorithm
 from a2mim.masking import upsample_mask
 from a2mim.registry import HOOKS
-
-# [picture_grid]
-# Rows of images with a caption over each row, as one picture.
-#
-# Axes: N images of a row, C channels, (H, W) pixels.
-
 
 GAP = 4  # pixels between images
 CAPTION = 16  # pixels of the strip above a row
 LEAST_SIDE = 96  # images smaller than this are enlarged by whole factors
 PAPER = 255
+NUM_IMAGES = 4
+MAX_POINTS = 1000  # more than that, and neighbours are averaged before they are drawn
+SECONDS_BETWEEN = 30  # a drawing takes some tenths of a second, an epoch may take less
 
 
 def picture_grid(rows: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -76,39 +74,36 @@ def _caption(text: str, width: int) -> np.ndarray:
 
 @HOOKS.register_module()
 class ReconstructionHook(Hook):
-    """Draw the same images, under the same masks, after the first and every n-th epoch.
+    """Draw ``NUM_IMAGES`` images, under the same masks, after the first and every n-th epoch.
 
     Four rows: the image, what the network sees of it, its reconstruction, and the reconstruction
-    pasted into the hidden blocks. ``reconstruction/epoch_N.png`` in the work dir, and the
-    visualizer's back ends. The images are samples of the training set, with their crops of
-    epoch 0; the model only returns tensors (``mode='predict'``) and draws nothing.
+    pasted into the masked blocks. ``reconstruction/epoch_N.png`` in the work dir, and the
+    visualizer's back ends. The images are spread evenly over the training set, with their crops of
+    epoch 0.
 
     Args:
         interval: Epochs from one picture to the next; the first and the last epoch have one.
-        num_images: Images in the picture, spread evenly over the data set.
 
     Raises:
-        ValueError: If ``interval`` or ``num_images`` is less than 1.
+        ValueError: If ``interval`` is less than 1.
     """
 
     priority = 'LOW'
 
-    def __init__(self, interval: int, num_images: int = 4) -> None:
-        if interval < 1 or num_images < 1:
-            raise ValueError(f'interval={interval} and num_images={num_images} must be at least 1')
+    def __init__(self, interval: int) -> None:
+        if interval < 1:
+            raise ValueError(f'interval={interval} must be at least 1')
         self.interval = interval
-        self.num_images = num_images
         self._batch: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Load the images once; a sample is the same whenever it is loaded."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         # A sharded model computes in all processes or in none.
-        if not is_main_process() and not isinstance(model, FSDPModule):
+        if not is_main_process() and not is_sharded(runner.model.parameters()):
             return
         loader = runner.train_dataloader
-        last = len(loader.dataset) - 1
-        indices = np.linspace(0, last, min(self.num_images, last + 1), dtype=int)
+        last = len(cast(Sized, loader.dataset)) - 1
+        indices = np.linspace(0, last, min(NUM_IMAGES, last + 1), dtype=int)
         self._batch = loader.collate_fn([loader.dataset[int(index)] for index in indices])
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -117,8 +112,7 @@ class ReconstructionHook(Hook):
         due = epoch in (1, runner.max_epochs) or epoch % self.interval == 0
         if not due or self._batch is None:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        rows = self._rows(model)
+        rows = self._rows(bare_model(runner.model), self._batch)
         if is_main_process():
             self._draw(runner, epoch, rows)
 
@@ -129,41 +123,34 @@ class ReconstructionHook(Hook):
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(picture).save(path)
         runner.visualizer.add_image('reconstruction', picture, step=epoch)
-        runner.logger.info(f'reconstruction of {len(self._batch["image"])} images: {path}')
+        runner.logger.info(f'reconstruction of {len(rows["image"])} images: {path}')
 
     @torch.no_grad()
-    def _rows(self, model: nn.Module) -> dict[str, np.ndarray]:
-        """Captions and uint8 images (N, C, H, W), in grey levels again."""
+    def _rows(self, model: BaseModel, batch: dict) -> dict[str, np.ndarray]:
+        """Captions and uint8 images (N, C, H, W), pixel values in [0, 255]."""
         training = model.training
         model.eval()
-        outputs = model.val_step(self._batch)
+        outputs = cast(dict[str, Tensor], model.val_step(batch))
         model.train(training)
         image, reconstruction = outputs['image'], outputs['reconstruction'].float()
-        hidden = upsample_mask(outputs['mask'], tuple(image.shape[-2:])).unsqueeze(1)
+        height, width = image.shape[-2:]
+        masked = upsample_mask(outputs['mask'], (height, width)).unsqueeze(1)
         rows: dict[str, Tensor] = {
             'image': image,
             'what the network sees': outputs['visible'],
             'reconstruction': reconstruction,
-            'reconstruction in hidden blocks': torch.lerp(image, reconstruction, hidden),
+            'reconstruction in masked blocks': torch.lerp(image, reconstruction, masked),
         }
-        denormalise = model.data_preprocessor.denormalise
+        denormalise = cast(Algorithm, model).data_preprocessor.denormalise
         return {caption: denormalise(row).cpu().numpy() for caption, row in rows.items()}
-
-
-# [loss_curve]
-# ``loss.png``: how every loss went, readable without any tool.
-
-
-MAX_POINTS = 1000  # more than that, and neighbours are averaged before they are drawn
-SECONDS_BETWEEN = 30  # a drawing takes some tenths of a second, an epoch may take less
 
 
 @HOOKS.register_module()
 class LossCurveHook(Hook):
-    """Draw ``loss.png`` in the work dir at the end, and now and then on the way.
+    """Draw ``loss.png`` in the work dir at the end of the run, and in between.
 
-    Each loss has axes of its own, since the terms differ by orders of magnitude. The curves begin
-    at the first iteration of the run, through every resume.
+    Each loss has its own axes, since the terms differ by orders of magnitude. The curves begin at
+    the first iteration of the run, through every resume.
     """
 
     priority = 'LOW'
@@ -173,7 +160,7 @@ class LossCurveHook(Hook):
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
-        """Keep the picture fresh, but not at the cost of short epochs."""
+        """Update the picture, but not after every short epoch."""
         if time.monotonic() - self._drawn > SECONDS_BETWEEN:
             self._draw(runner)
 
@@ -200,6 +187,10 @@ def draw_curves(histories: Mapping[str, np.ndarray], path: Path) -> None:
         histories: Values per iteration, by name.
         path: Where the PNG goes.
     """
+    # Here, since a run without this hook needs no matplotlib, which takes long to import.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 2.4 * len(histories)), layout='constrained')
     axes = figure.subplots(len(histories), sharex=True, squeeze=False)[:, 0]
     for axis, (name, values) in zip(axes, histories.items(), strict=True):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from mmengine.dist import get_world_size
-from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from a2mim.engine.checkpointing import CheckpointHook
 from a2mim.registry import HOOKS
 
 # [disk]

@@ -1,11 +1,18 @@
-"""The two cosines of the published recipes; they differ in what happens during the warm-up.
+"""Learning rate schedules with a linear warm-up, in closed form.
 
-i counts steps, W is the length of the warm-up, T that of the schedule, ``base`` a group's rate.
+i counts steps of the scheduler (iterations, or epochs where it steps by epoch) from 0, W is the
+length of the warm-up and T that of the schedule, in the same unit; ``base`` is the learning rate of
+a parameter group. The two cosine schedules of the reference recipes differ during the warm-up.
+
+mmengine chains schedulers by multiplying the current rate. A cosine with a minimum is not a
+product, so a chain gives the reference rates only approximately; the closed form gives them
+exactly, and resumes from the step number alone.
 """
 
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 from mmengine.optim import BaseOptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
@@ -13,19 +20,9 @@ from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 
 from a2mim.registry import PARAM_SCHEDULERS
 
-# [warmup]
-# A regular schedule times a linear warm-up, in closed form.
-#
-# i counts steps of the scheduler (iterations, or epochs where it steps by epoch) from 0, W is the
-# length of the warm-up and T the length of the schedule, in the same unit.
-#
-# mmengine chains schedulers by multiplying the current rate. A cosine with a minimum is no product,
-# so a chain gives the published rates only nearly; a closed form gives them exactly, and resumes
-# from the step number alone.
-
 
 class WarmupLR(LRSchedulerMixin, _ParamScheduler):
-    """Base of the schedules: ``lr(i) = regular(base, i) * (1 - (1 - i / W) * (1 - ratio))``.
+    """Base class: ``lr(i) = without_warmup(base, i) * (1 - (1 - i / W) * (1 - ratio))``.
 
     The second factor is 1 from step W on.
 
@@ -47,7 +44,7 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
         warmup: int = 0,
         warmup_ratio: float = 0.0,
         epoch_length: int = 1,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         if warmup < 0 or not 0 <= warmup_ratio <= 1:
             raise ValueError(
@@ -58,26 +55,27 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
         self.warmup_ratio = warmup_ratio
         self.epoch_length = epoch_length
         super().__init__(optimizer, **kwargs)
-        # Under gradient accumulation the schedule rightly moves before the first optimiser step.
-        # mmengine warns of that order unless a step was counted.
-        self.optimizer._global_step = 0
+        # Under gradient accumulation the schedule steps before the first optimiser step, which
+        # mmengine warns about unless a step was counted.
+        vars(self.optimizer)['_global_step'] = 0
 
     @classmethod
     def build_iter_from_epoch(
         cls,
-        *args: object,
+        optimizer: BaseOptimWrapper,
+        *,
         epoch_length: int,
         warmup: int = 0,
         begin: int = 0,
         end: int = INF,
         by_epoch: bool = True,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> 'WarmupLR':
-        """Build from numbers of epochs what steps by iteration (``convert_to_iter_based``)."""
+        """Build a schedule by iteration from numbers of epochs (``convert_to_iter_based``)."""
         if not by_epoch:
-            raise ValueError('by_epoch=False cannot be converted: the numbers are no epochs')
+            raise ValueError('by_epoch=False cannot be converted: the numbers are not epochs')
         return cls(
-            *args,
+            optimizer,
             warmup=warmup * epoch_length,
             begin=begin * epoch_length,
             end=end if end == INF else end * epoch_length,
@@ -87,11 +85,11 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
         )
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Go on at the saved step. The rates follow this run's config, which may be longer."""
+        """Resume at the saved step. The rates follow this run's config, which may be longer."""
         super().load_state_dict({name: state_dict[name] for name in ('last_step', '_global_step')})
 
     @abstractmethod
-    def regular(self, base: float, step: int) -> float:
+    def without_warmup(self, base: float, step: int) -> float:
         """The rate at ``step`` without the warm-up, for a group of rate ``base``."""
 
     @property
@@ -103,16 +101,16 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
         factor = 1.0
         if self.last_step < self.warmup:
             factor = 1 - (1 - self.last_step / self.warmup) * (1 - self.warmup_ratio)
-        return [factor * self.regular(base, self.last_step) for base in self.base_values]
+        return [factor * self.without_warmup(base, self.last_step) for base in self.base_values]
 
 
 @PARAM_SCHEDULERS.register_module()
 class WarmupCosineLR(WarmupLR):
     """Warm up from exactly 0, then anneal over the rest: ``(i - W) / (T - W)`` of a half period.
 
-    The published system calls it StepFixCosineAnnealing. The cosine is also evaluated during the
-    warm-up, at negative progress. ``eta_min`` is absolute: a group whose rate is below it, such as
-    the lowest layers under layer decay, rises to it.
+    OpenMixup calls it StepFixCosineAnnealing. The cosine is also evaluated during the warm-up, at
+    negative progress. ``eta_min`` is absolute: a group whose rate is below it, such as the lowest
+    layers under layer decay, rises to it.
 
     Args:
         optimizer: The optimiser wrapper whose groups are scheduled.
@@ -125,7 +123,7 @@ class WarmupCosineLR(WarmupLR):
     """
 
     def __init__(
-        self, optimizer: BaseOptimWrapper, *, warmup: int, eta_min: float, **kwargs: object
+        self, optimizer: BaseOptimWrapper, *, warmup: int, eta_min: float, **kwargs: Any
     ) -> None:
         self.eta_min = eta_min
         begin, end = kwargs.get('begin', 0), kwargs.get('end', math.inf)
@@ -139,7 +137,7 @@ class WarmupCosineLR(WarmupLR):
             )
         super().__init__(optimizer, warmup=warmup, **kwargs)
 
-    def regular(self, base: float, step: int) -> float:
+    def without_warmup(self, base: float, step: int) -> float:
         """Anneal over the steps after the warm-up."""
         progress = (step - self.warmup) / (self.length - self.warmup)
         return _anneal(base, self.eta_min, progress)
@@ -152,7 +150,7 @@ class OverlapCosineLR(WarmupLR):
     Args:
         optimizer: The optimiser wrapper whose groups are scheduled.
         eta_min: Rate at the end, the same for every group.
-        stairs: Hold the cosine within an epoch while the warm-up goes on per iteration.
+        stairs: Hold the cosine within an epoch; the warm-up still proceeds per iteration.
         kwargs: Arguments of ``WarmupLR``; without ``end``, T is the length of the run.
     """
 
@@ -162,26 +160,17 @@ class OverlapCosineLR(WarmupLR):
         *,
         eta_min: float,
         stairs: bool = False,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         self.eta_min = eta_min
         self.stairs = stairs
         super().__init__(optimizer, **kwargs)
 
-    def regular(self, base: float, step: int) -> float:
+    def without_warmup(self, base: float, step: int) -> float:
         """Anneal over all steps, or hold the rate of the epoch's first step."""
         if self.stairs:
             step -= step % self.epoch_length
         return _anneal(base, self.eta_min, step / self.length)
-
-
-def _anneal(base: float, eta_min: float, progress: float) -> float:
-    """Half a cosine period from ``base`` at progress 0 to ``eta_min`` at progress 1."""
-    return eta_min + 0.5 * (base - eta_min) * (1 + math.cos(math.pi * progress))
-
-
-# [step]
-# A rate that falls at given epochs, after a linear warm-up.
 
 
 @PARAM_SCHEDULERS.register_module()
@@ -191,7 +180,7 @@ class WarmupStepLR(WarmupLR):
     Args:
         optimizer: The optimiser wrapper whose groups are scheduled.
         milestones: Epochs at which the rate falls.
-        gamma: What it is multiplied with.
+        gamma: Factor per milestone.
         kwargs: Arguments of ``WarmupLR``.
     """
 
@@ -201,13 +190,18 @@ class WarmupStepLR(WarmupLR):
         *,
         milestones: Sequence[int],
         gamma: float = 0.1,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         self.milestones = list(milestones)
         self.gamma = gamma
         super().__init__(optimizer, **kwargs)
 
-    def regular(self, base: float, step: int) -> float:
-        """The rate after the milestones that lie behind ``step``."""
+    def without_warmup(self, base: float, step: int) -> float:
+        """The rate after the milestones up to ``step``."""
         epoch = step // self.epoch_length
         return base * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+
+
+def _anneal(base: float, eta_min: float, progress: float) -> float:
+    """Half a cosine period from ``base`` at progress 0 to ``eta_min`` at progress 1."""
+    return eta_min + 0.5 * (base - eta_min) * (1 + math.cos(math.pi * progress))

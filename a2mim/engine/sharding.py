@@ -1,33 +1,49 @@
-"""The wrapper that shards a model, in the place where DDP copies it."""
+"""Sharding with FSDP2: the model wrapper, checkpoints of sharded models, and excluded options.
 
-from collections.abc import Callable, Iterator, Sequence
+Checkpoints are those of an unsharded run: one file with whole tensors, which either wrapper reads.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from typing import cast
 
 from mmengine.device import get_device
 from mmengine.dist import broadcast, get_world_size, is_main_process
 from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
+from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from a2mim.registry import MODEL_WRAPPERS
 
-# [whole_states]
-# Checkpoints of a sharded model are those of an unsharded one: one file, whole tensors.
-#
-# torch.distributed.checkpoint.state_dict gathers too, but names the optimiser's state by parameter,
-# where the files of every other run number it. Here only tensors are exchanged: whatever reads or
-# writes a ``state_dict`` finds the same entries in the same order with either wrapper.
+CONTAINERS = (nn.Sequential, nn.ModuleList)
+Clip = Callable[..., Tensor | None]  # clips the gradients of parameters, and returns their norm
+
+
+def is_sharded(parameters: Iterable[Tensor]) -> bool:
+    """Whether any of ``parameters`` is sharded over processes."""
+    return any(isinstance(parameter, DTensor) for parameter in parameters)
+
+
+def full_tensor(tensor: Tensor) -> Tensor:
+    """``tensor``, gathered from all processes if it is sharded."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 class WholeStates:
-    """Whole tensors out of, and into, the ``state_dict`` of a sharded model and its optimiser.
+    """Let ``state_dict`` of a sharded model and its optimiser save and load whole tensors.
+
+    Whatever reads or writes a ``state_dict`` finds the same entries in the same order as without
+    sharding. ``torch.distributed.checkpoint.state_dict`` gathers too, but it keys the optimiser's
+    state by parameter name where all other runs' files number it, and takes a step with zero
+    gradients where the state is empty.
 
     Args:
         model: The model, sharded already.
@@ -36,13 +52,13 @@ class WholeStates:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.optimizer: Optimizer | None = None
-        self._weights: dict[str, Tensor] = {}
+        self._weights: dict[str, object] = {}
         self._moments: dict[int, dict] = {}
         model.register_load_state_dict_pre_hook(self._share_weights)
         # torch marks the hook, which a bound method does not allow.
         model.register_state_dict_post_hook(partial(self._put_weights))
 
-    def follow(self, optimizer: Optimizer) -> None:
+    def attach(self, optimizer: Optimizer) -> None:
         """Do the same for ``optimizer``, from now on."""
         if optimizer is not self.optimizer:
             self.optimizer = optimizer
@@ -58,7 +74,7 @@ class WholeStates:
         weights = {name: whole(value) for name, value in self.model.state_dict().items()}
         moments = {
             index: {name: whole(value) for name, value in values.items()}
-            for index, values in self.optimizer.state_dict()['state'].items()
+            for index, values in cast(Optimizer, self.optimizer).state_dict()['state'].items()
         }
         if is_main_process():
             self._weights, self._moments = weights, moments
@@ -111,20 +127,13 @@ def share(value: object, parameter: Tensor) -> object:
     return distribute_tensor(value, parameter.device_mesh, parameter.placements)
 
 
-# [blocks]
-# The units in which a model is sharded: the blocks that repeat.
-
-
-CONTAINERS = (nn.Sequential, nn.ModuleList)
-
-
 def repeated_blocks(model: nn.Module) -> list[nn.Module]:
-    """The innermost modules that stand in a row of modules of one class.
+    """The units of sharding: the innermost modules in a list of modules of one class.
 
-    timm builds every family from such rows: ``blocks`` of a ViT, ``stages.2.blocks`` of a
-    ConvNeXt, ``layer3`` of a ResNet, ``layers.0.blocks`` of a Swin. Parameters are collected block
-    by block, so that a process never holds more than a few of them whole; what is outside the
-    blocks (embeddings, norms, decoder, head) makes one unit more.
+    timm builds every family from such lists: ``blocks`` of a ViT, ``stages.2.blocks`` of a
+    ConvNeXt, ``layer3`` of a ResNet, ``layers.0.blocks`` of a Swin. Parameters are gathered block
+    by block, so that a process never holds more than a few of them; what is outside the blocks
+    (embeddings, norms, decoder, head) is one more unit.
     """
     return [block for child in model.children() for block in blocks_below(child, alone=True)]
 
@@ -160,15 +169,14 @@ def is_row(module: nn.Module) -> bool:
 
 @MODEL_WRAPPERS.register_module()
 class FullyShard(nn.Module):
-    """torch's ``fully_shard`` for a model of mmengine: weights, gradients and moments in shares.
+    """torch's ``fully_shard`` for a model of mmengine: shard weights, gradients and moments.
 
-    Of n processes each keeps an n-th of everything that grows with the number of parameters, and
-    collects the blocks one at a time when it computes with them. Names of parameters, groups of
-    the optimiser and checkpoints are those of the plain model. The model has to fit whole into
-    the memory of each device once, before it is sharded.
+    Each of n processes keeps 1/n of everything that grows with the number of parameters, and
+    gathers the blocks one at a time to compute with them. Parameter names, optimiser groups and
+    checkpoints are those of the unsharded model, which has to fit into the memory of each device
+    once, before it is sharded.
 
-    Chosen by ``model_wrapper_cfg=dict(type='FullyShard')``; with one process there is nothing to
-    share, and the entry has no effect.
+    Chosen by ``model_wrapper_cfg=dict(type='FullyShard')``, which has no effect with one process.
 
     Args:
         module: The model, on its device.
@@ -177,9 +185,9 @@ class FullyShard(nn.Module):
         Zhao et al., PyTorch FSDP, VLDB 2023 (https://arxiv.org/abs/2304.11277).
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: BaseModel) -> None:
         super().__init__()
-        # Later it would have to write whole tensors into shares.
+        # Afterwards whole tensors could not be written to the shards.
         module.init_weights()
         for tensor in module.state_dict().values():
             broadcast(tensor)
@@ -187,7 +195,8 @@ class FullyShard(nn.Module):
         blocks = repeated_blocks(module)
         for block in blocks:
             fully_shard(block, mesh=mesh)
-        self.module = fully_shard(module, mesh=mesh)
+        fully_shard(module, mesh=mesh)
+        self.module = module
         self.states = WholeStates(module)
         print_log(
             f'sharded over {get_world_size()} processes: {len(blocks)} blocks and the rest',
@@ -200,8 +209,8 @@ class FullyShard(nn.Module):
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
         """One iteration: losses, gradients and, where accumulation ends, an optimiser step."""
-        # Read by the backward pass, so that the context of the wrapper would be over too early.
-        self.module.set_requires_gradient_sync(optim_wrapper.should_sync())
+        # Read by the backward pass, when the context of the wrapper is over.
+        cast(FSDPModule, self.module).set_requires_gradient_sync(optim_wrapper.should_sync())
         with optim_wrapper.optim_context(self):
             data = self.module.data_preprocessor(data, training=True)
             losses = self(**data, mode='loss')
@@ -218,10 +227,11 @@ class FullyShard(nn.Module):
         return self.module.test_step(data)
 
     def adopt(self, optim_wrapper: OptimWrapper) -> None:
-        """Let ``optim_wrapper`` read, write and clip what is sharded."""
-        self.states.follow(optim_wrapper.optimizer)
+        """Let ``optim_wrapper`` save, load and clip sharded tensors."""
+        self.states.attach(optim_wrapper.optimizer)
         if optim_wrapper.clip_grad_kwargs and not isinstance(optim_wrapper.clip_func, WholeNorm):
-            optim_wrapper.clip_func = WholeNorm(optim_wrapper.clip_func)
+            clip = WholeNorm(cast(Clip, optim_wrapper.clip_func))
+            optim_wrapper.clip_func = clip  # pyright: ignore[reportAttributeAccessIssue], inferred
 
     def gathered(self) -> AbstractContextManager[None]:
         """A block in which the first process can save; every process has to enter it."""
@@ -229,32 +239,28 @@ class FullyShard(nn.Module):
 
 
 class WholeNorm:
-    """Gradient clipping whose norm is a number that every process knows.
+    """Gradient clipping that returns a norm which every process can read.
 
     Args:
-        clip: ``torch.nn.utils.clip_grad_norm_`` or another of its kind; it clips by the norm over
-            all shares, and returns it as a sharded tensor.
+        clip: ``torch.nn.utils.clip_grad_norm_`` or a like; it clips by the norm over all shards,
+            and returns it as a sharded tensor.
     """
 
-    def __init__(self, clip: Callable[..., Tensor | None]) -> None:
+    def __init__(self, clip: Clip) -> None:
         self.clip = clip
 
     def __call__(self, parameters: Sequence[Tensor], **options: object) -> Tensor | None:
         """Clip in place."""
         norm = self.clip(parameters, **options)
-        return norm.full_tensor() if isinstance(norm, DTensor) else norm
-
-
-# [refusals]
-# What does not go together with a sharded model.
+        return None if norm is None else full_tensor(norm)
 
 
 def check_sharding(runner: Runner) -> None:
-    """Refuse a sharded run that asks for what shares cannot do.
+    """Refuse a sharded run with an option that does not work on shards.
 
     Raises:
         ValueError: For an average of the weights, which copies the model; for float16, whose loss
-            scale would differ between shares; and for a compiled model.
+            scale would differ between processes; and for a compiled model.
     """
     if not isinstance(runner.model, FullyShard):
         return

@@ -1,12 +1,13 @@
-"""What features are worth while they are learnt: kNN and a linear probe during pre-training.
+"""Quality of frozen features: kNN and linear probe accuracy, and a hook for pre-training.
 
-The hook lives here since it needs kNN and probe, and the engine imports no evaluation.
+Axes: N images, D features.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sized
 from datetime import timedelta
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,19 +20,17 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import distributed, nn
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 
+from a2mim.interfaces import Algorithm
 from a2mim.registry import DATASETS, HOOKS
 
-# [features]
-# What frozen features are worth: nearest neighbours and a linear classifier on top of them.
-#
-# Axes: N images, D features.
+Split = tuple[np.ndarray, np.ndarray]  # features (N, D) and labels (N,)
 
 
 @torch.no_grad()
-def extract_features(model: nn.Module, batches: Iterable[dict]) -> tuple[np.ndarray, np.ndarray]:
+def extract_features(model: nn.Module, batches: Iterable[dict]) -> Split:
     """Features (N, D) and labels (N,) of all batches, from ``model(..., mode='tensor')``.
 
     Maps (B, D, h, w) are averaged over their positions. Every module is left in the mode it was in.
@@ -39,11 +38,12 @@ def extract_features(model: nn.Module, batches: Iterable[dict]) -> tuple[np.ndar
     Raises:
         ValueError: If a batch has no labels.
     """
+    preprocess = cast(Algorithm, model).data_preprocessor
     modes = {module: module.training for module in model.modules()}
     model.eval()
     features, labels = [], []
     for batch in batches:
-        batch = model.data_preprocessor(batch, False)
+        batch = preprocess(batch, False)
         if batch.get('label') is None:
             raise ValueError('the images have no labels: give the data source with_labels=True')
         output = model(image=batch['image'], mode='tensor').float()
@@ -55,8 +55,8 @@ def extract_features(model: nn.Module, batches: Iterable[dict]) -> tuple[np.ndar
 
 
 def knn_accuracy(
-    train: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
+    train: Split,
+    test: Split,
     *,
     neighbours: int = 20,
     temperature: float = 0.07,
@@ -87,14 +87,12 @@ def knn_accuracy(
         metric='cosine',
         algorithm='brute',
         # The largest weight is 1, so that nothing overflows at a low temperature.
-        weights=lambda distance: np.exp(-distance / temperature),
+        weights=lambda distance: np.exp(-distance / temperature),  # pyright: ignore[reportArgumentType], sklearn has no stubs
     )
     return 100.0 * classifier.fit(*train).score(*test)
 
 
-def linear_probe_accuracy(
-    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
-) -> float:
+def linear_probe_accuracy(train: Split, test: Split) -> float:
     """Accuracy, in per cent, of logistic regression on standardised features.
 
     Args:
@@ -110,30 +108,26 @@ def linear_probe_accuracy(
     return 100.0 * probe.fit(*train).score(*test)
 
 
-Split = tuple[np.ndarray, np.ndarray]  # features (N, D) and labels (N,)
-
-
 @HOOKS.register_module()
 class FeatureProbeHook(Hook):
     """Classify some labelled images by frozen features, before, during and after pre-training.
 
-    A loss of masked image modelling says how well pixels are guessed, not what was learnt. This
-    hook measures accuracies before the first epoch, where they show what the untrained network is
-    worth, after every n-th epoch and after the last: ``probe/knn_top1`` and ``probe/linear_top1``
-    in the log and in the visualizer's back ends, with the number of epochs as the step.
+    The loss of masked image modelling measures the reconstruction, not the features. This hook
+    measures accuracies before the first epoch, as the baseline of the untrained network, after
+    every n-th epoch and after the last: ``probe/knn_top1`` and ``probe/linear_top1`` in the log and
+    in the visualizer's back ends, with the number of epochs as the step.
 
-    Training does not notice: images come in evaluation mode, uncompiled, and no random number is
-    drawn from a global generator. Of several processes the first one measures the network as it
-    would save it, with its own batch statistics, and the others wait; a sharded network computes
-    in all of them.
+    Training is not affected: the model runs in evaluation mode, uncompiled, and no random number is
+    drawn from a global generator. Rank 0 measures the network as it would save it, with its own
+    batch statistics, while the other processes wait; a sharded network computes in all of them.
 
     Args:
         interval: Epochs from one measurement to the next.
-        train: Config of a data set with labels, whose images vote and fit. A few hundred do, for
-            example an ``ImageDataset`` whose source has ``labels_per_class``.
-        test: Config of the data set whose images are classified.
+        train: Config of a data set with labels, for kNN and the fit. A few hundred images
+            suffice, for example an ``ImageDataset`` whose source has ``labels_per_class``.
+        test: Config of the data set that is classified.
         neighbours: Number of votes per image.
-        linear: Fit a linear probe too, which takes longer than the vote.
+        linear: Also fit a linear probe, which takes longer than kNN.
         batch_size: Images per forward pass.
 
     Raises:
@@ -160,7 +154,9 @@ class FeatureProbeHook(Hook):
         self.interval = interval
         self.configs = dict(train=train, test=test)
         self.neighbours = neighbours
-        self.measures = {'probe/knn_top1': partial(knn_accuracy, neighbours=neighbours)}
+        self.measures: dict[str, Callable[[Split, Split], float]] = {
+            'probe/knn_top1': partial(knn_accuracy, neighbours=neighbours)
+        }
         if linear:
             self.measures['probe/linear_top1'] = linear_probe_accuracy
         self.batch_size = batch_size
@@ -168,24 +164,26 @@ class FeatureProbeHook(Hook):
         self._waiting: distributed.ProcessGroup | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Prepare the images in every process, and measure the network that starts."""
+        """Prepare the images in every process, and measure the initial network."""
         for split, config in self.configs.items():
             self._loaders[split] = self._loader(runner, split, config)
-        if len(self._loaders['train'].dataset) < self.neighbours:
+        num_images = len(cast(Sized, self._loaders['train'].dataset))
+        if num_images < self.neighbours:
             raise ValueError(
-                f'FeatureProbeHook: neighbours={self.neighbours} is more than the '
-                f'{len(self._loaders["train"].dataset)} images of train; give more images, or '
+                f'FeatureProbeHook: neighbours={self.neighbours} is more than the {num_images} '
+                f'images of train; give more images, or '
                 'fewer neighbours'
             )
         if get_world_size() > 1:
-            # Through gloo, since waiting processes would keep their GPUs busy with NCCL, and
-            # without its limit of 10 minutes.
-            self._waiting = distributed.new_group(backend='gloo', timeout=timedelta(days=1))
+            # gloo, since NCCL would keep the GPUs of waiting processes busy; without its limit of
+            # 10 minutes.
+            group = distributed.new_group(backend='gloo', timeout=timedelta(days=1))
+            self._waiting = cast(distributed.ProcessGroup, group)  # of all processes
         if runner.iter == 0:
             self._measure(runner, 0)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Measure, if it is time to."""
+        """Measure, if the epoch is due."""
         epoch = runner.epoch + 1
         if epoch == runner.max_epochs or epoch % self.interval == 0:
             self._measure(runner, epoch)
@@ -208,28 +206,29 @@ class FeatureProbeHook(Hook):
         )
 
     def _measure(self, runner: Runner, epoch: int) -> None:
-        """Let the main process measure and report; nobody goes on before it is done."""
+        """Let the main process measure and report, while the others wait."""
         started = time.perf_counter()
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        wrapped = is_model_wrapper(runner.model)
+        model = cast(Algorithm, runner.model.module if wrapped else runner.model)
         if is_main_process():
             accuracies = self._accuracies(*self._features(model))
             seconds = time.perf_counter() - started
             values = '  '.join(f'{name}: {value:.2f}' for name, value in accuracies.items())
             runner.logger.info(f'Epoch(probe) [{epoch}]  {values}  time: {seconds:.1f} s')
             runner.visualizer.add_scalars(accuracies, step=epoch)
-        elif isinstance(model, FSDPModule):
+        elif any(isinstance(parameter, DTensor) for parameter in model.parameters()):
             self._features(model)  # a sharded model computes in all processes or in none
         if self._waiting is not None:
             barrier(self._waiting)
 
     def _features(self, model: nn.Module) -> list[Split]:
-        """Features and labels of the images that vote and of those that are classified."""
+        """Features and labels of both data sets."""
         # A compiled model would be compiled once more for evaluation.
         with torch.compiler.set_stance('force_eager'):
             return [extract_features(model, loader) for loader in self._loaders.values()]
 
     def _accuracies(self, train: Split, test: Split) -> dict[str, float]:
-        """Accuracies in per cent by name; not a number where training has diverged."""
+        """Accuracies in per cent by name; NaN where training has diverged."""
         if not (np.isfinite(train[0]).all() and np.isfinite(test[0]).all()):
             return dict.fromkeys(self.measures, np.nan)
         return {name: measure(train, test) for name, measure in self.measures.items()}

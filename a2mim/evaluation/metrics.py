@@ -1,4 +1,7 @@
-"""Top-k accuracy of a classifier. Axes: B images, K classes."""
+"""Metrics of a classifier: top-k accuracy, accuracy per class and per stage of a backbone.
+
+Axes: B images, K classes, S stages.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,23 +13,19 @@ from torch import Tensor
 
 from a2mim.registry import METRICS
 
-# [gathered_metric]
-# Results of all processes, brought together without a file.
-
 
 class GatheredMetric(BaseMetric):
-    """mmengine's ``BaseMetric``, whose parts travel through the process group.
+    """mmengine's ``BaseMetric``, which collects results through the process group.
 
     mmengine's default is a folder below the working directory, which two machines need not share:
     their first validation would end with a missing file. The other way is called ``'gpu'`` and
     works on the CPU as well.
-
-    Args:
-        kwargs: Arguments of mmengine's ``BaseMetric``.
     """
 
-    def __init__(self, **kwargs: object) -> None:
-        super().__init__(**{'collect_device': 'gpu', **kwargs})
+    default_prefix = 'accuracy'
+
+    def __init__(self) -> None:
+        super().__init__(collect_device='gpu')
 
 
 @METRICS.register_module()
@@ -36,7 +35,6 @@ class Accuracy(GatheredMetric):
     Args:
         topk: The k to report, as ``accuracy/top{k}``. A k that is no less than the number of
             classes is left out, since it would always give 100.
-        kwargs: Arguments of mmengine's ``BaseMetric``.
 
     Shape:
         predictions: one dict per image with ``scores`` (K,) and the ``label``, a class index.
@@ -45,26 +43,51 @@ class Accuracy(GatheredMetric):
         ValueError: If ``topk`` is empty or holds a number below 1, or an image has no label.
     """
 
-    default_prefix = 'accuracy'
-
-    def __init__(self, topk: Sequence[int] = (1, 5), **kwargs: object) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, topk: Sequence[int] = (1, 5)) -> None:
+        super().__init__()
         if not topk or min(topk) < 1:
             raise ValueError(f'topk={topk} must list numbers of at least 1, such as (1, 5)')
         self.topk = tuple(topk)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Note at which rank the label of every image came, 0 for the best score."""
+        """Note the rank of every image's label, 0 for the best score."""
         scores, labels = scores_and_labels(data_samples)
         num_classes = scores.shape[1]
         self.results += [(rank, num_classes) for rank in label_ranks(scores, labels).tolist()]
 
-    def compute_metrics(self, results: list[tuple[int, int]]) -> dict[str, float]:
+    def compute_metrics(self, results: list) -> dict[str, float]:
         """Accuracies over all images of all processes."""
         ranks = torch.tensor([rank for rank, _ in results])
         num_classes = results[0][1]
         reported = [k for k in self.topk if k == 1 or k < num_classes]
         return {f'top{k}': 100.0 * (ranks < k).double().mean().item() for k in reported}
+
+
+@METRICS.register_module()
+class StageAccuracy(Accuracy):
+    """``Accuracy`` of every stage of a backbone, as ``accuracy/stage{s}_top{k}``, s from 1.
+
+    Args:
+        topk: The k to report.
+
+    Shape:
+        predictions: one dict per image with ``scores`` (S, K) and the ``label``, a class index.
+    """
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Note the rank of every image's label in every stage, 0 for the best score."""
+        for sample in data_samples:
+            labels = torch.as_tensor(sample['label']).expand(len(sample['scores']))  # (S,)
+            self.results.append(label_ranks(sample['scores'], labels).tolist())
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """Accuracies over all images of all processes."""
+        ranks = torch.tensor(results)  # (N, S)
+        return {
+            f'stage{stage}_top{k}': 100.0 * (of_stage < k).double().mean().item()
+            for stage, of_stage in enumerate(ranks.T, start=1)
+            for k in self.topk
+        }
 
 
 def scores_and_labels(samples: Sequence[dict]) -> tuple[Tensor, Tensor]:
@@ -80,7 +103,7 @@ def scores_and_labels(samples: Sequence[dict]) -> tuple[Tensor, Tensor]:
 
 
 def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
-    """Number of classes that score at least as high as the label, itself apart: (B,).
+    """Number of other classes that score at least as high as the label: (B,).
 
     Ties count against the label, so that a network with constant scores is not always right.
     """
@@ -88,20 +111,16 @@ def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
     return (~(scores < own)).sum(dim=1) - 1
 
 
-# [per_class_accuracy]
-# Accuracy class by class, and which class an image is taken for. Axes: B images, K classes.
-
-
 @dataclass(frozen=True)
 class ClassReport:
-    """How the images of one class fared.
+    """Result of the images of one class.
 
     Args:
         name: The class.
-        images: How many there are.
-        top1: Share of them, in per cent, for which the class has the highest score.
-        confused_with: The class that most of the others are taken for; None if there are none.
-        confusions: How many images are taken for that one.
+        images: Their number.
+        top1: Share of them, in per cent, that are classified correctly.
+        confused_with: The most frequent wrong prediction; None if there is none.
+        confusions: Number of images with that prediction.
     """
 
     name: str
@@ -120,9 +139,6 @@ class PerClassAccuracy(GatheredMetric):
     once the metric is evaluated, the worst first; a class without images is left out. Names are
     those of the data set, or numbers where it gives none.
 
-    Args:
-        kwargs: Arguments of mmengine's ``BaseMetric``.
-
     Shape:
         predictions: one dict per image with ``scores`` (K,) and the ``label``, a class index.
 
@@ -130,16 +146,14 @@ class PerClassAccuracy(GatheredMetric):
         ValueError: If an image has no label.
     """
 
-    default_prefix = 'accuracy'
-
-    def __init__(self, **kwargs: object) -> None:
-        super().__init__(**kwargs)
+    def __init__(self) -> None:
+        super().__init__()
         self.classes: list[ClassReport] = []
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Note the label of every image, and the class that it is taken for."""
+        """Note the label and the prediction of every image."""
         scores, labels = scores_and_labels(data_samples)
-        # A tie counts against the label, as in Accuracy: what is taken instead is another class.
+        # A tie counts against the label, as in Accuracy: the prediction is another class.
         others = scores.scatter(1, labels[:, None], -torch.inf).argmax(dim=1)
         predictions = torch.where(label_ranks(scores, labels) == 0, labels, others)
         self.results += zip(labels.tolist(), predictions.tolist(), strict=True)
@@ -170,56 +184,9 @@ def class_reports(pairs: Iterable[tuple[int, int]], names: Sequence[str]) -> lis
     for label, counts in sorted(taken_for.items()):
         images = counts.total()
         correct = counts.pop(label, 0)
-        # Of equals the first class, whatever the order in which images came.
-        rival = min(counts, key=lambda number: (-counts[number], number), default=None)
-        confused_with = None if rival is None else name_of(rival)
+        # Of equals the first class, whatever the order of the images.
+        confusions, number = max(((n, -rival) for rival, n in counts.items()), default=(0, 0))
+        confused_with = name_of(-number) if confusions else None
         accuracy = 100.0 * correct / images
-        reports.append(
-            ClassReport(name_of(label), images, accuracy, confused_with, counts.get(rival, 0))
-        )
+        reports.append(ClassReport(name_of(label), images, accuracy, confused_with, confusions))
     return sorted(reports, key=lambda report: report.top1)
-
-
-# [stage_accuracy]
-# Top-k accuracy of a classifier per stage of a trunk. Axes: S stages, K classes.
-
-
-@METRICS.register_module()
-class StageAccuracy(GatheredMetric):
-    """Share of images, in per cent, whose label a stage gives one of its k highest scores.
-
-    Reported as ``accuracy/stage{s}_top{k}``, s counted from 1.
-
-    Args:
-        topk: The k to report.
-        kwargs: Arguments of mmengine's ``BaseMetric``.
-
-    Shape:
-        predictions: one dict per image with ``scores`` (S, K) and the ``label``, a class index.
-
-    Raises:
-        ValueError: If ``topk`` is empty or holds a number below 1.
-    """
-
-    default_prefix = 'accuracy'
-
-    def __init__(self, topk: Sequence[int] = (1, 5), **kwargs: object) -> None:
-        super().__init__(**kwargs)
-        if not topk or min(topk) < 1:
-            raise ValueError(f'topk={topk} must list numbers of at least 1, such as (1, 5)')
-        self.topk = tuple(topk)
-
-    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Note at which rank every stage has the label of every image, 0 for the best score."""
-        for sample in data_samples:
-            labels = torch.as_tensor(sample['label']).expand(len(sample['scores']))  # (S,)
-            self.results.append(label_ranks(sample['scores'], labels).tolist())
-
-    def compute_metrics(self, results: list[list[int]]) -> dict[str, float]:
-        """Accuracies over all images of all processes."""
-        ranks = torch.tensor(results)  # (N, S)
-        return {
-            f'stage{stage}_top{k}': 100.0 * (of_stage < k).double().mean().item()
-            for stage, of_stage in enumerate(ranks.T, start=1)
-            for k in self.topk
-        }

@@ -1,9 +1,9 @@
-"""A file appears under its name only once it is complete, on the disk, and read back.
+"""Crash-safe file writing: a file appears under its name only when it is complete and verified.
 
-The order is: a partial file in the same folder, flush, fsync, comparison of what the disk returns
-with what was meant, rename, fsync of the folder. A process that dies anywhere in between leaves
-the file that was there before, and perhaps a ``*.partial``, which nothing takes for a checkpoint.
-This holds for local file systems, whose rename is atomic.
+The steps are: write a partial file in the same folder, flush, fsync, read it back and compare size
+and checksum, rename, fsync the folder. A process that is killed at any of them leaves the previous
+file, and perhaps a ``*.partial``, which is never taken for a checkpoint. This holds for local file
+systems, whose rename is atomic.
 """
 
 import errno
@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 import torch
 from safetensors.torch import save as save_safetensors
@@ -23,16 +23,91 @@ from a2mim.errors import NotWrittenError
 
 PARTIAL = '.partial'
 CHUNK = 1 << 22  # bytes read at once
+# Errors that may pass: someone makes room, a network or a device comes back.
+TRANSIENT = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.ETIMEDOUT,
+    errno.ESTALE,
+}
+WAITS = (0.5, 2.0)  # seconds before another attempt
 
 
-class CheckedFile:
+def write_atomically(
+    path: Path,
+    write: Callable[[IO[bytes]], object],
+    needed: int = 0,
+    advice: str = 'Make room, or write to another folder',
+) -> int:
+    """Let ``write`` fill the file ``path``; the previous file stays if anything fails.
+
+    A lack of space is noticed before the first byte. After an error in ``TRANSIENT`` there are two
+    more attempts.
+
+    Args:
+        path: File in a folder that exists.
+        write: Gets an object with a ``write`` method; called once per attempt.
+        needed: Bytes that the file takes at least.
+        advice: What to do if the file cannot be written; ends the message.
+
+    Returns:
+        Size of the file in bytes.
+
+    Raises:
+        NotWrittenError: If the disk refuses, or returns other bytes than were written.
+    """
+    for wait in (*WAITS, None):
+        try:
+            if shutil.disk_usage(path.parent).free < needed:
+                raise OSError(errno.ENOSPC, 'the disk is full')
+            return _write_once(path, write)
+        except OSError as error:
+            if wait is None or error.errno not in TRANSIENT:
+                raise NotWrittenError(_explain(path, error, needed, advice)) from error
+        time.sleep(wait)
+    raise AssertionError('the last attempt returns or raises')
+
+
+def _write_once(path: Path, write: Callable[[IO[bytes]], object]) -> int:
+    # The process in the name lets two of them write the same file, and the later one win.
+    partial = path.with_name(f'{path.name}.{os.getpid()}{PARTIAL}')
+    try:
+        with partial.open('wb') as file:
+            checked = _CheckedFile(file)
+            failure = None
+            try:
+                write(cast(IO[bytes], checked))
+            except RuntimeError as error:
+                # torch's complaint about a write that failed says less than the failure itself.
+                failure = error
+            checked.finish()
+            if failure is not None:
+                raise failure
+        verify(partial, checked.size, checked.checksum)
+        rename(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return checked.size
+
+
+def _explain(path: Path, error: OSError, needed: int, advice: str) -> str:
+    try:
+        free = f'{shutil.disk_usage(path.parent).free:,} are free'
+    except OSError:
+        free = f'{path.parent} cannot be examined'
+    reason = error.strerror or str(error)
+    return f'{path} could not be written: {reason} ({needed:,} bytes needed, {free}). {advice}'
+
+
+class _CheckedFile:
     """A file to write to that keeps the size and the checksum of what it was given.
 
     ``torch.save`` writes from C++, which cannot pass an ``OSError`` on: the first one is kept, what
     follows is dropped, and ``finish`` raises it.
-
-    Args:
-        file: Where the bytes go.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -57,54 +132,15 @@ class CheckedFile:
         """Nothing: ``finish`` flushes."""
 
     def finish(self) -> None:
-        """Bring everything to the disk.
-
-        Raises:
-            OSError: If that failed, or a write before it.
-        """
+        """Flush and fsync, or raise the first error of a write."""
         if self.error is not None:
             raise self.error
         self.file.flush()
         to_disk(self.file.fileno())
 
 
-def write_atomically(path: Path, write: Callable[[CheckedFile], object]) -> int:
-    """Let ``write`` fill the file ``path``; whatever fails, the file of before stays.
-
-    Args:
-        path: File in a folder that exists.
-        write: Gets an object with a ``write`` method.
-
-    Returns:
-        Size of the file in bytes.
-
-    Raises:
-        OSError: If the disk refuses, or returns something else than was written.
-    """
-    # The process in the name lets two of them write the same file, and the later one win.
-    partial = path.with_name(f'{path.name}.{os.getpid()}{PARTIAL}')
-    try:
-        with partial.open('wb') as file:
-            checked = CheckedFile(file)
-            failure = None
-            try:
-                write(checked)
-            except RuntimeError as error:
-                # torch's complaint about a write that failed says less than the failure itself.
-                failure = error
-            checked.finish()
-            if failure is not None:
-                raise failure
-        verify(partial, checked.size, checked.checksum)
-        rename(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    sync_folder(path.parent)
-    return checked.size
-
-
 def replace_link(link: Path, target: str) -> None:
-    """Let ``link`` name ``target``, a file beside it, without a moment in which it is missing."""
+    """Point ``link`` to ``target``, a file in its folder; the link exists at every moment."""
     fresh = link.with_name(f'{link.name}.{os.getpid()}{PARTIAL}')
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target)
@@ -113,7 +149,7 @@ def replace_link(link: Path, target: str) -> None:
 
 
 def remove_partials(folder: Path) -> list[str]:
-    """Clean up after processes that were killed while they wrote into ``folder``; name what went.
+    """Remove what killed processes left half written in ``folder``; return the names.
 
     Nothing else may be writing there.
     """
@@ -123,7 +159,7 @@ def remove_partials(folder: Path) -> list[str]:
     return [partial.name for partial in partials]
 
 
-# The single steps: what can fail, or be the last thing that a process does.
+# The single steps, as functions of their own: tests make each of them fail or kill the process.
 
 
 def put(file: BinaryIO, data: bytes | memoryview) -> None:
@@ -145,7 +181,7 @@ def verify(path: Path, size: int, checksum: int) -> None:
     found_size = found_checksum = 0
     with path.open('rb', buffering=0) as file:
         if hasattr(os, 'posix_fadvise'):
-            # Otherwise the memory answers, which says nothing about the disk.
+            # Otherwise the page cache answers, which says nothing about the disk.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         while chunk := file.read(CHUNK):
             found_size += len(chunk)
@@ -174,75 +210,6 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-# [patient_writing]
-# Write a file in spite of a short trouble of the disk, or say exactly why it cannot be done.
-
-
-# Someone may make room, a network or a device may come back; a missing folder or right will not.
-TRANSIENT = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EIO,
-    errno.EAGAIN,
-    errno.EBUSY,
-    errno.ETIMEDOUT,
-    errno.ESTALE,
-}
-WAITS = (0.5, 2.0)  # seconds before another attempt
-
-
-def write_patiently(
-    path: Path, write: Callable[[CheckedFile], object], needed: int, *, advice: str
-) -> int:
-    """``write_atomically`` with a look at the free space first, and two more attempts.
-
-    Args:
-        path: File to write.
-        write: As for ``write_atomically``; called once per attempt.
-        needed: Bytes that the file takes at least.
-        advice: What to do if the file cannot be written, a sentence.
-
-    Returns:
-        Size of the file in bytes.
-
-    Raises:
-        NotWrittenError: If it cannot be written.
-    """
-    for wait in (*WAITS, None):
-        try:
-            check_room(path.parent, needed)
-            return write_atomically(path, write)
-        except OSError as error:
-            if wait is None or error.errno not in TRANSIENT:
-                raise NotWrittenError(explain(path, error, needed, advice)) from error
-        time.sleep(wait)
-    raise AssertionError('the last attempt returns or raises')
-
-
-def check_room(folder: Path, needed: int) -> None:
-    """Notice a full disk before the first byte is written.
-
-    Raises:
-        OSError: If fewer than ``needed`` bytes are free.
-    """
-    if shutil.disk_usage(folder).free < needed:
-        raise OSError(errno.ENOSPC, 'the disk is full')
-
-
-def explain(path: Path, error: OSError, needed: int, advice: str) -> str:
-    """The whole sentence: which file, why, how much room there is and is needed, what to do."""
-    try:
-        free = f'{shutil.disk_usage(path.parent).free:,} are free'
-    except OSError:
-        free = f'{path.parent} cannot be examined'
-    reason = error.strerror or str(error)
-    return f'{path} could not be written: {reason} ({needed:,} bytes needed, {free}). {advice}'
-
-
-# [saving]
-# Write weights so that the old file stays whole until the new one is complete and read back.
-
-
 def save_file(
     content: dict[str, Tensor], path: str | Path, meta: Mapping[str, str] | None = None
 ) -> None:
@@ -264,12 +231,11 @@ def save_file(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
 
-    def write(file: CheckedFile) -> None:
+    def write(file: IO[bytes]) -> None:
         if path.suffix == '.safetensors':
             # Its own save_file lets nobody but the owner read the file.
             file.write(save_safetensors(content, {'format': 'pt', **(meta or {})}))
         else:
             torch.save(content if meta is None else dict(state_dict=content, meta={**meta}), file)
 
-    needed = sum(tensor.nbytes for tensor in content.values())
-    write_patiently(path, write, needed, advice='Make room, or write to another folder')
+    write_atomically(path, write, sum(tensor.nbytes for tensor in content.values()))

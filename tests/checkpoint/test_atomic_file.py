@@ -2,8 +2,10 @@
 
 import errno
 import os
-import subprocess
-import sys
+import resource
+import signal
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,28 +16,39 @@ from a2mim.weights.files import remove_partials, replace_link, write_atomically
 
 OLD, NEW = b'old' * 1000, b'new' * 2000
 
-# A process that has only the file layer, so that it starts in a moment, and dies in one step of it.
-DYING = """
-import importlib.util, os, signal, sys
-from pathlib import Path
 
-spec = importlib.util.spec_from_file_location('atomic_file', sys.argv[1])
-layer = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(layer)
-step, moment, path = sys.argv[2], sys.argv[3], Path(sys.argv[4])
-original = getattr(layer, step)
+def write_new(path: Path) -> int:
+    return write_atomically(path, lambda file: [file.write(NEW[:3000]) for _ in range(2)])
 
-def die(*args):
-    if moment == 'within':
-        args[0].write(args[1][:100])
-        args[0].flush()
-    elif moment == 'after':
-        original(*args)
-    os.kill(os.getpid(), signal.SIGKILL)
 
-setattr(layer, step, die)
-layer.write_atomically(path, lambda file: [file.write(b'new' * 1000) for _ in range(2)])
-"""
+def exit_code_of_a_fork(program: Callable[[], object]) -> int:
+    """Run ``program`` in a process of its own; -9 if it was killed, 0 if it returned."""
+    child = os.fork()
+    if child == 0:
+        try:
+            program()
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def die_in(step: str, moment: str) -> None:
+    """Let this process be killed before, within or after its first call of ``step``."""
+    original = getattr(files, step)
+
+    def die(*args: object) -> None:
+        if moment == 'within':
+            args[0].write(args[1][:100])
+            args[0].flush()
+        elif moment == 'after':
+            original(*args)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(files, step, die)
+
+
 # In the order in which they come: the name belongs to the old file up to the end of the rename.
 DEATHS = [
     ('put', 'before', OLD),
@@ -56,8 +69,7 @@ DEATHS = [
 def test_a_writer_that_is_killed_leaves_the_old_file_or_the_new_one(tmp_path, step, moment, left):
     path = tmp_path / 'file'
     path.write_bytes(OLD)
-    arguments = [sys.executable, '-c', DYING, files.__file__, step, moment, str(path)]
-    assert subprocess.run(arguments, check=False).returncode == -9
+    assert exit_code_of_a_fork(lambda: (die_in(step, moment), write_new(path))) == -9
     assert path.read_bytes() == left
     assert len(remove_partials(tmp_path)) == (left == OLD)
     assert [*tmp_path.iterdir()] == [path]
@@ -73,6 +85,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, st
 
     path = tmp_path / 'file'
     path.write_bytes(OLD)
+    monkeypatch.setattr(files, 'WAITS', ())
     monkeypatch.setattr(files, step, refuse)
     with pytest.raises(OSError, match='Input/output error'):
         write_atomically(path, lambda file: file.write(NEW))
@@ -84,6 +97,7 @@ def test_torch_save_reports_the_error_of_the_disk_and_not_its_own(tmp_path, monk
     def full(file: object, data: object) -> None:
         raise OSError(errno.ENOSPC, 'No space left on device')
 
+    monkeypatch.setattr(files, 'WAITS', ())
     monkeypatch.setattr(files, 'put', full)
     with pytest.raises(OSError, match='No space left'):
         write_atomically(tmp_path / 'a.pth', lambda file: torch.save({'a': torch.ones(9999)}, file))
@@ -94,24 +108,24 @@ def test_a_disk_that_returns_other_bytes_is_noticed(tmp_path, monkeypatch):
     def flip(descriptor: int) -> None:
         os.pwrite(descriptor, b'X', 100)
 
+    monkeypatch.setattr(files, 'WAITS', ())
     monkeypatch.setattr(files, 'to_disk', flip)
     with pytest.raises(OSError, match='the disk returned 6000 bytes with checksum'):
         write_atomically(tmp_path / 'file', lambda file: file.write(NEW))
     assert [*tmp_path.iterdir()] == []
 
 
-def test_a_limit_of_the_system_on_file_sizes_leaves_the_old_file(tmp_path):
+def test_a_limit_of_the_system_on_file_sizes_leaves_the_old_file(tmp_path, capfd):
     path = tmp_path / 'file'
     path.write_bytes(OLD)
-    limited = f"""
-import resource, signal
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
-{DYING.replace('setattr(layer, step, die)', '')}
-"""
-    arguments = [sys.executable, '-c', limited, files.__file__, 'put', '', str(path)]
-    done = subprocess.run(arguments, check=False, capture_output=True, text=True)
-    assert 'File too large' in done.stderr
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+        write_new(path)
+
+    assert exit_code_of_a_fork(limited) == 1
+    assert 'File too large' in capfd.readouterr().err
     assert path.read_bytes() == OLD
     assert [*tmp_path.iterdir()] == [path]
 

@@ -8,7 +8,7 @@ import pytest
 
 from a2mim.errors import NotWrittenError
 from a2mim.weights import files
-from a2mim.weights.files import write_patiently
+from a2mim.weights.files import write_atomically
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def write(path: Path, needed: int = 4) -> int:
-    return write_patiently(path, lambda file: file.write(b'full'), needed, advice='Do this.')
+    return write_atomically(path, lambda file: file.write(b'full'), needed, 'Do this.')
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, code: int, times: int) -> None:
@@ -75,6 +75,6 @@ def test_what_was_there_before_stays(tmp_path, monkeypatch, waits):
     write(tmp_path / 'file')
     fail(monkeypatch, errno.EIO, times=99)
     with pytest.raises(NotWrittenError):
-        write_patiently(tmp_path / 'file', lambda file: file.write(b'new'), 3, advice='')
+        write_atomically(tmp_path / 'file', lambda file: file.write(b'new'))
     assert (tmp_path / 'file').read_bytes() == b'full'
     assert [path.name for path in tmp_path.iterdir()] == ['file']

@@ -52,6 +52,7 @@ def undisturbed(data: Path) -> Undisturbed:
     return build
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize('loop, place, workers, flavour', MATRIX)
 def test_a_resumed_run_is_the_one_that_was_never_stopped(
     data, tmp_path, undisturbed, loop, place, workers, flavour

@@ -12,6 +12,7 @@ import torch
 from exact_run import EPOCH, config, run
 from toy_run import ROOT, write_images
 
+pytestmark = pytest.mark.integration
 WORKER = Path(__file__).with_name('two_exact_runs.py')
 ONE_PROCESS = dict(
     model__backbone__model_name='test_resnet', model__backbone__output_stride=16, resume=True

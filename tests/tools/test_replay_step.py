@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from a2mim.engine import guard
 from a2mim.engine.mmengine_fixes import silence_harmless_warnings
-from a2mim.engine.replay import replay
+from a2mim.engine.replay import read_failed_step, replay
 from a2mim.engine.runner import ToolRunner
 from faults import FaultHook
 from toy_run import load_tool, read_scalars, toy_config, write_images
@@ -45,7 +44,7 @@ def run(tmp_path):
 def test_a_replayed_step_computes_what_the_run_would_have_bit_for_bit(run, wrapper):
     losses = [line['loss'] for line in read_scalars(run('whole', optim_wrapper__type=wrapper))]
     failed = run('failed', 2, optim_wrapper__type=wrapper) / 'failed_steps/iter_3_rank_0.pth'
-    found = replay(guard.read_failed_step(failed))
+    found = replay(read_failed_step(failed))
     assert [step['loss'] for step in found.losses] == losses[2:]
     assert not found.failed
 
@@ -72,7 +71,7 @@ def test_a_step_that_is_finite_here_ends_with_another_code(run, capsys):
 
 def test_passes_of_an_accumulated_update_are_computed_together(run):
     path = run('two', 1, optim_wrapper__accumulative_counts=2) / 'failed_steps/iter_2_rank_0.pth'
-    found = replay(guard.read_failed_step(path))
+    found = replay(read_failed_step(path))
     assert len(found.losses) == 2
 
 
@@ -81,4 +80,4 @@ def test_another_file_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit_:
         load_tool('replay_step').main([str(tmp_path / 'a.pth')])
     assert exit_.value.code == 2
-    assert 'a.pth is no failed step' in capsys.readouterr().err
+    assert 'a.pth is not a failed step' in capsys.readouterr().err

@@ -54,6 +54,7 @@ def config(damaged, tmp_path, monkeypatch) -> str:
     return path
 
 
+@pytest.mark.integration
 def test_it_trains_and_lists_exactly_those_files_with_any_number_of_workers(
     config, damaged, tmp_path
 ):

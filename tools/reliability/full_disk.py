@@ -1,4 +1,4 @@
-"""Let a run fill its disk, make room, and compare what it becomes with an undisturbed run.
+"""Let a run fill its disk, make room, resume it, and compare it with an undisturbed run.
 
 FOLDER is on a small file system of its own, such as
 
@@ -26,7 +26,7 @@ LIMIT = 1 << 30  # bytes: more is no small file system, and is not filled
 
 
 def train(work_dir: Path) -> subprocess.CompletedProcess:
-    """Begin or go on with the small run, in a process of its own."""
+    """Start or resume the small run in its own process."""
     program, config = HERE.parent / 'train.py', HERE / 'killed_run.py'
     command = [sys.executable, program, config, '--work-dir', work_dir, '--resume', 'auto']
     # A run would not begin where three checkpoints have no room; here the disk fills up later.

@@ -1,9 +1,9 @@
-"""Kill a run with SIGKILL again and again, and compare what is left with the undisturbed run.
+"""Kill a run with SIGKILL repeatedly, resume it, and compare it with the undisturbed run.
 
 Every other kill falls within the write of a checkpoint, the others at any moment. After each one
-the newest checkpoint that is whole must be as far as the one before at least, ``latest.pth`` and
-``last_checkpoint`` must name a whole file, and the run goes on from the newest with
-``--resume auto``. When it has come to its end, all that its last checkpoint holds of weights,
+the newest intact checkpoint must be at least as far as the previous one, ``latest.pth`` and
+``last_checkpoint`` must name an intact file, and the run is resumed from the newest with
+``--resume auto``. When it has finished, all that its last checkpoint holds of weights,
 average, optimiser and schedules, and every loss that any of its parts logged, must equal the
 undisturbed run's bit for bit; then the next run begins.
 

@@ -1,4 +1,4 @@
-"""Processes that die by SIGKILL: at a moment that a clock chooses, or within a write.
+"""Kill processes with SIGKILL, after a time or within a write.
 
 A process is forked from a parent that has imported everything and started no thread, which costs a
 second less than a new interpreter. Within it, one step of ``a2mim.weights.files`` is

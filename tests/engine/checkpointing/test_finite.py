@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a2mim.engine.checkpointing import check_finite
+from a2mim.engine.training_state import check_finite
 from a2mim.errors import NotFiniteStateError
 
 

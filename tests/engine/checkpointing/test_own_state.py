@@ -7,7 +7,7 @@ import torch
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 
-from a2mim.engine.checkpointing import check_own
+from a2mim.engine.training_state import check_own
 
 STATE_OF_A_RUN = dict(meta={}, message_hub={}, optimizer={})
 

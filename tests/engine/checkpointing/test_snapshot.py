@@ -5,7 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from a2mim.engine.checkpointing import snapshot
+from a2mim.engine.training_state import snapshot
 
 
 def test_nothing_of_the_state_is_shared_with_the_snapshot():

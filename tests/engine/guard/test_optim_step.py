@@ -9,7 +9,7 @@ from mmengine.optim import OptimWrapper as MMEngineOptimWrapper
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from a2mim.engine.guard import UpdateGuard, Verdict
+from a2mim.engine.guard import UpdateGuard, UpdateResult
 from a2mim.engine.mmengine_fixes import OptimWrapper
 from a2mim.engine.optimizers import AmpOptimWrapper
 
@@ -17,16 +17,16 @@ NAN, INF = float('nan'), float('inf')
 
 
 class Bench:
-    """A linear model, its wrapper, its guard, and the verdicts that were reported."""
+    """A linear model, its wrapper, its guard, and the results that were reported."""
 
     def __init__(self, wrapper: Callable = OptimWrapper, fused: bool = False, **options) -> None:
         torch.manual_seed(0)
         self.model = nn.Linear(3, 1)
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.1, fused=fused)
         self.wrapper = wrapper(optimizer=optimizer, **options)
-        self.verdicts: list[Verdict] = []
+        self.results: list[UpdateResult] = []
         if wrapper is not MMEngineOptimWrapper:
-            self.guard = UpdateGuard(self.model, optimizer, self.verdicts.append)
+            self.guard = UpdateGuard(self.model, optimizer, self.results.append)
             self.wrapper.guard = self.guard
         self.iteration = 0
 
@@ -44,7 +44,7 @@ class Bench:
 
     @property
     def bad(self) -> list[bool]:
-        return [verdict.bad for verdict in self.verdicts]
+        return [result.bad for result in self.results]
 
 
 def same(left: object, right: object) -> None:
@@ -85,7 +85,7 @@ def test_clipping_by_value_does_not_hide_an_infinite_gradient():
     before = bench.state()
     bench.step()
     same(bench.state(), before)
-    assert [verdict.bad_loss for verdict in bench.verdicts] == [False]
+    assert [result.bad_loss for result in bench.results] == [False]
 
 
 @pytest.mark.parametrize('fused', [False, True])
@@ -99,13 +99,13 @@ def test_one_bad_pass_spoils_the_update_that_it_is_part_of(fused):
     same(bench.state(), before)
     bench.guard.settle()
     assert bench.bad == [False, True]
-    assert [[step.iteration for step in v.steps] for v in bench.verdicts] == [[0, 1], [2, 3]]
+    assert [[step.iteration for step in v.steps] for v in bench.results] == [[0, 1], [2, 3]]
 
 
 def test_on_the_device_the_host_hears_of_an_update_before_it_queues_the_next():
     bench = Bench(fused=True)
     heard = []
-    bench.wrapper.optimizer.register_step_pre_hook(lambda *_: heard.append(len(bench.verdicts)))
+    bench.wrapper.optimizer.register_step_pre_hook(lambda *_: heard.append(len(bench.results)))
     for _ in range(3):
         bench.step()
     assert heard == [0, 1, 2]
@@ -114,7 +114,7 @@ def test_on_the_device_the_host_hears_of_an_update_before_it_queues_the_next():
 def test_otherwise_the_host_hears_of_it_first_and_queues_no_bad_one():
     bench = Bench(fused=False)
     heard = []
-    bench.wrapper.optimizer.register_step_pre_hook(lambda *_: heard.append(len(bench.verdicts)))
+    bench.wrapper.optimizer.register_step_pre_hook(lambda *_: heard.append(len(bench.results)))
     for factor in (1.0, NAN, 1.0):
         bench.step(factor)
     assert heard == [1, 3]

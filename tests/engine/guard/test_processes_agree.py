@@ -21,6 +21,7 @@ def same(left: object, right: object) -> bool:
     return True
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize('fused', [False, True])
 def test_a_bad_loss_on_one_of_two_processes_moves_nothing_on_either(tmp_path, fused):
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}

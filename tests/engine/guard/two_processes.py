@@ -12,8 +12,9 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from a2mim.engine.guard import UpdateGuard, Verdict, on_cpu
+from a2mim.engine.guard import UpdateGuard, UpdateResult
 from a2mim.engine.mmengine_fixes import OptimWrapper
+from a2mim.engine.replay import on_cpu
 
 
 def train(rank: int, folder: Path, fused: bool) -> None:
@@ -25,8 +26,8 @@ def train(rank: int, folder: Path, fused: bool) -> None:
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     model = DistributedDataParallel(network, broadcast_buffers=False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=fused)
-    wrapper, verdicts = OptimWrapper(optimizer), []
-    wrapper.guard = guard = UpdateGuard(network, optimizer, verdicts.append)
+    wrapper, results = OptimWrapper(optimizer), []
+    wrapper.guard = guard = UpdateGuard(network, optimizer, results.append)
     torch.manual_seed(1 + rank)
     states = []
     for iteration in range(4):
@@ -38,14 +39,14 @@ def train(rank: int, folder: Path, fused: bool) -> None:
         states.append(on_cpu(dict(weights=network.state_dict(), optimizer=optimizer.state_dict())))
     guard.settle()
     torch.save(
-        dict(states=states, said=[said(verdict) for verdict in verdicts]), folder / f'{rank}.pt'
+        dict(states=states, said=[said(result) for result in results]), folder / f'{rank}.pt'
     )
     distributed.destroy_process_group()
 
 
-def said(verdict: Verdict) -> tuple[bool, ...]:
+def said(result: UpdateResult) -> tuple[bool, ...]:
     """What both processes have to agree on, and the last what they do not."""
-    return verdict.bad, verdict.bad_loss, verdict.stop, verdict.own_bad_loss
+    return result.bad, result.bad_loss, result.stop, result.own_bad_loss
 
 
 if __name__ == '__main__':

@@ -40,9 +40,9 @@ class Line(BaseModel):
 
 
 class Scores(BaseMetric):
-    """The accuracies that a test prescribes, one per validation."""
+    """The results that a test prescribes, one per validation; a number is an accuracy."""
 
-    def __init__(self, scores: list[float]) -> None:
+    def __init__(self, scores: list[float | dict[str, float]]) -> None:
         super().__init__()
         self.scores = iter(scores)
 
@@ -50,7 +50,8 @@ class Scores(BaseMetric):
         self.results.append(0)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        return dict(accuracy=next(self.scores))
+        result = next(self.scores)
+        return result if isinstance(result, dict) else dict(accuracy=result)
 
 
 class Calls(Hook):
@@ -70,8 +71,9 @@ def build(
     work_dir: Path,
     *,
     accumulate: int = 1,
-    scores: list[float] | None = None,
+    scores: list[float | dict[str, float]] | None = None,
     hooks: list[Hook] | None = None,
+    load_from: Path | None = None,
     **options: object,
 ) -> Runner:
     """A run of two epochs of three iterations."""
@@ -92,6 +94,8 @@ def build(
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', **options)),
         custom_hooks=hooks,
         default_scope='a2mim',
+        load_from=load_from and str(load_from),
+        resume=load_from is not None,
         experiment_name=f'{work_dir.parent.name}-{work_dir.name}-{next(RUNS)}',
         **(validation if scores else {}),
     )
@@ -240,6 +244,51 @@ def test_the_best_checkpoint_before_goes_after_the_new_one_is_there(tmp_path, mo
     monkeypatch.setattr(files, 'rename', look)
     build(tmp_path, interval=1, scores=[0.5, 0.6], save_best='accuracy').train()
     assert seen['best_accuracy_epoch_2.pth'] == ['best_accuracy_epoch_1.pth']
+
+
+def test_every_metric_has_a_best_checkpoint_of_its_own(tmp_path):
+    scores = [dict(accuracy=0.6, val_loss=2.0), dict(accuracy=0.5, val_loss=1.0)]
+    build(tmp_path, interval=1, scores=scores, save_best=['accuracy', 'val_loss']).train()
+    best = ['best_accuracy_epoch_1.pth', 'best_val_loss_epoch_2.pth']
+    assert names(tmp_path, 'best*') == best
+    info = load_file(tmp_path / 'epoch_2.pth')['message_hub']['runtime_info']
+    assert (info['best_score_accuracy'], info['best_score_val_loss']) == (0.6, 1.0)
+    assert [info[f'best_ckpt_{name}'] for name in ('accuracy', 'val_loss')] == [
+        str(tmp_path / name) for name in best
+    ]
+
+
+def test_auto_takes_the_first_metric_and_a_rule_overrides_its_name(tmp_path):
+    scores = [dict(accuracy=0.6, val_loss=2.0), dict(accuracy=0.5, val_loss=3.0)]
+    build(tmp_path, interval=1, scores=scores, save_best='auto', rule='less').train()
+    assert names(tmp_path, 'best*') == ['best_accuracy_epoch_2.pth']
+
+
+def test_a_resumed_run_replaces_the_best_checkpoint_of_its_first_part(tmp_path):
+    build(tmp_path, interval=1, scores=[0.6, 0.5], save_best='accuracy').train()
+    first, scores = tmp_path / 'epoch_1.pth', [0.7]
+    build(tmp_path, interval=1, scores=scores, save_best='accuracy', load_from=first).train()
+    assert names(tmp_path, 'best*') == ['best_accuracy_epoch_2.pth']
+
+
+def test_a_metric_that_the_validation_lacks_is_named(tmp_path):
+    with pytest.raises(KeyError, match=r"'top1' is no metric .*'accuracy'"):
+        build(tmp_path, scores=[0.5, 0.6], save_best='top1').train()
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(save_best='iou'),  # neither greater nor less is known
+        dict(save_best='top1', rule='higher'),
+        dict(save_best=['top1', 'top1']),
+        dict(save_best=['auto', 'top1']),
+        dict(save_best=['top1', 'top5', 'loss'], rule=['greater', 'greater']),
+    ],
+)
+def test_rules_and_metrics_that_do_not_correspond_are_refused_at_once(options):
+    with pytest.raises(ValueError, match=r'save_best=.* rule='):
+        CheckpointHook(interval=1, **options)
 
 
 def test_a_state_that_is_not_finite_stops_the_run_and_leaves_the_last_good_one(tmp_path):

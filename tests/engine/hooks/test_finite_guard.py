@@ -9,11 +9,12 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from a2mim.engine import guard
 from a2mim.engine.averaging import WarmupEMAHook
 from a2mim.engine.guard import FiniteGuardHook
+from a2mim.engine.replay import on_cpu, read_failed_step
 from a2mim.engine.runner import ToolRunner
 from a2mim.errors import NotFiniteError
+from a2mim.weights import files
 from faults import FaultHook
 from toy_run import load_tool, read_scalars, toy_config, write_images
 
@@ -58,7 +59,7 @@ def snapshots(runner: Runner) -> list[dict]:
 
     def recorded(*args: object) -> None:
         run_iter(*args)
-        found.append(guard.on_cpu(state()))
+        found.append(on_cpu(state()))
 
     runner.train_loop.run_iter = recorded
     return found
@@ -132,7 +133,7 @@ def test_the_file_of_a_failed_step_has_the_state_in_which_it_failed(build, tmp_p
     runner = build(3, custom_hooks=EMA, optim_wrapper__optimizer__fused=fused)
     states = snapshots(runner)
     runner.train()
-    content = guard.read_failed_step(tmp_path / 'run/failed_steps/iter_4_rank_0.pth')
+    content = read_failed_step(tmp_path / 'run/failed_steps/iter_4_rank_0.pth')
     assert_same(content['state_dict'], states[2]['weights'])
     assert content['seed'] == 0
     assert content['steps'][0]['batch']['image'].dtype is torch.uint8
@@ -151,10 +152,11 @@ def test_a_file_that_cannot_be_written_stops_nothing(build, tmp_path, monkeypatc
         raise OSError(28, 'No space left on device')
 
     runner = build(1, default_hooks__checkpoint=None)
-    monkeypatch.setattr(guard.torch, 'save', full)
+    monkeypatch.setattr(files, 'put', full)
+    monkeypatch.setattr(files, 'WAITS', ())
     runner.logger.addHandler(caplog.handler)
     runner.train()
-    assert 'could not be written: [Errno 28] No space left' in caplog.text
+    assert 'iter_2_rank_0.pth could not be written: No space left' in caplog.text
     assert [*(tmp_path / 'run/failed_steps').iterdir()] == []
 
 
@@ -170,6 +172,7 @@ def test_a_run_stops_after_one_update_at_least():
         FiniteGuardHook(stop_after=0)
 
 
+@pytest.mark.integration
 def test_the_tool_says_it_in_one_line_with_a_code_of_its_own(build, tmp_path, capfd):
     cfg = toy_config(tmp_path / 'data', custom_hooks=[dict(type='FiniteGuardHook', stop_after=2)])
     # Images of a spread of 0 become infinite when they are normalised.

@@ -93,6 +93,7 @@ def test_checkpoints_and_validation_have_the_average(build, tmp_path):
     assert torch.equal(saved['ema_state_dict'][f'module.{name}'], head_of(runner.model))
 
 
+@pytest.mark.integration
 def test_a_resumed_run_ends_with_the_same_average(build, tmp_path):
     whole = build()
     whole.train()

@@ -29,7 +29,7 @@ def test_an_update_mixes_by_that_momentum():
 
 def test_the_average_starts_at_the_weights_that_training_starts_from():
     model = one_weight()
-    average = WarmupEMA(model, warmup_iters=10)
+    average = WarmupEMA(model, 1e-4, warmup_iters=10)
     nn.init.constant_(model.weight, 5.0)  # loaded after the average was built
     average.update_parameters(model)
     assert average.module.weight.item() == 5
@@ -51,7 +51,7 @@ def test_the_average_follows_every_optimiser_step_at_its_own_iteration(interval)
 
 def test_the_count_of_iterations_survives_a_resume():
     model = one_weight()
-    first, second = (WarmupEMA(model, warmup_iters=10, interval=2) for _ in range(2))
+    first, second = (WarmupEMA(model, 1e-4, warmup_iters=10, interval=2) for _ in range(2))
     for _ in range(3):
         first.update_parameters(model)
     second.load_state_dict(first.state_dict())
@@ -64,7 +64,7 @@ def test_the_count_of_iterations_survives_a_resume():
 def test_no_device_is_waited_for():
     # Tensors of the meta device have no values: whoever reads one fails.
     model = nn.BatchNorm1d(2, device='meta')
-    average = WarmupEMA(model, warmup_iters=10)
+    average = WarmupEMA(model, 1e-4, warmup_iters=10)
     for _ in range(3):
         average.update_parameters(model)
     assert average.steps == 3
@@ -72,7 +72,7 @@ def test_no_device_is_waited_for():
 
 def test_buffers_are_copied():
     model = nn.BatchNorm1d(2)
-    average = WarmupEMA(model, warmup_iters=10)
+    average = WarmupEMA(model, 1e-4, warmup_iters=10)
     for _ in range(2):
         model.running_mean += 1
         average.update_parameters(model)
@@ -80,10 +80,10 @@ def test_buffers_are_copied():
 
 
 def test_mmengine_builds_it_by_name():
-    config = dict(type='a2mim.WarmupEMA', model=nn.Linear(1, 1), warmup_iters=10)
+    config = dict(type='a2mim.WarmupEMA', model=nn.Linear(1, 1), momentum=0.1, warmup_iters=10)
     assert isinstance(MODELS.build(config), WarmupEMA)
 
 
 def test_a_warm_up_of_no_iterations_is_refused():
     with pytest.raises(ValueError, match='warmup_iters=0'):
-        WarmupEMA(nn.Linear(1, 1), warmup_iters=0)
+        WarmupEMA(nn.Linear(1, 1), 1e-4, warmup_iters=0)

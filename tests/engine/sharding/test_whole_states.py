@@ -25,7 +25,7 @@ def network() -> nn.Module:
 def sharded(group) -> tuple[nn.Module, torch.optim.Optimizer, WholeStates]:
     model = fully_shard(network())
     states, optimizer = WholeStates(model), trained(model)
-    states.follow(optimizer)
+    states.attach(optimizer)
     return model, optimizer, states
 
 
@@ -71,7 +71,7 @@ def test_whole_states_are_loaded_as_shares(sharded):
 
 def test_the_wrapper_may_be_told_twice(sharded):
     _, optimizer, states = sharded
-    states.follow(optimizer)
+    states.attach(optimizer)
     assert len(optimizer._optimizer_state_dict_post_hooks) == 1
 
 

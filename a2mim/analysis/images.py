@@ -1,4 +1,4 @@
-"""Images for a measurement: a few of a folder, or of the photographs that are installed.
+"""Images for a measurement: a seeded choice from a folder, or from installed photographs.
 
 Axes: N images, C channels, (H, W) pixels.
 """
@@ -22,25 +22,27 @@ class AnalysisImages:
     """A seeded choice of ``number`` images, the same for every network.
 
     Args:
-        where: ``'photos'``: test patches of scikit-image's photographs, whose labels say from
-            which photograph; or a folder of images, or of shards.
-        number: How many.
+        where: ``'photos'``: test patches of scikit-image's photographs, labelled by photograph;
+            or a folder of images, or of shards.
+        number: N.
         seed: Of the choice.
         labelled: Take the folders in ``where`` as classes.
 
     Attributes:
-        names: What a person calls each image.
-        labels: (N,) int64, None without.
-        classes: Names of the classes, empty without.
+        names: Of the images, for people.
+        labels: (N,) int64; None without labels.
+        classes: Names of the classes; empty without labels.
 
     Raises:
         FileNotFoundError: If there are no images.
         ValueError: If there are fewer than ``number``, or no class folders.
     """
 
+    labels: Tensor | None
+
     def __init__(self, where: str, number: int, seed: int = 0, *, labelled: bool = False) -> None:
         if where == PHOTOS:
-            self._source, self.labels = PhotoPatches('test', PHOTO_SIDE), None
+            self._source = PhotoPatches('test', PHOTO_SIDE)
         elif labelled:
             self._source = ImageFolder(where, with_labels=True)
         else:
@@ -73,7 +75,7 @@ class AnalysisImages:
         return ((start, min(start + batch_size, len(self))) for start in starts)
 
     def pixels(self, size: tuple[int, int], start: int = 0, stop: int | None = None) -> Tensor:
-        """Images ``start`` to ``stop`` as uint8 (N, 3, *size): short side resized, centre cropped.
+        """Load images ``start`` to ``stop`` as uint8 (N, 3, *size), resized and centre-cropped.
 
         Raises:
             BadDataError: If one cannot be read.

@@ -1,15 +1,19 @@
-"""Corruptions of images, in five severities, made of operations of torchvision and OpenCV.
+"""Robustness of networks to occluded, shuffled and corrupted images.
 
-Severities of noise, blur, contrast, JPEG and pixelation are those of the reference for 224 pixels.
-Brightness, saturation and elastic are other operations than there, with severities of our own. Of
-the reference's fifteen, shot and impulse noise, defocus, glass, motion and zoom blur, snow, frost
-and fog are not provided.
+Axes: B batch, N images, C channels, (H, W) pixels, (h, w) patches, V values on the axis of a curve.
 
-Axes: B images, C channels, (H, W) pixels.
+Corruptions have five severities. Those of noise, blur, contrast, JPEG and pixelation are those of
+Hendrycks and Dietterich for 224 pixels; brightness, saturation and elastic are different operations
+with severities of our own. Of their fifteen, shot and impulse noise, defocus, glass, motion and
+zoom blur, snow, frost and fog are not provided.
+
+Naseer et al. find salient patches with a second network (DINO) and occlude with black; here the
+network itself defines saliency, and the fill is the mean colour.
 
 Reference:
     Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and
-    Perturbations, ICLR 2019 (https://arxiv.org/abs/1903.12261).
+    Perturbations, ICLR 2019 (https://arxiv.org/abs/1903.12261); Naseer et al., Intriguing
+    Properties of Vision Transformers, NeurIPS 2021 (https://arxiv.org/abs/2105.10497).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,11 +29,21 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from a2mim.analysis.images import AnalysisImages
-from a2mim.analysis.networks import Subject, check_labels, open_store, pooled_features
+from a2mim.analysis.networks import (
+    Subject,
+    check_labels,
+    open_store,
+    pooled_features,
+    top1_hits,
+)
 from a2mim.analysis.results import progress
 from a2mim.masking import fill_hidden, num_hidden_blocks
 
 SEVERITIES = (1, 2, 3, 4, 5)
+MEASURES = ('accuracy', 'similarity')
+ORDERS = ('random', 'salient', 'background')
+COLUMNS = 4  # panels of the figure in a row
+Curve = tuple[np.ndarray, np.ndarray]  # values (V,) and scores (V, N)
 
 
 def _noise(pixels: Tensor, deviation: float) -> Tensor:
@@ -38,29 +52,29 @@ def _noise(pixels: Tensor, deviation: float) -> Tensor:
 
 
 def _blur(pixels: Tensor, deviation: float) -> Tensor:
-    # The kernel ends at four deviations, and torch pads by reflection only within the image.
+    # The kernel ends at four standard deviations; torch pads by reflection within the image only.
     widest = min(pixels.shape[-2:]) - 1
     radius = min(round(4 * deviation), widest)
     return functional.gaussian_blur(pixels, [2 * radius + 1] * 2, [deviation] * 2)
 
 
 def _jpeg(pixels: Tensor, quality: float) -> Tensor:
-    # OpenCV's: torchvision gives its own coder up. One image at a time, as every coder does.
+    # By OpenCV: torchvision's JPEG encoder is deprecated.
     return torch.stack([_jpeg_copy(image, int(quality)) for image in pixels])
 
 
 def _jpeg_copy(image: Tensor, quality: int) -> Tensor:
     rows = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])  # BGR, as OpenCV wants
     _, coded = cv2.imencode('.jpg', rows, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1].copy()
-    return torch.from_numpy(decoded).permute(2, 0, 1)
+    decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
+    return torch.from_numpy(decoded[..., ::-1].copy()).permute(2, 0, 1)
 
 
 def _pixelate(pixels: Tensor, share: float) -> Tensor:
     size = pixels.shape[-2:]
     small = [max(1, int(side * share)) for side in size]
     coarse = torch.nn.functional.interpolate(pixels.float(), small, mode='area')
-    # By area again, as the reference does: nearest neighbours would shift what does not divide.
+    # By area again, as the reference does: nearest neighbour shifts sizes that do not divide.
     return torch.nn.functional.interpolate(coarse, size, mode='area').round().to(torch.uint8)
 
 
@@ -82,17 +96,17 @@ CORRUPTIONS: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...
 
 
 def check_corruption(name: str) -> None:
-    """Refuse what is not provided.
+    """Check the name of a corruption.
 
     Raises:
-        ValueError: If ``name`` is unknown.
+        ValueError: If it is unknown.
     """
     if name not in CORRUPTIONS:
         raise ValueError(f'corruption {name!r} is unknown; there are {", ".join(CORRUPTIONS)}')
 
 
 def corrupt(pixels: Tensor, name: str, severity: int, seed: int) -> Tensor:
-    """Corrupted copy of uint8 (B, 3, H, W) on the CPU; ``seed`` determines noise and shifts.
+    """Corrupted copy of uint8 (B, 3, H, W) on the CPU; ``seed`` determines the randomness.
 
     Raises:
         ValueError: If the corruption or the severity is unknown.
@@ -106,21 +120,12 @@ def corrupt(pixels: Tensor, name: str, severity: int, seed: int) -> Tensor:
         return operation(pixels, arguments[severity - 1])
 
 
-# [draw]
-# Figure of robustness: one panel for each change, one line for each network.
-
-
-COLUMNS = 4
-
-
-def draw_robustness(
-    curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]], axis: str, measure: str
-) -> Figure:
-    """Mean score over images, by change.
+def draw_robustness(curves: Mapping[str, Mapping[str, Curve]], axis: str, measure: str) -> Figure:
+    """Draw mean scores over images: one panel for each change, one line for each network.
 
     Args:
-        curves: By label of the network, what ``robustness_curves`` returns.
-        axis: Name of what changes, with its unit.
+        curves: By label of the network, from ``robustness_curves``.
+        axis: Name of the changed quantity, with its unit.
         measure: ``'accuracy'`` or ``'similarity'``.
     """
     names = list(next(iter(curves.values())))
@@ -142,13 +147,14 @@ def draw_robustness(
     return figure
 
 
-# [measure]
-# Accuracy, or similarity of features, of networks on changed images.
-#
-# Axes: B batch, N images, C features, (H, W) pixels.
-
-
-MEASURES = ('accuracy', 'similarity')
+def robustness_rows(curves: Mapping[str, Mapping[str, Curve]]) -> list[dict[str, object]]:
+    """A table row for each network, change and value: the mean score over images."""
+    return [
+        dict(network=label, change=name, value=value, score=float(score.mean()))
+        for label, own in curves.items()
+        for name, (values, scores) in own.items()
+        for value, score in zip(values.tolist(), scores, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -156,9 +162,9 @@ class Level:
     """One point of a curve.
 
     Attributes:
-        curve: Name of the curve, safe in the name of a file.
-        value: Where on the axis.
-        change: (subject, uint8 (B, C, H, W), seed) to grey levels of the same shape.
+        curve: Name of the curve, valid in a file name.
+        value: Position on the axis.
+        change: (subject, uint8 (B, C, H, W), seed) to pixel values in [0, 255], same shape.
     """
 
     curve: str
@@ -167,29 +173,24 @@ class Level:
 
 
 def choose_measure(subjects: Sequence[Subject]) -> str:
-    """Accuracy where all tell classes apart, else similarity."""
+    """Accuracy if all networks are classifiers, else similarity."""
     return 'accuracy' if all(subject.num_classes for subject in subjects) else 'similarity'
 
 
 def check_measure(subjects: Sequence[Subject], images: AnalysisImages, measure: str) -> None:
-    """Refuse accuracy without the labels of the network's own classes.
-
-    Raises:
-        ValueError: If there are no labels, or their classes are not as many.
-    """
-    if measure == 'similarity':
-        return
-    for subject in subjects:
-        check_labels(subject, images)
+    """Check that accuracy can be measured, see ``check_labels``."""
+    if measure == 'accuracy':
+        for subject in subjects:
+            check_labels(subject, images)
 
 
 def input_gradient(subject: Subject, pixels: Tensor) -> Tensor:
-    """Gradient of half the squared length of the pooled feature, (B, C, H, W).
+    """Gradient of half the squared norm of the pooled feature, (B, C, H, W).
 
-    No class is asked for, so that it is the same for a trunk and for a classifier.
+    It needs no class, so that it is the same with and without a classifier.
     """
     with torch.enable_grad():
-        batch = subject.normalise(pixels).requires_grad_()
+        batch = subject.normalize(pixels).requires_grad_()
         length = pooled_features(subject, batch).square().sum() / 2
         return torch.autograd.grad(length, batch)[0]
 
@@ -204,22 +205,19 @@ def robustness_curves(
     *,
     batch_size: int = 64,
     seed: int = 0,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+) -> dict[str, Curve]:
     """One curve for each name among ``levels``: values on the axis, and scores of all images.
 
     Args:
         subject: The network.
         images: What it is shown.
         levels: Changes of the images.
-        measure: ``'accuracy'``: 100 where the highest score is the label's, else 0;
-            ``'similarity'``: cosine of the pooled feature with that of the image as it is.
-        folder: Where each level goes once it is measured, in a folder for the network.
-        settings: What ``levels`` depend on.
+        measure: ``'accuracy'``: 100 if the highest logit is the label's, else 0;
+            ``'similarity'``: cosine of the pooled feature with that of the unchanged image.
+        folder: Keeps measured levels.
+        settings: Values that ``levels`` depend on.
         batch_size: Images in a forward pass; the random changes depend on it.
         seed: Of the changes.
-
-    Returns:
-        (V,) and (V, N) by name of the curve.
     """
     shared = dict(measure=measure, batch_size=batch_size, seed=seed)
     store = open_store(folder, subject, images, **settings, **shared)
@@ -227,7 +225,9 @@ def robustness_curves(
     for level in progress(levels, subject.label):
 
         def part(level: Level = level) -> dict[str, np.ndarray]:
-            return dict(score=_scores(subject, images, level, measure, (batch_size, seed)))
+            return dict(
+                score=_scores(subject, images, level, measure, batch_size=batch_size, seed=seed)
+            )
 
         score = store.compute(f'{level.curve}_{level.value:g}', part)['score']
         curves.setdefault(level.curve, []).append((level.value, score))
@@ -239,46 +239,35 @@ def robustness_curves(
 
 @torch.no_grad()
 def _scores(
-    subject: Subject, images: AnalysisImages, level: Level, measure: str, how: tuple[int, int]
+    subject: Subject,
+    images: AnalysisImages,
+    level: Level,
+    measure: str,
+    *,
+    batch_size: int,
+    seed: int,
 ) -> np.ndarray:
-    batch_size, seed = how
     found = []
     for start, stop in images.spans(batch_size):
         pixels = images.pixels(subject.image_size, start, stop)
-        changed = subject.normalise(level.change(subject, pixels, seed + start))
+        changed = subject.normalize(level.change(subject, pixels, seed + start))
         if measure == 'accuracy':
-            labels = images.labels[start:stop].to(subject.device)
-            found.append(100.0 * (subject.model(changed).argmax(dim=1) == labels).float())
+            found.append(top1_hits(subject, images, changed, start))
         else:
-            pair = (
-                pooled_features(subject, changed),
-                pooled_features(subject, subject.normalise(pixels)),
+            first, second = (
+                pooled_features(subject, batch) for batch in (changed, subject.normalize(pixels))
             )
-            found.append(torch.cosine_similarity(*pair))
+            found.append(torch.cosine_similarity(first, second))
     return torch.cat(found).cpu().numpy()
 
 
-# [occlusion]
-# Images with patches dropped: at random, the salient ones first, or the background first.
-#
-# Axes: B images, C channels, (H, W) pixels, (h, w) patches.
-#
-# Reference:
-# Naseer et al., Intriguing Properties of Vision Transformers, NeurIPS 2021
-# (https://arxiv.org/abs/2105.10497). They find salient patches with a second network (DINO) and
-# drop to black; here the network itself says what is salient, and the fill is the mean colour.
-
-
-ORDERS = ('random', 'salient', 'background')
-
-
 def patch_mask(saliency: Tensor, ratio: float, order: str, rng: np.random.Generator) -> Tensor:
-    """Which patches to drop: exactly ``ceil(ratio * h * w)`` of every image.
+    """Mask of dropped patches: exactly ``ceil(ratio * h * w)`` of every image.
 
     Args:
-        saliency: (B, h, w), of which only the order within an image counts.
+        saliency: (B, h, w); only the order within an image matters.
         ratio: Share of dropped patches, in [0, 1].
-        order: ``'random'``, ``'salient'``: the highest first, ``'background'``: the lowest first.
+        order: ``'random'``; ``'salient'``: highest first; ``'background'``: lowest first.
         rng: Of the random order.
 
     Returns:
@@ -289,7 +278,7 @@ def patch_mask(saliency: Tensor, ratio: float, order: str, rng: np.random.Genera
     """
     if order not in ORDERS:
         raise ValueError(f'order {order!r} must be one of {", ".join(ORDERS)}')
-    number = num_hidden_blocks(saliency.shape[1:], ratio)
+    number = num_hidden_blocks((saliency.shape[1], saliency.shape[2]), ratio)
     keys = saliency.flatten(1)  # (B, h·w)
     if order == 'random':
         keys = torch.from_numpy(rng.random(tuple(keys.shape)))
@@ -299,9 +288,9 @@ def patch_mask(saliency: Tensor, ratio: float, order: str, rng: np.random.Genera
 
 
 def drop_patches(pixels: Tensor, mask: Tensor) -> Tensor:
-    """Grey levels (B, C, H, W) with the patches of ``mask`` (B, h, w) in the image's mean colour.
+    """Fill the patches of ``mask`` (B, h, w) in (B, C, H, W) with the image's mean colour.
 
-    Returns float32, as the mean colour is no whole number.
+    Returns float32 pixel values in [0, 255].
     """
     return fill_hidden(pixels.float(), mask.to(pixels.device))
 
@@ -313,19 +302,8 @@ def patch_saliency(gradient: Tensor, grid: tuple[int, int]) -> Tensor:
     return torch.nn.functional.avg_pool2d(magnitude, size).squeeze(1)
 
 
-# [shuffling]
-# Images whose patches change places: content stays, structure goes.
-#
-# Axes: B images, C channels, (H, W) pixels, n patches along a side.
-
-
 def shuffle_patches(pixels: Tensor, grid: int, rng: np.random.Generator) -> Tensor:
-    """Permute the ``grid`` × ``grid`` patches of each image by a permutation of its own.
-
-    Args:
-        pixels: (B, C, H, W).
-        grid: Patches along a side; 1 changes nothing.
-        rng: Of the permutations.
+    """Permute the ``grid`` × ``grid`` patches of (B, C, H, W), each image differently.
 
     Raises:
         ValueError: If ``grid`` does not divide the image.
@@ -342,7 +320,7 @@ def shuffle_patches(pixels: Tensor, grid: int, rng: np.random.Generator) -> Tens
 
 
 def check_grid(grid: int, pixels: Tensor) -> None:
-    """Refuse a grid that does not divide the images (B, C, H, W).
+    """Check that ``grid`` divides the images (B, C, H, W).
 
     Raises:
         ValueError: If it does not.
@@ -352,14 +330,10 @@ def check_grid(grid: int, pixels: Tensor) -> None:
         raise ValueError(f'a grid of {grid}×{grid} patches does not divide {height}×{width} pixels')
 
 
-# [studies]
-# The levels of each study: a change of the images, and where it stands on the axis.
-
-
 def occlusion_levels(
     ratios: Sequence[float], grid: int, orders: Sequence[str] = ORDERS
 ) -> list[Level]:
-    """Shares of dropped patches on a ``grid`` × ``grid``, in each order.
+    """Levels of occlusion: shares of dropped patches on a ``grid`` × ``grid``, in each order.
 
     Raises:
         ValueError: If a ratio is outside [0, 1].
@@ -384,7 +358,7 @@ def occlusion_levels(
 
 
 def shuffle_levels(grids: Sequence[int]) -> list[Level]:
-    """Patches along a side, 1 for the image as it is."""
+    """Levels of shuffling: patches along a side; 1 is the unchanged image."""
 
     def level(grid: int) -> Level:
         def change(subject: Subject, pixels: Tensor, seed: int) -> Tensor:
@@ -396,7 +370,7 @@ def shuffle_levels(grids: Sequence[int]) -> list[Level]:
 
 
 def corruption_levels(names: Sequence[str]) -> list[Level]:
-    """Severity 0, the image as it is, to 5 of each corruption.
+    """Levels of corruption: severity 0, the unchanged image, to 5 of each.
 
     Raises:
         ValueError: If one is unknown.

@@ -16,9 +16,6 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-# [finding]
-# One line of the report.
-
 
 class Verdict(str, Enum):
     """What a finding means."""
@@ -191,10 +188,6 @@ def check_extra(extra: str, purpose: str) -> Finding:
     return Finding('extras', name, ', '.join(f'{r.name} {installed(r.name)}' for r in needed))
 
 
-# [machine]
-# The machine: Python, processor, memory that workers share, disk and GPUs.
-
-
 PYTHON = ((3, 10), (3, 14))  # the first version that works, and the first that does not
 SHARED_MEMORY = '/dev/shm'
 GIB = 2**30
@@ -266,10 +259,6 @@ def check_gpus() -> Iterator[Finding]:
             half = 'bfloat16' if torch.cuda.is_bf16_supported(False) else 'no bfloat16'
         found = f'{device.name}, {device.total_memory / GIB:.0f} GiB, {half}'
         yield Finding('GPU', f'cuda:{index}', found)
-
-
-# [self_check]
-# Two steps of training with a network of seconds, on every kind of device that is there.
 
 
 MODEL = dict(

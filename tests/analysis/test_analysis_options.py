@@ -1,6 +1,7 @@
 """The command line that analyses share."""
 
 import argparse
+import json
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_two_networks_of_one_name_are_refused():
 
 def test_results_know_what_they_were_measured_with(tmp_path):
     args = parse('random:test_vit', '--out', str(tmp_path), '--seed', '4')
-    results = open_results(args, 'T', bands=5)
-    assert results._index['settings'] == dict(
+    open_results(args, 'T', bands=5).finish()
+    assert json.loads((tmp_path / 'result.json').read_text())['settings'] == dict(
         subjects=['random:test_vit'], images='photos', num_images=3, seed=4, bands=5
     )

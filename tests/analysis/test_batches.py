@@ -25,7 +25,7 @@ def test_every_image_is_in_one_batch(subject: Subject, batch_size: int) -> None:
     images = AnalysisImages('photos', 5)
     found = list(measured_batches(subject, images, means, folder=None, batch_size=batch_size))
     assert [index for which, _ in found for index in which] == list(range(5))
-    expected = subject.normalise(images.pixels(subject.image_size)).mean(dim=(1, 2, 3))
+    expected = subject.normalize(images.pixels(subject.image_size)).mean(dim=(1, 2, 3))
     values = np.concatenate([part['means'] for _, part in found])
     np.testing.assert_allclose(values, expected, rtol=1e-5)
 

@@ -32,7 +32,7 @@ def test_gradcam_of_a_linear_head_is_the_weighted_sum_of_the_features() -> None:
     net = subject(Linear(), (8, 12))
     pixels = torch.randint(0, 256, (3, 8, 12), dtype=torch.uint8)
     found, categories = class_activation_map(net, pixels, layers=['conv'], categories=[2, 0])
-    features = net.model.conv(net.normalise(pixels[None]))[0].detach()
+    features = net.model.conv(net.normalize(pixels[None]))[0].detach()
     for one, category in zip(found, categories, strict=True):
         # The mean gradient of channel k is its weight, over the number of positions.
         wanted = torch.einsum('k,khw->hw', net.model.fc.weight[category].detach(), features).relu()
@@ -44,7 +44,7 @@ def test_category_is_the_predicted_one_and_frozen_weights_do_not_matter() -> Non
     net = subject(Linear().requires_grad_(False), (8, 8))
     pixels = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8)
     found, categories = class_activation_map(net, pixels, layers=['conv'])
-    assert categories == [int(net.model(net.normalise(pixels[None])).argmax())]
+    assert categories == [int(net.model(net.normalize(pixels[None])).argmax())]
     assert np.isfinite(found).all()
 
 
@@ -93,7 +93,7 @@ def test_what_the_network_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'head_drop' has no gradient|no map"):
         class_activation_map(net, pixels, layers=['head_drop'])
     trunk = subject(timm.create_model('test_vit', img_size=32, num_classes=0), (32, 32))
-    with pytest.raises(ValueError, match='a trunk without classes, which gradcam needs'):
+    with pytest.raises(ValueError, match='a backbone without classes, which gradcam needs'):
         class_activation_map(trunk, pixels)
     assert class_activation_map(trunk, pixels, 'eigencam')[0].shape == (1, 32, 32)
 

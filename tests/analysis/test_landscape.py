@@ -10,14 +10,13 @@ from torch import nn
 from a2mim.analysis import PartStore
 from a2mim.analysis.landscape import (
     displaced,
-    find_trajectory,
     line,
     measure_surface,
     parse_axis,
     random_direction,
-    run_checkpoints,
     weights_of,
 )
+from a2mim.analysis.landscape_study import find_trajectory, run_checkpoints
 
 
 def quadratic(weight: torch.Tensor, hessian: torch.Tensor) -> float:

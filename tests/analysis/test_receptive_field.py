@@ -81,7 +81,7 @@ def test_a_network_that_keeps_a_tensor_has_a_gradient_after_other_measurements()
 
 def test_channels_of_a_constant_sum_are_refused() -> None:
     subject = read_subject('random:pvt_v2_b0')
-    with pytest.raises(ValueError, match=r"channels of 'stages.3', as behind a layer norm"):
+    with pytest.raises(ValueError, match=r"channels of 'stages.3' has no gradient"):
         effective_receptive_field(subject, AnalysisImages('photos', 1))
 
 

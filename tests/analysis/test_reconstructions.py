@@ -94,7 +94,7 @@ def test_the_grid_has_a_row_for_each_image(subject: Subject) -> None:
         (MaskSetting(0.5, 24, 0), 'block_size=24 does not divide'),
         (MaskSetting(1.0, 32, 0), 'mask ratio 1 must lie between 0 and 1'),
         (MaskSetting(0.0, 32, 0), 'mask ratio 0 must lie between 0 and 1'),
-        (MaskSetting(0.9, 32, 0), 'hides all 2×2 blocks'),
+        (MaskSetting(0.9, 32, 0), 'masks all 2×2 blocks'),
     ],
 )
 def test_masks_that_do_not_fit_are_refused(

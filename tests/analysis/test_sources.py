@@ -50,7 +50,7 @@ def test_a_timm_model_is_shown_images_as_timm_prepares_them():
     subject = read_subject('random:test_vit')
     data = timm.data.resolve_model_data_config(subject.model)
     pixels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
-    own = subject.normalise(pixels)
+    own = subject.normalize(pixels)
     for channel, (mean, std) in enumerate(zip(data['mean'], data['std'], strict=True)):
         expected = (pixels[:, channel] / 255 - mean) / std
         torch.testing.assert_close(own[:, channel], expected, atol=1e-5, rtol=1e-5)

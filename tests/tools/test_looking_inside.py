@@ -34,7 +34,7 @@ def test_results_are_written(tmp_path: Path, tool: str, arguments: list, table: 
     ('tool', 'arguments', 'message'),
     [
         ('vis_erf', [CNN, '--stage', 'layer9'], "no module 'layer9'; its stages are act1"),
-        ('vis_attention', [CNN], 'ResNet has no attention'),
+        ('vis_attention', [CNN], 'ResNet has no readable attention'),
         ('vis_attention', [VIT, '--block', '6'], 'block=6; it has 6'),
         ('vis_attention', [VIT, '--query', '100'], 'query=100; its patches are 0 to 99'),
         ('vis_embedding', [VIT, '--num-images', '1'], '1 image(s) cannot be embedded'),

@@ -61,7 +61,7 @@ def report(tool: ModuleType, runs: Path, tmp_path_factory: pytest.TempPathFactor
 
 def test_runs_are_side_by_side_with_what_they_are(report: Path) -> None:
     text = report.read_text(encoding='utf-8')
-    assert '<td>A &lt;1&gt;</td>' in text and '<td>B &amp; &quot;2&quot;</td>' in text
+    assert '<td>A &lt;1&gt;</td>' in text and '<td>B &amp; &#34;2&#34;</td>' in text
     assert 'ImageClassifier; AdamW, lr 0.001' in text and '4 epochs' in text
     for title in ('Training curves', 'Frozen features', 'Interactions of patches', 'Another'):
         assert f'. {title}' in text

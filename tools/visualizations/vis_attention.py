@@ -1,8 +1,8 @@
-"""Attention of vision transformers: distance of every head in depth, and maps over images.
+"""Attention of vision transformers: distance of every head by depth, and maps over images.
 
     python tools/visualizations/vis_attention.py SUBJECT [SUBJECT ...] [--block -1] [--query N]
 
-Maps are of the class token, without one of the mean over all patches, or of patch --query.
+Maps are of the class token, else of the mean over all patches, or of patch --query.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         caption = f'Attention distance in pixels, {len(images)} images, a dot for every head'
         results.add_figure(draw_attention_distance(labels, found), 'attention_distance', caption)
         results.add_table(rows, 'attention_distance', caption)
-        # Images are sorted by class: those shown are spread over all.
+        # Images are sorted by class: spread the shown ones over all.
         shown = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).astype(int).tolist()
         size = subjects[0].image_size
         pictures = {

@@ -1,9 +1,9 @@
-"""Effective receptive fields: which pixels move the central position of a stage.
+"""Effective receptive fields: gradient of a stage's central position with respect to the pixels.
 
     python tools/visualizations/vis_erf.py SUBJECT [SUBJECT ...] [--stage -1]
 
-erf.csv has the sides of the smallest squares that hold 20, 30, 50 and 99 per cent of the
-contribution, in pixels, and the share of the image that they cover.
+erf.csv has the sides of the smallest squares that contain 20, 30, 50 and 99 per cent of the
+contribution, in pixels, and their share of the image.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         results.add_figure(draw_receptive_fields(labels, fields), 'erf', caption)
         results.add_table(
-            rows, 'erf', 'Smallest squares that hold a share of the contribution, in pixels'
+            rows, 'erf', 'Smallest squares that contain a share of the contribution, in pixels'
         )
         results.add_arrays(
             'erf', **{f'network{i}': field.contribution for i, field in enumerate(fields)}

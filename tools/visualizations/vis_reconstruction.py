@@ -1,10 +1,10 @@
-"""Reconstructions of images by one network or several, for several masks.
+"""Reconstructions of images by one or several networks, for several masks.
 
     python tools/visualizations/vis_reconstruction.py SUBJECT [SUBJECT ...] [--ratios 0.3 0.6 0.9]
 
 Each of --ratios, --block-sizes and --seeds with more than one value makes a figure, the others at
-their first value; pasted (the image itself where it is visible) and plain (the output everywhere).
-errors.csv has the mean absolute error over hidden pixels of every image.
+their first value; pasted (the image where it is visible) and plain (the output everywhere).
+errors.csv has the mean absolute error over masked pixels of every image.
 """
 
 import argparse
@@ -31,16 +31,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_analysis_options(parser, out='work_dirs/analysis/reconstruction', num_images=6)
-    parser.add_argument('--ratios', type=float, nargs='+', help='hidden shares; as in pre-training')
-    parser.add_argument(
-        '--block-sizes', type=int, nargs='+', metavar='PX', help='of masks; as in pre-training'
-    )
+    add = parser.add_argument
+    add('--ratios', type=float, nargs='+', help='of masked blocks; default: as in pre-training')
+    sizes = 'of masks; default: as in pre-training'
+    add('--block-sizes', type=int, nargs='+', metavar='PX', help=sizes)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0], help='of masks')
     return parser.parse_args(argv)
 
 
 def families(args: argparse.Namespace, spec: InputSpec) -> dict[str, list[MaskSetting]]:
-    """The masks of every figure, by its name."""
+    """Masks of every figure, by its name."""
     block = spec.block_size if isinstance(spec.block_size, int) else spec.block_size[0]
     ratios, blocks = args.ratios or [spec.ratio], args.block_sizes or [block]
     found = dict(
@@ -76,9 +76,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 grid = [found[mask] for mask in masks]
                 figure = draw_grid(subjects, images, masks, grid, pasted=pasted)
                 kind = 'visible pixels pasted' if pasted else 'output everywhere'
-                caption = f'Reconstructions, {kind}; L1 over hidden pixels, mean of {len(images)}'
+                caption = f'Reconstructions, {kind}; L1 over masked pixels, mean of {len(images)}'
                 results.add_figure(figure, name if pasted else f'{name}_plain', caption)
-        caption = 'Mean absolute error over hidden pixels, in standard deviations of the pixels'
+        caption = 'Mean absolute error over masked pixels, in standard deviations of the pixels'
         results.add_table(rows, 'errors', caption)
         results.finish()
         for mask in everything:

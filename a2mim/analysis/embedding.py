@@ -93,10 +93,7 @@ def neighbour_agreement(features: np.ndarray, labels: np.ndarray, neighbours: in
 
 
 def draw_embeddings(
-    titles: Sequence[str],
-    places: Sequence[np.ndarray],
-    labels: np.ndarray,
-    classes: Sequence[str],
+    titles: Sequence[str], places: Sequence[np.ndarray], labels: np.ndarray, classes: Sequence[str]
 ) -> Figure:
     """Draw one panel per network, a dot per image (N, 2), a colour per class."""
     figure = Figure(figsize=(3.4 * len(places) + 1.6, 3.6), layout='constrained')

@@ -161,11 +161,7 @@ def render_page(header: Header, sections: Sequence[ResultFolder]) -> str:
     environment.filters |= dict(short=_short, setting=_setting)
     environment.tests['numeric'] = NUMBER.fullmatch
     return environment.from_string(TEMPLATE).render(
-        header=header,
-        sections=sections,
-        generator=GENERATOR,
-        wide=WIDE,
-        long_table=LONG_TABLE,
+        header=header, sections=sections, generator=GENERATOR, wide=WIDE, long_table=LONG_TABLE
     )
 
 

@@ -17,11 +17,7 @@ from torch import Tensor, nn
 
 from a2mim.analysis.images import PHOTOS, AnalysisImages
 from a2mim.analysis.interaction_strength import draw_interactions
-from a2mim.analysis.interactions import (
-    InteractionSettings,
-    interaction_rows,
-    measure_interactions,
-)
+from a2mim.analysis.interactions import InteractionSettings, interaction_rows, measure_interactions
 from a2mim.analysis.networks import RANDOM, Subject, pooled_features, read_subject
 from a2mim.analysis.reconstructions import MaskSetting, reconstruction_grid
 from a2mim.analysis.results import Results

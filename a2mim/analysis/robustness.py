@@ -29,13 +29,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from a2mim.analysis.images import AnalysisImages
-from a2mim.analysis.networks import (
-    Subject,
-    check_labels,
-    open_store,
-    pooled_features,
-    top1_hits,
-)
+from a2mim.analysis.networks import Subject, check_labels, open_store, pooled_features, top1_hits
 from a2mim.analysis.results import progress
 from a2mim.masking import fill_hidden, num_hidden_blocks
 

@@ -126,11 +126,7 @@ class FeatureSpectra:
 
 
 def feature_spectra(
-    subjects: Sequence[Subject],
-    images: AnalysisImages,
-    *,
-    folder: Path,
-    batch_size: int = 64,
+    subjects: Sequence[Subject], images: AnalysisImages, *, folder: Path, batch_size: int = 64
 ) -> dict[str, FeatureSpectra]:
     """Measure every network on the same images, each at its own size; by label.
 

@@ -4,7 +4,6 @@ import json
 import numpy as np
 import pytest
 
-from a2mim.analysis.results import PartStore
 from small_models import classifier, pretraining, save_checkpoint
 from toy_run import load_tool
 
@@ -65,30 +64,6 @@ def test_an_unknown_mode_is_refused(tool, capsys):
     assert "invalid choice: 'wavelet'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('mode', ['fourier', 'reconstruction', 'noise'])
-def test_an_interrupted_measurement_goes_on(tool, files, tmp_path, monkeypatch, mode):
-    whole = run(tool, tmp_path / 'whole', mode, f'a={files}/pretrained.pth', '--bands', '2')
-    computed, compute = [], PartStore.compute
-
-    def interrupted(store, name, measure):
-        def counted():
-            if len(computed) == 1 and not resumed:
-                raise KeyboardInterrupt
-            computed.append(name)
-            return measure()
-
-        return compute(store, name, counted)
-
-    monkeypatch.setattr(PartStore, 'compute', interrupted)
-    resumed = False
-    with pytest.raises(KeyboardInterrupt):
-        run(tool, tmp_path / 'cut', mode, f'a={files}/pretrained.pth', '--bands', '2')
-    resumed = True
-    again = run(tool, tmp_path / 'cut', mode, f'a={files}/pretrained.pth', '--bands', '2')
-    assert len(computed) == len(set(computed)) > 1
-    assert table(again, mode) == table(whole, mode)
-
-
 def test_strong_filters_cost_more_than_none(tool, files, tmp_path):
     args = ('--cutoffs', '0', '1.414')
     folder = run(tool, tmp_path, 'filter', f'a={files}/pretrained.pth', *args)
@@ -126,7 +101,5 @@ def test_bad_input_is_named(tool, files, tmp_path, capsys, mode, args, message):
 def test_another_measurement_is_kept_beside_the_first(tool, files, tmp_path, monkeypatch):
     lines = [(f'a={files}/pretrained.pth', '--bands', '2'), (f'a={files}/classifier.pth',)]
     tables = [table(run(tool, tmp_path, 'noise', *line), 'noise') for line in lines]
-    monkeypatch.setattr(
-        'a2mim.analysis.frequency_corruption._score', lambda *args: {}['measured']
-    )
+    monkeypatch.setattr('a2mim.analysis.frequency_corruption._score', lambda *args: {}['measured'])
     assert [table(run(tool, tmp_path, 'noise', *line), 'noise') for line in lines] == tables

@@ -8,7 +8,18 @@ from a2mim.analysis import AnalysisImages, interactions, networks, read_subject
 from a2mim.analysis.interactions import InteractionSettings, measure_interactions
 from toy_run import load_tool, write_images
 
-SMALL = ['--num-images', '2', '--grid', '4', '--pairs', '2', '--contexts', '3']
+SMALL = [
+    '--num-images',
+    '2',
+    '--grid',
+    '4',
+    '--pairs',
+    '2',
+    '--contexts',
+    '3',
+    '--batch-size',
+    '64',
+]
 RATIOS = ['--ratios', '0', '0.5', '1']
 SETTINGS = InteractionSettings(grid=4, pairs=2, contexts=3, ratios=(0.0, 0.5, 1.0), batch_size=64)
 

@@ -103,9 +103,7 @@ def check(name: str, place: str | int) -> str:
     return ' | '.join(map(str, cells))
 
 
-def choose_size(
-    backbone: TimmBackbone,
-) -> tuple[int, int, tuple[int, int], tuple[int, int]]:
+def choose_size(backbone: TimmBackbone) -> tuple[int, int, tuple[int, int], tuple[int, int]]:
     """Height and width of an image that the model takes, features and mask blocks in it."""
     shapes = image_shapes(backbone.model, {})
     if len(shapes) > 1:  # no fixed size

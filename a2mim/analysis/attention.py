@@ -94,18 +94,10 @@ def num_prefix(model: nn.Module) -> int:
 def attention_distance(
     attention: Tensor, grid: tuple[int, int], patch: tuple[float, float]
 ) -> Tensor:
-    """Mean distance between query and key patches, weighted by attention.
+    """Mean distance (B, A) in pixels between query and key patches, weighted by attention.
 
     Prefix tokens have no position: their rows and columns are excluded, and the rest of each row is
-    scaled to a sum of 1.
-
-    Args:
-        attention: (B, A, N, N), prefix tokens first.
-        grid: (h, w) patches.
-        patch: (height, width) of one, in pixels.
-
-    Returns:
-        (B, A) float64, in pixels.
+    scaled to a sum of 1. ``grid`` is (h, w) patches, ``patch`` their (height, width) in pixels.
 
     Reference:
         Dosovitskiy et al., ViT, ICLR 2021 (https://arxiv.org/abs/2010.11929), figure 7; Raghu et
@@ -124,12 +116,8 @@ def attention_map(
 ) -> Tensor:
     """Attention weights (B, A, h, w) of one query over the patches.
 
-    Args:
-        model: With or without a class token.
-        attention: (B, A, N, N).
-        grid: (h, w).
-        query: Index of a patch, row by row; None for the class token, or without one the mean over
-            all patches.
+    ``query`` is the index of a patch, row by row; None is the class token, or without one the mean
+    over all patches.
     """
     prefix = num_prefix(model)
     if query is not None:
@@ -171,13 +159,7 @@ def measure_attention(
     batch_size: int = 64,
     folder: Path | None = None,
 ) -> AttentionSummary:
-    """Measure distances of all heads, and maps of block number ``block``.
-
-    ``folder`` keeps measured batches, so that an interrupted measurement resumes.
-
-    Raises:
-        ValueError: If the network has no such attention, block or query.
-    """
+    """Measure distances of all heads, and maps of block number ``block``."""
     model = subject.model
     blocks = tuple(attention_modules(model))
     grid = token_grid(model, subject.image_size)
@@ -238,14 +220,9 @@ def draw_attention_distance(labels: Sequence[str], summaries: Sequence[Attention
 def draw_attention_maps(
     labels: Sequence[str], maps: Sequence[np.ndarray], pictures: Mapping[str, np.ndarray]
 ) -> Figure:
-    """Draw one row per image: the picture, and the map of every network.
+    """Draw one row per picture (H, W, 3), and the map (N, h, w) of every network, mean over heads.
 
     The colour scale of each panel ends at its largest weight, which the title states.
-
-    Args:
-        labels: Of the networks.
-        maps: (N, h, w) of each network, mean over heads.
-        pictures: N of (H, W, 3) uint8, by name.
     """
     number = len(pictures)
     figure = Figure(figsize=(2.0 * (1 + len(labels)), 2.2 * number + 0.3), layout='constrained')

@@ -66,10 +66,7 @@ def map_reader(
 ) -> Callable[[Tensor], Tensor]:
     """A function from the features of any layer of ``model`` to (B, C, h, w).
 
-    Args:
-        model: A timm model.
-        image_size: (H, W).
-        num_extra: Tokens before the patches, instead of the model's ``num_prefix_tokens``.
+    ``num_extra`` replaces timm's number of tokens before the patches.
     """
 
     def read(features: Tensor) -> Tensor:
@@ -89,11 +86,7 @@ def map_reader(
 
 
 def grad_cam_package() -> ModuleType:
-    """Import the optional package ``pytorch_grad_cam``.
-
-    Raises:
-        ImportError: If it is not installed.
-    """
+    """Import the optional package ``pytorch_grad_cam``."""
     try:
         return importlib.import_module('pytorch_grad_cam')
     except ImportError as error:
@@ -103,11 +96,7 @@ def grad_cam_package() -> ModuleType:
 
 
 def check_categories(subject: Subject, method: str, categories: Sequence[int]) -> None:
-    """Check that the network has the classes.
-
-    Raises:
-        ValueError: If it lacks them, or the method takes none.
-    """
+    """Raise a ValueError if the network lacks the classes, or the method takes none."""
     if method in WITHOUT_CLASSES:
         if categories:
             raise ValueError(f'{method} takes no class; leave --target-category out')

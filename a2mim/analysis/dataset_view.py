@@ -43,11 +43,7 @@ class DatasetView:
 def view_dataset(cfg: Config, number: int, *, seed: int = 0, epoch: int = 0) -> DatasetView:
     """A batch of ``number`` training images, mixed as one batch.
 
-    Args:
-        cfg: Of pre-training or classification.
-        number: N.
-        seed: Of the choice of images and of mixing; augmentations have the data set's own.
-        epoch: Of the augmentations, from 0.
+    ``seed`` chooses images and mixing; augmentations have the data set's own seed and ``epoch``.
 
     Raises:
         ValueError: If the config has no training, or fewer images.

@@ -26,7 +26,7 @@ METHODS = ('tsne', 'umap')
 def image_features(
     subject: Subject, images: AnalysisImages, batch_size: int = 64, folder: Path | None = None
 ) -> np.ndarray:
-    """(N, D) float32, see ``pooled_features``; ``folder`` keeps measured batches to resume."""
+    """(N, D) float32, see ``pooled_features``."""
 
     def measure(batch: Tensor, _which: range) -> dict[str, np.ndarray]:
         with torch.no_grad():
@@ -57,16 +57,9 @@ def check_embedding(method: str, number: int, neighbours: float) -> None:
 def embed(
     features: np.ndarray, method: str = 'tsne', *, neighbours: float = 10.0, seed: int = 0
 ) -> np.ndarray:
-    """Embed in two dimensions, (N, 2); deterministic for a seed.
+    """Embed (N, D) as (N, 2) by ``'tsne'`` or ``'umap'``, deterministic for a seed.
 
-    Args:
-        features: (N, D).
-        method: ``'tsne'`` or ``'umap'``.
-        neighbours: Perplexity of t-SNE, number of neighbours of UMAP.
-        seed: Of either.
-
-    Raises:
-        ValueError, ImportError: See ``check_embedding``.
+    ``neighbours`` is the perplexity of t-SNE, or the number of neighbours of UMAP.
 
     Reference:
         van der Maaten and Hinton, t-SNE, JMLR 9, 2008; McInnes et al., UMAP

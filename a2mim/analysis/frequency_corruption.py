@@ -23,17 +23,13 @@ from a2mim.analysis.results import progress
 from a2mim.analysis.spectra import add_legend, image_masks, radial_frequency, single_panel
 from a2mim.masking import upsample_mask
 
-ACCURACY, ERROR = 'top-1 accuracy in %', 'mean absolute error in hidden blocks'
+ACCURACY, ERROR = 'top-1 accuracy in %', 'mean absolute error in masked blocks'
 LINES = ('-', '--')
 HIGHEST = math.sqrt(2)
 
 
 def low_pass(images: Tensor, cutoff: float) -> Tensor:
-    """Keep the frequencies of (B, C, H, W) up to ``cutoff``.
-
-    Raises:
-        ValueError: If ``cutoff`` is not in [0, √2].
-    """
+    """Keep the frequencies of (B, C, H, W) up to ``cutoff``, which must be in [0, √2]."""
     check_cutoff(cutoff)
     return _keep(images, radial_frequency((images.shape[-2], images.shape[-1])) <= cutoff)
 
@@ -47,13 +43,9 @@ def high_pass(images: Tensor, cutoff: float) -> Tensor:
 def band_noise(
     shape: tuple[int, ...], band: tuple[float, float], *, rms: float, generator: torch.Generator
 ) -> Tensor:
-    """Gaussian noise with frequencies in [low, high) alone.
+    """Gaussian noise (B, C, H, W) with frequencies in [low, high) alone, in fractions of π.
 
-    Args:
-        shape: (B, C, H, W).
-        band: (low, high), in fractions of π.
-        rms: Root mean square of every image, over channels and pixels.
-        generator: Source of randomness, on the CPU.
+    ``rms`` is the root mean square of every image, over channels and pixels.
 
     Raises:
         ValueError: If the band is empty or out of range, or ``rms`` is negative.
@@ -74,11 +66,7 @@ def band_noise(
 
 
 def check_cutoff(cutoff: float) -> None:
-    """Check the range of a frequency.
-
-    Raises:
-        ValueError: If ``cutoff`` is not in [0, √2].
-    """
+    """Raise a ValueError unless ``cutoff`` is in [0, √2]."""
     if not 0 <= cutoff <= HIGHEST:
         raise ValueError(f'a frequency of {cutoff} π is out of range; give 0 to {HIGHEST:.3f}')
 
@@ -109,11 +97,7 @@ class Corruption:
 
 
 def filters(cutoffs: Sequence[float]) -> list[Corruption]:
-    """Ideal low-pass and high-pass filters at each of ``cutoffs``.
-
-    Raises:
-        ValueError: If there is none, or one is not in [0, √2].
-    """
+    """Ideal low-pass and high-pass filters at each of ``cutoffs``."""
     if not cutoffs:
         raise ValueError('give at least one cut-off frequency')
     for cutoff in cutoffs:
@@ -126,11 +110,7 @@ def filters(cutoffs: Sequence[float]) -> list[Corruption]:
 
 
 def noises(bands: int, rms: float, seed: int = 0) -> list[Corruption]:
-    """Noise in each of ``bands`` bands of equal width between 0 and √2.
-
-    Raises:
-        ValueError: If there is no band, or ``rms``, in units of normalized pixels, is negative.
-    """
+    """Noise in each of ``bands`` bands of equal width; ``rms`` is in normalized pixels."""
     if bands < 1:
         raise ValueError(f'{bands} bands of noise were asked for; give 1 or more')
     _check_rms(rms)
@@ -175,17 +155,7 @@ def corruption_scores(
 ) -> dict[str, np.ndarray]:
     """Score of every network on clean and on corrupted images, (1 + corruptions,), by label.
 
-    Args:
-        subjects: Classifiers, or networks with a decoder.
-        images: What they are shown.
-        corruptions: Of the input; the target of a reconstruction stays clean.
-        folder: Keeps scores, so that an interrupted measurement resumes.
-        seed: Of the masks.
-        batch_size: Images in a forward pass.
-        settings: Further values that the corruptions depend on.
-
-    Raises:
-        ValueError: See ``metric_of``.
+    The score is that of ``metric_of``; the target of a reconstruction stays clean.
     """
     metric_of(subjects, images)
     clean = Corruption('clean', 0.0, lambda batch, _start: batch)

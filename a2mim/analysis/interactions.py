@@ -73,11 +73,7 @@ OUTPUTS = (*LOGIT_OUTPUTS, FEATURE)
 
 
 def choose_output(subject: Subject, wanted: str | None) -> str:
-    """``wanted``, by default ``'modified'`` with a classifier and ``'feature'`` without.
-
-    Raises:
-        ValueError: If the network does not have this output.
-    """
+    """``wanted``, which the network must have; by default ``'modified'`` or ``'feature'``."""
     classifies = subject.num_classes > 0
     if wanted is None:
         return 'modified' if classifies else FEATURE
@@ -113,12 +109,7 @@ def projection(features: Tensor, whole: Tensor) -> Tensor:
 
 
 def orders_of(ratios: Sequence[float], grid: int) -> tuple[int, ...]:
-    """Context sizes ``int((n - 2) · ratio)`` of a grid×grid image.
-
-    Raises:
-        ValueError: If the grid has no context, a ratio is outside [0, 1], or two ratios give the
-            same order.
-    """
+    """Context sizes ``int((n - 2) · ratio)`` of a grid×grid image, which must differ."""
     if grid < 2:
         raise ValueError(f'grid={grid} must be at least 2: a pair needs other players')
     if not ratios:
@@ -174,13 +165,8 @@ def neighbour_pairs(grid: int, number: int, seed: int) -> np.ndarray:
 def sample_contexts(pairs: Tensor, order: int, players: int, seed: int) -> Tensor:
     """A uniform subset of ``order`` players without the pair for every row, bool (R, n).
 
-    All rows are drawn at once, so that the result does not depend on the batch size.
-
-    Args:
-        pairs: (R, 2), the excluded players.
-        order: Context size, 0 to n - 2.
-        players: n.
-        seed: Reproducible on the same type of device.
+    All rows are drawn at once, so that the result does not depend on the batch size; it is
+    reproducible on the same type of device. ``pairs`` are (R, 2).
     """
     generator = torch.Generator(pairs.device).manual_seed(seed)
     # The ``order`` smallest of independent uniform numbers are a uniform subset.
@@ -266,12 +252,7 @@ class InteractionSettings:
 def check_subjects(
     subjects: Sequence[Subject], images: AnalysisImages, settings: InteractionSettings
 ) -> None:
-    """Check networks, images and settings before the measurement starts.
-
-    Raises:
-        ValueError: If the grid does not divide an image, there are fewer than two images, or a
-            network lacks the output or the classes.
-    """
+    """Raise a ValueError unless networks, images and settings fit each other."""
     if len(images) < 2:
         raise ValueError(f'{len(images)} image: confidence intervals need at least 2 --num-images')
     for subject in subjects:
@@ -287,11 +268,7 @@ def check_subjects(
 
 
 def use_labels(subject: Subject, images: AnalysisImages, settings: InteractionSettings) -> bool:
-    """Whether v is the output for the label, not for the predicted class.
-
-    Raises:
-        ValueError: If labels are needed and the images have none of the network's classes.
-    """
+    """Whether v is the output for the label, not for the predicted class."""
     fit = images.labels is not None and len(images.classes) == subject.num_classes > 0
     needed = settings.target == 'label' or settings.correct_only
     if needed and not fit:
@@ -309,15 +286,7 @@ def image_pairs(settings: InteractionSettings, number: int) -> np.ndarray:
 
 
 def keep_present(image: Tensor, present: Tensor) -> Tensor:
-    """Copies of a normalized image (C, H, W) with absent cells set to 0, the mean colour.
-
-    Args:
-        image: H and W are multiples of g.
-        present: bool (B, n), cells row by row.
-
-    Returns:
-        (B, C, H, W).
-    """
+    """Copies (B, C, H, W) of a normalized image in which the cells absent from (B, n) are 0."""
     grid = round(present.shape[1] ** 0.5)
     cells = present.view(-1, grid, grid).to(image.dtype)
     return image * upsample_mask(cells, (image.shape[-2], image.shape[-1])).unsqueeze(1)
@@ -337,7 +306,7 @@ def measure_image(
         value: v, from masked images (B, C, H, W) to (B,).
         image: (C, H, W), normalized.
         number: Index of the image, which seeds pairs and contexts.
-        settings: Numbers of pairs, contexts, orders.
+        settings: Of the measurement.
         advance: Called with the number of forward passes after each batch.
 
     Returns:
@@ -450,14 +419,10 @@ def measure_interactions(
     store: Path,
     advance: Callable[[int], None] = lambda passes: None,
 ) -> dict[str, Measured]:
-    """Measure every network, by label; images that are in ``store`` are not measured again.
+    """Measure every network with the same pairs and contexts, by label.
 
-    Args:
-        subjects: Networks; all get the same pairs and contexts.
-        images: What they are shown.
-        settings: Of the measurement.
-        store: Folder of the parts, one per image and network.
-        advance: Called with the number of forward passes after each batch or stored image.
+    The folder ``store`` keeps each image and network; ``advance`` is called with the number of
+    forward passes after each batch or stored image.
 
     Raises:
         ValueError: See ``check_subjects``, or if ``correct_only`` leaves fewer than two images.

@@ -102,48 +102,36 @@ def line(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Weights:
 @contextmanager
 def displaced(
     weights: Mapping[str, Tensor], directions: Sequence[Mapping[str, Tensor]]
-) -> Iterator['Mover']:
-    """Context manager with a ``Mover`` for ``weights``, which are restored bit for bit on exit."""
+) -> Iterator[Callable[..., None]]:
+    """Yield a function that sets ``weights`` to one step along each direction from the origin.
+
+    The weights are restored bit for bit on exit.
+    """
     origin = {name: weights[name].clone() for name in weights}
-    try:
-        yield Mover(weights, origin, directions)
-    finally:
-        _copy(origin, weights)
-
-
-class Mover:
-    """Put weights at ``origin`` plus steps along directions, in place."""
-
-    def __init__(
-        self,
-        weights: Mapping[str, Tensor],
-        origin: Mapping[str, Tensor],
-        directions: Sequence[Mapping[str, Tensor]],
-    ) -> None:
-        self.weights, self.origin, self.directions = weights, origin, directions
 
     @torch.no_grad()
-    def go(self, *steps: float) -> None:
-        """Set the weights to one step along each direction from the origin."""
-        _copy(self.origin, self.weights)
-        for step, direction in zip(steps, self.directions, strict=True):
+    def restore() -> None:
+        for name, tensor in origin.items():
+            weights[name].copy_(tensor)
+
+    @torch.no_grad()
+    def move(*steps: float) -> None:
+        restore()
+        for step, direction in zip(steps, directions, strict=True):
             for name, change in direction.items():
-                self.weights[name].add_(change, alpha=step)
+                weights[name].add_(change, alpha=step)
 
-
-@torch.no_grad()
-def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
-    for name, tensor in source.items():
-        target[name].copy_(tensor)
+    try:
+        yield move
+    finally:
+        restore()
 
 
 def fixed_batches(cfg: Config, number: int | None, seed: int = 0) -> list[dict]:
     """Validation images of ``cfg``; of a pre-training config, training images with their masks.
 
-    Args:
-        cfg: A config of ours.
-        number: How many; None for all validation images, or 256 training images.
-        seed: Of the choice, and of crops and masks of pre-training.
+    ``number`` None takes all validation images, or 256 training images; ``seed`` also determines
+    crops and masks of pre-training.
 
     Raises:
         ValueError: If there are fewer images than ``number``, or they take more than 4 GiB.
@@ -222,14 +210,7 @@ def label_of(text: str) -> str:
 def read_model(text: str, cfg: Config, seed: int = 0) -> Algorithm:
     """The model of ``cfg`` with the weights of ``[LABEL=][random:]FILE``.
 
-    Args:
-        text: With ``random:``, FILE must exist, but its weights are not loaded.
-        cfg: Of the model; the config in FILE is ignored.
-        seed: Of random weights.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a checkpoint of this model.
+    With ``random:``, FILE must exist but is not loaded. The config in FILE is ignored.
     """
     source = split_label(text)[1]
     path = Path(source.removeprefix(RANDOM))
@@ -254,11 +235,7 @@ class Axis:
 
 
 def parse_axis(text: str) -> Axis:
-    """Read ``-1:1:51`` as 51 steps from -1 to 1.
-
-    Raises:
-        ValueError: If it is not FIRST:LAST:NUMBER with FIRST < LAST and NUMBER >= 2.
-    """
+    """Read FIRST:LAST:NUMBER, such as ``-1:1:51``; raise a ValueError for anything else."""
     try:
         first, last, number = text.split(':')
         axis = Axis(float(first), float(last), int(number))
@@ -292,31 +269,21 @@ def measure_surface(
     store: PartStore,
     label: str = 'points',
 ) -> dict[str, np.ndarray]:
-    """Call ``measure`` at every point of the grid.
+    """Call ``measure`` at every point of a grid of one or two axes; arrays (X,) or (X, Y) by name.
 
-    The ranks of a process group share the points; every rank returns all.
-
-    Args:
-        weights: Tensors of the network, moved in place and restored.
-        directions: One for each axis.
-        axes: One or two.
-        measure: Returns numbers by name for the present weights.
-        store: Saves each point.
-        label: Of the progress bar.
-
-    Returns:
-        An array for each name, (X,) or (X, Y).
+    The tensors ``weights`` are moved in place and restored. The ranks of a process group share the
+    points; every rank returns all. ``store`` saves each point.
     """
     shape = tuple(axis.number for axis in axes)
     points = list(np.ndindex(shape))
     rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     steps = [axis.steps() for axis in axes]
     found = {}
-    with displaced(weights, directions) as mover:
+    with displaced(weights, directions) as move:
         for point in progress(points[rank::processes], label):
 
             def part(point: tuple[int, ...] = point) -> dict[str, np.ndarray]:
-                mover.go(*(float(values[i]) for values, i in zip(steps, point, strict=True)))
+                move(*(float(values[i]) for values, i in zip(steps, point, strict=True)))
                 return {name: np.asarray(value) for name, value in measure().items()}
 
             found[point] = store.compute('_'.join(f'{i:04d}' for i in point), part)

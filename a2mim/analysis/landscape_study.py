@@ -93,11 +93,7 @@ def add_landscape_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_landscape_options(args: argparse.Namespace) -> None:
-    """Check that the options fit each other.
-
-    Raises:
-        ValueError: If they do not.
-    """
+    """Raise a ValueError unless the options fit each other."""
     labels = [label_of(text) for text in args.checkpoints]
     if len(set(labels)) < len(labels):
         raise ValueError(f'two networks have one name among {labels}; write LABEL=CHECKPOINT')

@@ -3,6 +3,11 @@
 ``add_analysis_options`` is the command line that all analyses share: networks, images, device and
 folder of the results; ``open_subjects``, ``open_images`` and ``open_results`` read it.
 
+Arguments of all measurements: every network gets the same ``images``, each at its own size;
+``batch_size`` counts images in a forward pass; ``folder`` keeps measured parts, so that an
+interrupted measurement resumes (None keeps nothing); ``settings`` are further values that the
+result depends on; ``seed`` determines every random choice.
+
 Axes: B batch, C channels, (H, W) pixels.
 """
 
@@ -248,11 +253,7 @@ def pooled_features(subject: Subject, batch: Tensor) -> Tensor:
 
 
 def check_labels(subject: Subject, images: AnalysisImages) -> None:
-    """Check that the images have labels of the network's classes.
-
-    Raises:
-        ValueError: If there are no labels, or their number of classes differs.
-    """
+    """Raise a ValueError unless the images have labels of as many classes as the network."""
     if images.labels is None:
         raise ValueError(
             'accuracy needs labels: give a folder with one folder of images for each class, and '
@@ -293,17 +294,7 @@ def measured_batches(
 ) -> Iterator[tuple[range, Mapping[str, np.ndarray]]]:
     """Yield the indices of every batch and what ``measure`` returns for it, with a progress bar.
 
-    Args:
-        subject: Normalizes the images; they have its size.
-        images: All of them are measured.
-        measure: Gets normalized images (B, C, H, W) and their indices.
-        folder: Every measured batch is saved here, so that a call with the same arguments resumes;
-            None saves nothing.
-        batch_size: Images in a forward pass.
-        settings: Further values that the results depend on.
-
-    Raises:
-        ValueError: See ``AnalysisImages.spans``.
+    ``measure`` gets normalized images (B, C, H, W) and their indices.
     """
     store = None if folder is None else open_store(folder, subject, images, **settings)
     spans = list(images.spans(batch_size))
@@ -321,32 +312,26 @@ def add_analysis_options(
     parser: argparse.ArgumentParser, *, out: str, num_images: int | None, batch_size: int = 64
 ) -> None:
     """Add the options that all analyses share, with these defaults."""
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         'subjects',
         nargs='+',
         metavar='[LABEL=][random:]SOURCE',
         help='networks to compare: a checkpoint, a timm model by name, or NAME:FILE, a timm model '
         'with the weights of a file; random:SOURCE is the same network with random weights',
     )
-    parser.add_argument(
-        '--images', default=PHOTOS, metavar='DIR', help='a folder, or "photos": installed ones'
-    )
-    parser.add_argument('--num-images', type=int, default=num_images, metavar='N')
-    parser.add_argument('--seed', type=int, default=0, help='of every random choice')
-    parser.add_argument('--batch-size', type=int, default=batch_size, metavar='N')
-    parser.add_argument(
-        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='cpu, cuda, …'
-    )
-    parser.add_argument('--out', default=out, metavar='DIR', help='folder of the results')
+    add('--images', default=PHOTOS, metavar='DIR', help='a folder, or "photos": installed ones')
+    add('--num-images', type=int, default=num_images, metavar='N')
+    add('--seed', type=int, default=0, help='of every random choice')
+    add('--batch-size', type=int, default=batch_size, metavar='N')
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    add('--device', default=device, help='cpu, cuda, …')
+    add('--out', default=out, metavar='DIR', help='folder of the results')
     add_trust_option(parser)
 
 
 def open_subjects(args: argparse.Namespace) -> list[Subject]:
-    """Load the networks of the command line.
-
-    Raises:
-        ValueError: If two have the same label; see also ``read_subject``.
-    """
+    """Load the networks of the command line, whose labels must differ."""
     with trust_checkpoints(args.trust_checkpoint):
         subjects = [read_subject(text, args.device, args.seed) for text in args.subjects]
     labels = [subject.label for subject in subjects]

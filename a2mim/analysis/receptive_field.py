@@ -123,11 +123,7 @@ def effective_receptive_field(
 ) -> ReceptiveField:
     """Mean absolute gradient of the central position of a stage, over images.
 
-    Every channel of the position has gradient 1. ``folder`` keeps measured batches, so that an
-    interrupted measurement resumes.
-
-    Raises:
-        ValueError: See ``find_stage`` and ``central_gradient``.
+    Every channel of the position has gradient 1.
 
     Reference:
         Luo et al., NeurIPS 2016 (https://arxiv.org/abs/1701.04128), section 3.
@@ -161,16 +157,10 @@ def effective_receptive_field(
 def square_with_share(
     contribution: np.ndarray, shares: Sequence[float] = SHARES
 ) -> list[tuple[int, float]]:
-    """Smallest square, anywhere in the image, that contains each share of the contribution.
+    """Smallest square, anywhere in the image, that contains each share of (H, W) ``contribution``.
 
-    Anywhere, since padding shifts the field of a position in a CNN by up to half a stride.
-
-    Args:
-        contribution: (H, W), not negative.
-        shares: From 0 to 1.
-
-    Returns:
-        For each share the side in pixels, and the share of the image's area, clipped to the image.
+    Anywhere, since padding shifts the field of a position in a CNN by up to half a stride. Returns
+    its side in pixels, and its share of the image's area, clipped to the image.
 
     Reference:
         Ding et al., RepLKNet, CVPR 2022 (https://arxiv.org/abs/2203.06717), appendix. They take

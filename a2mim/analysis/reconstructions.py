@@ -65,12 +65,7 @@ class Reconstruction:
 
 
 def check_reconstructions(subjects: Sequence[Subject], settings: Sequence[MaskSetting]) -> None:
-    """Check networks and masks before the measurement.
-
-    Raises:
-        TypeError: If a network has no decoder.
-        ValueError: If image sizes differ, blocks do not fit, or a ratio masks nothing or all.
-    """
+    """Raise a TypeError or ValueError unless networks and masks fit each other."""
     for subject in subjects:
         _ = subject.pretraining
         if subject.image_size != subjects[0].image_size:
@@ -96,11 +91,7 @@ def reconstruct_images(
     batch_size: int = 64,
     folder: Path | None = None,
 ) -> Reconstruction:
-    """Reconstruct all images under one mask; ``folder`` keeps measured batches to resume.
-
-    Raises:
-        ValueError: If the mask does not fit the grid of the network's masked features.
-    """
+    """Reconstruct all images under one mask."""
     measure = partial(_pictures, subject, setting)
     found = measured_batches(
         subject, images, measure, folder=folder, batch_size=batch_size, **asdict(setting)
@@ -172,15 +163,8 @@ def reconstruction_grid(
 ) -> tuple[Figure, list[dict[str, object]]]:
     """Reconstruct and draw; return the figure, and the errors of ``reconstruction_rows``.
 
-    Args:
-        subjects: Networks with a decoder, of one image size.
-        images: To reconstruct; each is a row.
-        settings: Masks; each has a column with the masked image and one for every network.
-        pasted: Show the image where it is visible, else the output everywhere.
-        batch_size: Images in a forward pass.
-
-    Raises:
-        TypeError, ValueError: See ``check_reconstructions``.
+    Each mask has a column with the masked images and one for every network; ``pasted`` shows the
+    image where it is visible, else the output everywhere.
     """
     check_reconstructions(subjects, settings)
     found = [

@@ -172,16 +172,9 @@ def section_settings(name: str, compared: Comparison) -> dict[str, object]:
 def compute_sections(
     names: Sequence[str] | None, compared: Comparison, folder: Path, tell: Callable[[str], None]
 ) -> tuple[list[ResultFolder], list[str]]:
-    """The sections, and notes on those that cannot be measured.
+    """The sections, and notes on those that cannot be measured, unless ``names`` selects them.
 
-    Args:
-        names: Of the sections, all of which must be measurable; None for all that are.
-        compared: Networks and images.
-        folder: Of the measurements.
-        tell: Called with a line for each section.
-
-    Raises:
-        ValueError: If a named section cannot be measured.
+    ``tell`` is called with a line for each section.
     """
     sections, notes = [], []
     wanted = list(SECTIONS if names is None else dict.fromkeys(names))

@@ -3,19 +3,17 @@
 Axes: B batch, N images, D features, (H, W) pixels.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import gcd
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from a2mim.analysis.images import PHOTOS, AnalysisImages
+from a2mim.analysis.images import PHOTOS, AnalysisImages, LabelledImages
 from a2mim.analysis.interaction_strength import draw_interactions
 from a2mim.analysis.interactions import InteractionSettings, interaction_rows, measure_interactions
 from a2mim.analysis.networks import RANDOM, Subject, pooled_features, read_subject
@@ -40,10 +38,21 @@ from a2mim.analysis.spectra import (
     feature_spectra,
     reconstruction_spectra,
 )
-from a2mim.datasets.builtin import PhotoPatches
-from a2mim.datasets.image_files import ImageFolder
 from a2mim.evaluation.feature_probe import extract_features, knn_accuracy, linear_probe_accuracy
-from a2mim.inference import fit_image
+
+TIMES = ('time', 'data_time', 'data_wait', 'images_per_s', 'memory', 'grad_norm')
+PANELS_PER_ROW = 3
+FIGURES = (
+    ('losses', 'Training losses by iteration; each value is the mean since the one before.'),
+    ('learning_rate', 'Learning rate by iteration.'),
+    ('metrics', 'Validation metrics by epoch (by iteration of a run without epochs).'),
+)
+RATIOS = (0.05, 0.3, 0.5, 0.7, 0.95)  # orders of interactions
+FINEST = 8  # cells along a side, at most
+OCCLUDED = (0.0, 0.25, 0.5, 0.75, 0.9)
+SPLITS = ('train', 'val')
+NEIGHBOURS = 20
+KNN, LINEAR = 'nearest neighbours (%)', 'linear probe (%)'
 
 
 @dataclass(frozen=True)
@@ -128,21 +137,8 @@ class Comparison:
         )
 
 
-TIMES = ('time', 'data_time', 'data_wait', 'images_per_s', 'memory', 'grad_norm')
-PANELS_PER_ROW = 3
-FIGURES = (
-    ('losses', 'Training losses by iteration; each value is the mean since the one before.'),
-    ('learning_rate', 'Learning rate by iteration.'),
-    ('metrics', 'Validation metrics by epoch (by iteration of a run without epochs).'),
-)
-
-
 def add_curves(compared: Comparison, results: Results) -> None:
-    """Losses, learning rate and metrics as figures, their last values as a table.
-
-    Raises:
-        ValueError: If no run has logs.
-    """
+    """Losses, learning rate and metrics as figures, their last values as a table."""
     if not compared.logs:
         raise ValueError(
             'no network is given as a work dir with logs; give the folder of a training, not its '
@@ -212,11 +208,7 @@ def _with_unit(key: str) -> str:
 
 
 def add_reconstructions(compared: Comparison, results: Results) -> None:
-    """Reconstructions by all networks with a decoder and the image size of the first of them.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """Reconstructions by all networks with a decoder and the image size of the first of them."""
     subjects = _with_decoder(compared)
     spec = subjects[0].pretraining.input_spec
     block = spec.block_size if isinstance(spec.block_size, int) else spec.block_size[0]
@@ -232,11 +224,7 @@ def add_reconstructions(compared: Comparison, results: Results) -> None:
 
 
 def add_reconstruction_spectra(compared: Comparison, results: Results) -> None:
-    """Spectra of masked blocks, compared with those of the image.
-
-    Raises:
-        ValueError: If no network has a decoder.
-    """
+    """Spectra of masked blocks, compared with those of the image."""
     found = reconstruction_spectra(
         _with_decoder(compared),
         compared.spectrum_images,
@@ -278,53 +266,6 @@ def add_feature_spectra(compared: Comparison, results: Results) -> None:
     columns = ('network', 'latent', 'depth', 'high_frequency', 'variance')
     rows = [{name: row[name] for name in columns} for row in feature_rows(found)]
     results.add_table(rows, 'features', 'Features at every depth.')
-
-
-PATCH, STRIDE = 96, 16  # pixels
-MOST = 2000  # images of a split of a folder
-
-
-class LabelledImages:
-    """Images of a split, with labels.
-
-    Args:
-        where: ``'photos'``: patches of installed photographs; or a folder with a folder of class
-            folders for each split.
-        split: ``'train'`` or ``'val'``.
-        labels_per_class: Patches of each photograph for training.
-        seed: Of the choice among more than ``MOST`` images of a folder.
-
-    Raises:
-        FileNotFoundError: If there are no images.
-    """
-
-    def __init__(self, where: str, split: str, labels_per_class: int, seed: int) -> None:
-        if where == PHOTOS:
-            part = {'train': 'train', 'val': 'test'}[split]
-            few = labels_per_class if split == 'train' else None
-            self._source = PhotoPatches(part, PATCH, STRIDE, labels_per_class=few)
-        else:
-            self._source = ImageFolder(str(Path(where) / split), with_labels=True)
-        order = np.random.default_rng(seed).permutation(len(self._source))
-        self._chosen = np.sort(order[:MOST] if where != PHOTOS else order).tolist()
-        self.classes = tuple(self._source.classes)
-
-    def __len__(self) -> int:
-        return len(self._chosen)
-
-    def batches(self, size: tuple[int, int], number: int) -> Iterator[dict[str, Tensor]]:
-        """``image``, uint8 (B, 3, *size), and ``label``, (B,)."""
-        for start in range(0, len(self), number):
-            chosen = self._chosen[start : start + number]
-            yield dict(
-                image=torch.stack([fit_image(self._source.load(index), size) for index in chosen]),
-                label=torch.tensor([self._source.label(index) for index in chosen]),
-            )
-
-
-RATIOS = (0.05, 0.3, 0.5, 0.7, 0.95)  # orders of interactions
-FINEST = 8  # cells along a side, at most
-OCCLUDED = (0.0, 0.25, 0.5, 0.75, 0.9)
 
 
 def add_interactions(compared: Comparison, results: Results) -> None:
@@ -401,11 +342,6 @@ def common_grid(subjects: Sequence[Subject]) -> int:
     return max(cells for cells in range(1, FINEST + 1) if side % cells == 0)
 
 
-SPLITS = ('train', 'val')
-NEIGHBOURS = 20
-KNN, LINEAR = 'nearest neighbours (%)', 'linear probe (%)'
-
-
 class PooledBackbone(nn.Module):
     """The mean over positions of the last feature map, without the network's own pooling."""
 
@@ -420,11 +356,7 @@ class PooledBackbone(nn.Module):
 
 
 def add_probes(compared: Comparison, results: Results) -> None:
-    """Accuracies of all networks, and of each architecture with random weights.
-
-    Raises:
-        ValueError: If the splits have different classes.
-    """
+    """Accuracies of all networks, and of each architecture with random weights."""
     train, test = (
         LabelledImages(
             compared.probe_images, split, compared.effort.labels_per_class, compared.seed

@@ -32,10 +32,10 @@ T = TypeVar('T')
 
 
 class Results:
-    """The folder of one measurement.
+    """The folder of one measurement, created if missing.
 
     Args:
-        folder: Created if missing.
+        folder: Of the files.
         title: Heading of the section in a report.
         settings: Everything that it was measured with, JSON-serializable.
     """

@@ -90,21 +90,13 @@ CORRUPTIONS: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...
 
 
 def check_corruption(name: str) -> None:
-    """Check the name of a corruption.
-
-    Raises:
-        ValueError: If it is unknown.
-    """
+    """Raise a ValueError unless the corruption is known."""
     if name not in CORRUPTIONS:
         raise ValueError(f'corruption {name!r} is unknown; there are {", ".join(CORRUPTIONS)}')
 
 
 def corrupt(pixels: Tensor, name: str, severity: int, seed: int) -> Tensor:
-    """Corrupted copy of uint8 (B, 3, H, W) on the CPU; ``seed`` determines the randomness.
-
-    Raises:
-        ValueError: If the corruption or the severity is unknown.
-    """
+    """Corrupted copy of uint8 (B, 3, H, W) on the CPU; ``seed`` determines the randomness."""
     check_corruption(name)
     if severity not in SEVERITIES:
         raise ValueError(f'severity {severity} must be one of 1 to 5')
@@ -117,10 +109,7 @@ def corrupt(pixels: Tensor, name: str, severity: int, seed: int) -> Tensor:
 def draw_robustness(curves: Mapping[str, Mapping[str, Curve]], axis: str, measure: str) -> Figure:
     """Draw mean scores over images: one panel for each change, one line for each network.
 
-    Args:
-        curves: By label of the network, from ``robustness_curves``.
-        axis: Name of the changed quantity, with its unit.
-        measure: ``'accuracy'`` or ``'similarity'``.
+    ``curves`` are by label, and ``axis`` names the changed quantity with its unit.
     """
     names = list(next(iter(curves.values())))
     columns = min(COLUMNS, len(names))
@@ -202,16 +191,9 @@ def robustness_curves(
 ) -> dict[str, Curve]:
     """One curve for each name among ``levels``: values on the axis, and scores of all images.
 
-    Args:
-        subject: The network.
-        images: What it is shown.
-        levels: Changes of the images.
-        measure: ``'accuracy'``: 100 if the highest logit is the label's, else 0;
-            ``'similarity'``: cosine of the pooled feature with that of the unchanged image.
-        folder: Keeps measured levels.
-        settings: Values that ``levels`` depend on.
-        batch_size: Images in a forward pass; the random changes depend on it.
-        seed: Of the changes.
+    The score is for ``'accuracy'`` 100 if the highest logit is the label's, else 0; for
+    ``'similarity'`` the cosine of the pooled feature with that of the unchanged image. The random
+    changes depend on ``batch_size`` and ``seed``.
     """
     shared = dict(measure=measure, batch_size=batch_size, seed=seed)
     store = open_store(folder, subject, images, **settings, **shared)
@@ -256,19 +238,10 @@ def _scores(
 
 
 def patch_mask(saliency: Tensor, ratio: float, order: str, rng: np.random.Generator) -> Tensor:
-    """Mask of dropped patches: exactly ``ceil(ratio * h * w)`` of every image.
+    """Mask of dropped patches (B, h, w), 1 where dropped: ``ceil(ratio * h * w)`` of every image.
 
-    Args:
-        saliency: (B, h, w); only the order within an image matters.
-        ratio: Share of dropped patches, in [0, 1].
-        order: ``'random'``; ``'salient'``: highest first; ``'background'``: lowest first.
-        rng: Of the random order.
-
-    Returns:
-        (B, h, w) float32, 1 where dropped.
-
-    Raises:
-        ValueError: If ``ratio`` is outside [0, 1] or ``order`` is unknown.
+    ``order`` is ``'random'``; ``'salient'``, highest ``saliency`` (B, h, w) first; or
+    ``'background'``, lowest first.
     """
     if order not in ORDERS:
         raise ValueError(f'order {order!r} must be one of {", ".join(ORDERS)}')
@@ -297,11 +270,7 @@ def patch_saliency(gradient: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def shuffle_patches(pixels: Tensor, grid: int, rng: np.random.Generator) -> Tensor:
-    """Permute the ``grid`` × ``grid`` patches of (B, C, H, W), each image differently.
-
-    Raises:
-        ValueError: If ``grid`` does not divide the image.
-    """
+    """Permute the ``grid`` × ``grid`` patches of (B, C, H, W), each image differently."""
     check_grid(grid, pixels)
     batch, channels, height, width = pixels.shape
     h, w = height // grid, width // grid
@@ -314,11 +283,7 @@ def shuffle_patches(pixels: Tensor, grid: int, rng: np.random.Generator) -> Tens
 
 
 def check_grid(grid: int, pixels: Tensor) -> None:
-    """Check that ``grid`` divides the images (B, C, H, W).
-
-    Raises:
-        ValueError: If it does not.
-    """
+    """Raise a ValueError unless ``grid`` divides the images (B, C, H, W)."""
     height, width = pixels.shape[-2:]
     if grid < 1 or height % grid or width % grid:
         raise ValueError(f'a grid of {grid}×{grid} patches does not divide {height}×{width} pixels')
@@ -327,11 +292,7 @@ def check_grid(grid: int, pixels: Tensor) -> None:
 def occlusion_levels(
     ratios: Sequence[float], grid: int, orders: Sequence[str] = ORDERS
 ) -> list[Level]:
-    """Levels of occlusion: shares of dropped patches on a ``grid`` × ``grid``, in each order.
-
-    Raises:
-        ValueError: If a ratio is outside [0, 1].
-    """
+    """Levels of occlusion: shares of dropped patches on a ``grid`` × ``grid``, in each order."""
     for ratio in ratios:
         if not 0 <= ratio <= 1:
             raise ValueError(f'ratio {ratio} must lie in [0, 1]')
@@ -364,11 +325,7 @@ def shuffle_levels(grids: Sequence[int]) -> list[Level]:
 
 
 def corruption_levels(names: Sequence[str]) -> list[Level]:
-    """Levels of corruption: severity 0, the unchanged image, to 5 of each.
-
-    Raises:
-        ValueError: If one is unknown.
-    """
+    """Levels of corruption: severity 0, the unchanged image, to 5 of each."""
 
     def level(name: str, severity: int) -> Level:
         def change(subject: Subject, pixels: Tensor, seed: int) -> Tensor:

@@ -21,7 +21,6 @@ from mmengine import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.runner import BaseLoop, Runner
-from torch.utils.data import Dataset
 
 from a2mim.weights.load_model import build_model
 
@@ -79,10 +78,6 @@ def read_run(path: str | Path) -> RunLog:
     """Read the log of a work dir, whose parts are joined, or a single file.
 
     Steps that a resumed run repeated count once, as in the later part.
-
-    Raises:
-        FileNotFoundError: If there is no such file, or no log in the folder.
-        ValueError: If it is not a log.
     """
     path = Path(path)
     if path.is_dir():
@@ -164,18 +159,8 @@ def plot_curves(
 ) -> list[dict[str, object]]:
     """Draw every key of every run that has it, iterations and epochs on separate axes.
 
-    Args:
-        figure: Empty.
-        runs: From ``read_run``.
-        keys: Of ``RunLog.keys``.
-        legend: One text per run and key, keys of the first run first; by default both names.
-        title: Of the figure.
-
-    Returns:
-        The points as rows of a table: run, key, unit of the step, step, value.
-
-    Raises:
-        ValueError: If no run has a key, or ``legend`` has another length.
+    ``legend`` has one text per run and key, keys of the first run first. Returns the points as
+    rows of a table: run, key, unit of the step, step, value.
     """
     if legend is not None and len(legend) != len(runs) * len(keys):
         raise ValueError(
@@ -229,14 +214,7 @@ def read_rates(cfg: Config, dataset_size: int | None = None, processes: int = 1)
     """Step through the schedule of ``cfg`` without a forward pass.
 
     The model is built to group its parameters as the run does; each group becomes one number.
-
-    Args:
-        cfg: Of any training.
-        dataset_size: Number of images; None opens the data set to count them.
-        processes: World size.
-
-    Raises:
-        ValueError: If it has no schedule, or an epoch has no iteration.
+    ``dataset_size`` None opens the data set to count its images; ``processes`` is the world size.
     """
     for entry in ('param_scheduler', 'optim_wrapper', 'train_dataloader', 'train_cfg'):
         if not cfg.get(entry):
@@ -274,24 +252,11 @@ class _Loop(BaseLoop):
         """Never called."""
 
 
-class _Numbers(Dataset):
-    """A data set with a length only."""
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-
 def _epoch_length(cfg: Config, dataset_size: int | None, processes: int) -> int:
     loader = cfg.train_dataloader.to_dict()
     loader.update(num_workers=0, persistent_workers=False)
     if dataset_size is not None:
-        loader['dataset'] = _Numbers(dataset_size)
+        loader['dataset'] = range(dataset_size)  # only its length matters
     sized = (
         loader['batch_sampler'] if 'batch_size' in (loader.get('batch_sampler') or {}) else loader
     )
@@ -333,12 +298,7 @@ def _scheduled(wrapper: OptimWrapper) -> Mapping[str, list[float]]:
 
 
 def find_runs(path: str | Path) -> list[RunLog]:
-    """The run at ``path``, or all runs below a folder in the order of their last log.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If a file is not a log.
-    """
+    """The run at ``path``, or all runs below a folder in the order of their last log."""
     path = Path(path)
     if path.is_file() or any(path.glob(PARTS)):
         return [read_run(path)]
@@ -351,11 +311,7 @@ def find_runs(path: str | Path) -> list[RunLog]:
 
 
 def median_of_last(run: RunLog, key: str, epochs: int, number: int) -> tuple[float, float]:
-    """Median and highest validation value in the last ``number`` of ``epochs`` epochs.
-
-    Raises:
-        ValueError: If the run has no such value, or no validation at ``epochs``.
-    """
+    """Median and highest validation value in the last ``number`` of ``epochs`` epochs."""
     values = _validation(run, key)
     last = [value for epoch, value in values.items() if epochs - number < epoch <= epochs]
     if epochs not in values:
@@ -366,11 +322,7 @@ def median_of_last(run: RunLog, key: str, epochs: int, number: int) -> tuple[flo
 
 
 def high_value(run: RunLog, key: str) -> float:
-    """Mean of the highest validation value and the 99th percentile.
-
-    Raises:
-        ValueError: If the run has no such value.
-    """
+    """Mean of the highest validation value and the 99th percentile."""
     values = list(_validation(run, key).values())
     return (max(values) + float(np.percentile(values, 99))) / 2
 
@@ -378,11 +330,7 @@ def high_value(run: RunLog, key: str) -> float:
 def over_runs(
     runs: Sequence[RunLog], measure: Callable[[RunLog], T]
 ) -> tuple[list[tuple[RunLog, T]], list[str]]:
-    """Runs with their values, and the reasons why others have none.
-
-    Raises:
-        ValueError: Of the first run, if none has a value.
-    """
+    """Runs with their values, and the reasons why others have none; one must have a value."""
     found: list[tuple[RunLog, T]] = []
     errors: list[ValueError] = []
     for run in runs:
@@ -438,13 +386,6 @@ def train_time(run: RunLog, *, include_outliers: bool = False) -> TrainTime:
     """Times of ``run``, without the first of each epoch, which includes starting the workers.
 
     An epoch with one logged time keeps it. A training by iterations is one epoch.
-
-    Args:
-        run: From ``read_run``.
-        include_outliers: Keep the first time of each epoch.
-
-    Raises:
-        ValueError: If no time was logged.
     """
     times: dict[int, list[float]] = defaultdict(list)
     for line in run.train:

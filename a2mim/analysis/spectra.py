@@ -128,9 +128,7 @@ class FeatureSpectra:
 def feature_spectra(
     subjects: Sequence[Subject], images: AnalysisImages, *, folder: Path, batch_size: int = 64
 ) -> dict[str, FeatureSpectra]:
-    """Measure every network on the same images, each at its own size; by label.
-
-    ``folder`` keeps measured batches, so that an interrupted measurement resumes.
+    """Measure every network, by label.
 
     Raises:
         ValueError: If a network has no features of three positions on a side.
@@ -241,14 +239,7 @@ def reconstruction_spectra(
     """Mask blocks as in pre-training and compare their reconstruction with the image; by label.
 
     Every masked block is transformed separately: visible blocks carry no loss, so that their
-    reconstruction is arbitrary.
-
-    Args:
-        subjects: Networks with a decoder.
-        images: What they are shown.
-        folder: Keeps measured batches.
-        seed: Of the masks; image number i has the same mask for all networks of one grid.
-        batch_size: Images in a forward pass.
+    reconstruction is arbitrary. An image has the same mask for all networks of one grid.
 
     Raises:
         TypeError: If a network has no decoder.

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from a2mim.analysis import Subject, read_subject
+from a2mim.analysis.images import LabelledImages
 from a2mim.analysis.report_sections import (
-    LabelledImages,
     PooledBackbone,
     probe,
     random_baselines,

@@ -152,7 +152,7 @@ class AttentionSummary:
 
 
 def measure_attention(
-    subject: Subject,
+    network: Subject,
     images: AnalysisImages,
     block: int = -1,
     query: int | None = None,
@@ -160,16 +160,16 @@ def measure_attention(
     folder: Path | None = None,
 ) -> AttentionSummary:
     """Measure distances of all heads, and maps of block number ``block``."""
-    model = subject.model
+    model = network.model
     blocks = tuple(attention_modules(model))
-    grid = token_grid(model, subject.image_size)
+    grid = token_grid(model, network.image_size)
     if not -len(blocks) <= block < len(blocks):
-        raise ValueError(f'{subject.label}: block={block}; it has {len(blocks)}, from 0')
+        raise ValueError(f'{network.label}: block={block}; it has {len(blocks)}, from 0')
     if query is not None and not 0 <= query < grid[0] * grid[1]:
         raise ValueError(
-            f'{subject.label}: query={query}; its patches are 0 to {np.prod(grid) - 1}'
+            f'{network.label}: query={query}; its patches are 0 to {np.prod(grid) - 1}'
         )
-    patch = (subject.image_size[0] / grid[0], subject.image_size[1] / grid[1])
+    patch = (network.image_size[0] / grid[0], network.image_size[1] / grid[1])
     maps, total = [], np.zeros(())
 
     def reduce(attention: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,7 +183,7 @@ def measure_attention(
 
     settings: dict[str, object] = dict(block=blocks[block], query=query)
     for _, part in measured_batches(
-        subject, images, measure, folder=folder, batch_size=batch_size, **settings
+        network, images, measure, folder=folder, batch_size=batch_size, **settings
     ):
         total = total + part['distances']
         maps.append(part['maps'])

@@ -95,27 +95,27 @@ def grad_cam_package() -> ModuleType:
         ) from error
 
 
-def check_categories(subject: Subject, method: str, categories: Sequence[int]) -> None:
+def check_categories(network: Subject, method: str, categories: Sequence[int]) -> None:
     """Raise a ValueError if the network lacks the classes, or the method takes none."""
     if method in WITHOUT_CLASSES:
         if categories:
             raise ValueError(f'{method} takes no class; leave --target-category out')
         return
-    if not subject.num_classes:
+    if not network.num_classes:
         raise ValueError(
-            f'{subject.label} is a backbone without classes, which {method} needs; give a '
+            f'{network.label} is a backbone without classes, which {method} needs; give a '
             'fine-tuned network, or --method eigencam'
         )
     for category in categories:
-        if not 0 <= category < subject.num_classes:
+        if not 0 <= category < network.num_classes:
             raise ValueError(
-                f'--target-category {category}: {subject.label} has {subject.num_classes} classes, '
-                f'0 to {subject.num_classes - 1}'
+                f'--target-category {category}: {network.label} has {network.num_classes} classes, '
+                f'0 to {network.num_classes - 1}'
             )
 
 
 def class_activation_map(
-    subject: Subject,
+    network: Subject,
     pixels: Tensor,
     method: str = 'gradcam',
     *,
@@ -128,8 +128,8 @@ def class_activation_map(
     """Maps of one image for each category, from 0 to 1.
 
     Args:
-        subject: A classifier; for ``'eigencam'``, any network.
-        pixels: uint8 (C, H, W) of ``subject.image_size``.
+        network: A classifier; for ``'eigencam'``, any network.
+        pixels: uint8 (C, H, W) of ``network.image_size``.
         method: A key of ``METHODS``.
         layers: Paths of modules, whose maps are averaged; by default ``default_layer``.
         categories: Class indices; by default the predicted one.
@@ -145,10 +145,10 @@ def class_activation_map(
         ValueError: See ``check_categories``; or if a layer has no map, or no gradient.
     """
     package = grad_cam_package()
-    check_categories(subject, method, categories)
-    model, batch = subject.model, subject.normalize(pixels[None])
+    check_categories(network, method, categories)
+    model, batch = network.model, network.normalize(pixels[None])
     paths = [find_stage(model, name) for name in layers] or [default_layer(model)]
-    read, chosen = map_reader(model, subject.image_size, num_extra), list(categories)
+    read, chosen = map_reader(model, network.image_size, num_extra), list(categories)
     if method not in WITHOUT_CLASSES:
         if not chosen:
             with torch.no_grad():

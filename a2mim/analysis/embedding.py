@@ -24,15 +24,15 @@ METHODS = ('tsne', 'umap')
 
 
 def image_features(
-    subject: Subject, images: AnalysisImages, batch_size: int = 64, folder: Path | None = None
+    network: Subject, images: AnalysisImages, batch_size: int = 64, folder: Path | None = None
 ) -> np.ndarray:
     """(N, D) float32, see ``pooled_features``."""
 
     def measure(batch: Tensor, _which: range) -> dict[str, np.ndarray]:
         with torch.no_grad():
-            return dict(features=pooled_features(subject, batch).float().cpu().numpy())
+            return dict(features=pooled_features(network, batch).float().cpu().numpy())
 
-    parts = measured_batches(subject, images, measure, folder=folder, batch_size=batch_size)
+    parts = measured_batches(network, images, measure, folder=folder, batch_size=batch_size)
     return np.concatenate([part['features'] for _, part in parts])
 
 

@@ -122,14 +122,14 @@ def noises(bands: int, rms: float, seed: int = 0) -> list[Corruption]:
     ]
 
 
-def metric_of(subjects: Sequence[Subject], images: AnalysisImages) -> str:
-    """Score that all ``subjects`` have on ``images``: ``ACCURACY``, or ``ERROR``.
+def metric_of(networks: Sequence[Subject], images: AnalysisImages) -> str:
+    """Score that all ``networks`` have on ``images``: ``ACCURACY``, or ``ERROR``.
 
     Raises:
         ValueError: If a network neither classifies nor reconstructs, if they differ, or if the
             images have no labels of its classes.
     """
-    metrics = {subject.label: _metric(subject) for subject in subjects}
+    metrics = {network.label: _metric(network) for network in networks}
     if len(set(metrics.values())) > 1:
         raise ValueError(
             'classifiers and networks that reconstruct have no score in common '
@@ -138,13 +138,13 @@ def metric_of(subjects: Sequence[Subject], images: AnalysisImages) -> str:
         )
     metric = next(iter(metrics.values()))
     if metric == ACCURACY:
-        for subject in subjects:
-            check_labels(subject, images)
+        for network in networks:
+            check_labels(network, images)
     return metric
 
 
 def corruption_scores(
-    subjects: Sequence[Subject],
+    networks: Sequence[Subject],
     images: AnalysisImages,
     corruptions: Sequence[Corruption],
     *,
@@ -157,17 +157,17 @@ def corruption_scores(
 
     The score is that of ``metric_of``; the target of a reconstruction stays clean.
     """
-    metric_of(subjects, images)
+    metric_of(networks, images)
     clean = Corruption('clean', 0.0, lambda batch, _start: batch)
     scores = {}
-    for subject in subjects:
-        store = open_store(folder, subject, images, seed=seed, **settings)
+    for network in networks:
+        store = open_store(folder, network, images, seed=seed, **settings)
         found = []
-        for one in progress([clean, *corruptions], subject.label):
+        for one in progress([clean, *corruptions], network.label):
             name = f'{one.curve}_{one.frequency:.6f}'
-            score = partial(_score, subject, images, one, seed, batch_size)
+            score = partial(_score, network, images, one, seed, batch_size)
             found.append(store.compute(name, score)['score'].item())
-        scores[subject.label] = np.array(found)
+        scores[network.label] = np.array(found)
     return scores
 
 
@@ -185,36 +185,36 @@ def score_rows(
 
 @torch.no_grad()
 def _score(
-    subject: Subject, images: AnalysisImages, corruption: Corruption, seed: int, batch_size: int
+    network: Subject, images: AnalysisImages, corruption: Corruption, seed: int, batch_size: int
 ) -> dict[str, np.ndarray]:
     total = 0.0
     for start, stop in images.spans(batch_size):
-        clean = subject.normalize(images.pixels(subject.image_size, start, stop))
+        clean = network.normalize(images.pixels(network.image_size, start, stop))
         changed = corruption.apply(clean, start)
-        if subject.has_decoder:
-            scores = _errors(subject, changed, clean, range(start, stop), seed)
+        if network.has_decoder:
+            scores = _errors(network, changed, clean, range(start, stop), seed)
         else:
-            scores = top1_hits(subject, images, changed, start)
+            scores = top1_hits(network, images, changed, start)
         total += scores.double().sum().item()
     return dict(score=np.array(total / len(images)))
 
 
-def _errors(subject: Subject, changed: Tensor, clean: Tensor, which: range, seed: int) -> Tensor:
+def _errors(network: Subject, changed: Tensor, clean: Tensor, which: range, seed: int) -> Tensor:
     """(B,) mean absolute error over masked pixels."""
-    mask = image_masks(subject.pretraining.input_spec, seed, which).to(subject.device)
-    drawn = subject.pretraining.predict(changed, mask)['reconstruction']
+    mask = image_masks(network.pretraining.input_spec, seed, which).to(network.device)
+    drawn = network.pretraining.predict(changed, mask)['reconstruction']
     masked = upsample_mask(mask, (clean.shape[-2], clean.shape[-1])).unsqueeze(1)
     error = (masked * (drawn - clean).abs()).double().sum(dim=(1, 2, 3))
     return error / (clean.shape[1] * masked.sum(dim=(1, 2, 3))).clamp(min=1)
 
 
-def _metric(subject: Subject) -> str:
-    if subject.has_decoder:
+def _metric(network: Subject) -> str:
+    if network.has_decoder:
         return ERROR
-    if subject.num_classes:
+    if network.num_classes:
         return ACCURACY
     raise ValueError(
-        f'{subject.label} is a backbone without classifier and decoder; give a fine-tuned '
+        f'{network.label} is a backbone without classifier and decoder; give a fine-tuned '
         'checkpoint, or a whole pre-training checkpoint'
     )
 

@@ -72,30 +72,30 @@ LOGIT_OUTPUTS: dict[str, Callable[[Tensor, int], Tensor]] = {
 OUTPUTS = (*LOGIT_OUTPUTS, FEATURE)
 
 
-def choose_output(subject: Subject, wanted: str | None) -> str:
+def choose_output(network: Subject, wanted: str | None) -> str:
     """``wanted``, which the network must have; by default ``'modified'`` or ``'feature'``."""
-    classifies = subject.num_classes > 0
+    classifies = network.num_classes > 0
     if wanted is None:
         return 'modified' if classifies else FEATURE
     if not classifies and wanted != FEATURE:
         raise ValueError(
-            f'{subject.label} has no classifier, so it has no output {wanted!r}; take {FEATURE!r}, '
+            f'{network.label} has no classifier, so it has no output {wanted!r}; take {FEATURE!r}, '
             'or fine-tune it first'
         )
     if classifies and wanted == FEATURE:
         raise ValueError(
-            f'{subject.label} is a classifier; {FEATURE!r} is for backbones: take one of '
+            f'{network.label} is a classifier; {FEATURE!r} is for backbones: take one of '
             f'{", ".join(LOGIT_OUTPUTS)}'
         )
     return wanted
 
 
-def network_outputs(subject: Subject, batch: Tensor) -> Tensor:
+def network_outputs(network: Subject, batch: Tensor) -> Tensor:
     """Logits (B, K) of a classifier, else features averaged over positions (B, D).
 
     Double precision: an interaction is a small difference of four large numbers.
     """
-    found = subject.model(batch) if subject.num_classes else pooled_features(subject, batch)
+    found = network.model(batch) if network.num_classes else pooled_features(network, batch)
     return found.double()
 
 
@@ -250,30 +250,30 @@ class InteractionSettings:
 
 
 def check_subjects(
-    subjects: Sequence[Subject], images: AnalysisImages, settings: InteractionSettings
+    networks: Sequence[Subject], images: AnalysisImages, settings: InteractionSettings
 ) -> None:
     """Raise a ValueError unless networks, images and settings fit each other."""
     if len(images) < 2:
         raise ValueError(f'{len(images)} image: confidence intervals need at least 2 --num-images')
-    for subject in subjects:
-        choose_output(subject, settings.output)
-        use_labels(subject, images, settings)
-        for side in subject.image_size:
+    for network in networks:
+        choose_output(network, settings.output)
+        use_labels(network, images, settings)
+        for side in network.image_size:
             if side % settings.grid:
                 fits = [g for g in range(2, side + 1) if side % g == 0]
                 raise ValueError(
                     f'grid={settings.grid} does not divide the {side} pixels of '
-                    f'{subject.label}; grids that do are {", ".join(map(str, fits))}'
+                    f'{network.label}; grids that do are {", ".join(map(str, fits))}'
                 )
 
 
-def use_labels(subject: Subject, images: AnalysisImages, settings: InteractionSettings) -> bool:
+def use_labels(network: Subject, images: AnalysisImages, settings: InteractionSettings) -> bool:
     """Whether v is the output for the label, not for the predicted class."""
-    fit = images.labels is not None and len(images.classes) == subject.num_classes > 0
+    fit = images.labels is not None and len(images.classes) == network.num_classes > 0
     needed = settings.target == 'label' or settings.correct_only
     if needed and not fit:
         raise ValueError(
-            f'{subject.label} has {subject.num_classes} classes, the images '
+            f'{network.label} has {network.num_classes} classes, the images '
             f'{len(images.classes)}: labels cannot be used; take --target predicted without '
             '--correct-only'
         )
@@ -361,34 +361,34 @@ def _seed(settings: InteractionSettings, number: int) -> int:
 
 @torch.no_grad()
 def measure_part(
-    subject: Subject,
+    network: Subject,
     images: AnalysisImages,
     settings: InteractionSettings,
     number: int,
     advance: Callable[[int], None],
 ) -> Mapping[str, np.ndarray]:
     """Δv of one image; empty arrays if it is misclassified and ``correct_only`` is set."""
-    pixels = images.pixels(subject.image_size, number, number + 1)
-    batch = subject.normalize(pixels)
-    whole = network_outputs(subject, batch)[0]
+    pixels = images.pixels(network.image_size, number, number + 1)
+    batch = network.normalize(pixels)
+    whole = network_outputs(network, batch)[0]
     label = int(whole.argmax())
-    if images.labels is not None and use_labels(subject, images, settings):
+    if images.labels is not None and use_labels(network, images, settings):
         given = int(images.labels[number])
         if settings.correct_only and given != label:
             return dict(pairs=np.empty(0), delta=np.empty(0), scale=np.zeros(()))
         label = given
-    value = _value(subject, settings, whole, label)
+    value = _value(network, settings, whole, label)
     return measure_image(value, batch[0], number, settings, advance)
 
 
 def _value(
-    subject: Subject, settings: InteractionSettings, whole: Tensor, label: int
+    network: Subject, settings: InteractionSettings, whole: Tensor, label: int
 ) -> Callable[[Tensor], Tensor]:
     """v, from masked images to (B,)."""
-    output = choose_output(subject, settings.output)
+    output = choose_output(network, settings.output)
     if output == FEATURE:
-        return lambda batch: projection(network_outputs(subject, batch), whole)
-    return lambda batch: LOGIT_OUTPUTS[output](network_outputs(subject, batch), label)
+        return lambda batch: projection(network_outputs(network, batch), whole)
+    return lambda batch: LOGIT_OUTPUTS[output](network_outputs(network, batch), label)
 
 
 @dataclass(frozen=True)
@@ -413,7 +413,7 @@ class Measured:
 
 
 def measure_interactions(
-    subjects: Sequence[Subject],
+    networks: Sequence[Subject],
     images: AnalysisImages,
     settings: InteractionSettings,
     store: Path,
@@ -427,10 +427,10 @@ def measure_interactions(
     Raises:
         ValueError: See ``check_subjects``, or if ``correct_only`` leaves fewer than two images.
     """
-    check_subjects(subjects, images, settings)
+    check_subjects(networks, images, settings)
     return {
-        subject.label: _measure_subject(subject, images, settings, store, advance)
-        for subject in subjects
+        network.label: _measure_network(network, images, settings, store, advance)
+        for network in networks
     }
 
 
@@ -467,34 +467,34 @@ def add_interaction_results(
 
 
 @torch.no_grad()
-def passes_per_second(subject: Subject, settings: InteractionSettings) -> float:
-    """Masked images per second of ``subject``, from one batch after a warm-up batch."""
-    image = torch.zeros(subject.channels, *subject.image_size, device=subject.device)
+def passes_per_second(network: Subject, settings: InteractionSettings) -> float:
+    """Masked images per second of ``network``, from one batch after a warm-up batch."""
+    image = torch.zeros(network.channels, *network.image_size, device=network.device)
     players = settings.grid**2
-    present = torch.ones(settings.batch_size, players, dtype=torch.bool, device=subject.device)
+    present = torch.ones(settings.batch_size, players, dtype=torch.bool, device=network.device)
     starts = []
     for _ in range(2):
         starts.append(time.perf_counter())
         # item() waits for the device.
-        network_outputs(subject, keep_present(image, present)).sum().item()
+        network_outputs(network, keep_present(image, present)).sum().item()
     return settings.batch_size / (time.perf_counter() - starts[-1])
 
 
-def _measure_subject(
-    subject: Subject,
+def _measure_network(
+    network: Subject,
     images: AnalysisImages,
     settings: InteractionSettings,
     folder: Path,
     advance: Callable[[int], None],
 ) -> Measured:
-    store = open_store(folder, subject, images, **_stored_settings(subject, images, settings))
+    store = open_store(folder, network, images, **_stored_settings(network, images, settings))
     parts = {}
     for number in range(len(images)):
         told: list[int] = []
         part = store.compute(
             f'image{number}',
             lambda number=number, told=told: measure_part(
-                subject,
+                network,
                 images,
                 settings,
                 number,
@@ -507,12 +507,12 @@ def _measure_subject(
             parts[number] = part
     if len(parts) < 2:
         raise ValueError(
-            f'{subject.label} classifies {len(parts)} of {len(images)} images correctly; take more '
+            f'{network.label} classifies {len(parts)} of {len(images)} images correctly; take more '
             '--num-images, or leave --correct-only out'
         )
     found = {key: np.stack([p[key] for p in parts.values()]) for key in ('pairs', 'delta', 'scale')}
     return Measured(
-        choose_output(subject, settings.output),
+        choose_output(network, settings.output),
         np.array(list(parts)),
         found['pairs'],
         found['delta'],
@@ -521,15 +521,15 @@ def _measure_subject(
 
 
 def _stored_settings(
-    subject: Subject, images: AnalysisImages, settings: InteractionSettings
+    network: Subject, images: AnalysisImages, settings: InteractionSettings
 ) -> dict[str, object]:
     return dict(
         grid=settings.grid,
         pairs=settings.pairs,
         contexts=settings.contexts,
         ratios=settings.ratios,
-        output=choose_output(subject, settings.output),
-        label_of='image' if use_labels(subject, images, settings) else 'network',
+        output=choose_output(network, settings.output),
+        label_of='image' if use_labels(network, images, settings) else 'network',
         correct_only=settings.correct_only,
         seed=settings.seed,
     )

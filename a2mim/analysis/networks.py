@@ -147,17 +147,17 @@ def read_subject(text: str, device: str | torch.device = 'cpu', seed: int = 0) -
     torch.manual_seed(seed)
     timm_name, file = _split_file(name)
     if timm_name:
-        subject = _from_timm(label, source, timm_name, random, file)
+        network = _from_timm(label, source, timm_name, random, file)
     elif Path(name).suffix in (*SUFFIXES, '.py') or Path(name).exists() or name in list_models():
-        subject = _from_ours(label, source, name, random)
+        network = _from_ours(label, source, name, random)
     else:
-        subject = _from_timm(label, source, name, random)
+        network = _from_timm(label, source, name, random)
     # Faster convolutions, see docs/benchmarks.md.
-    convert_conv2d_weight_memory_format(subject.model.to(device), torch.channels_last)
-    subject.preprocessor.to(device)
-    if subject.whole is not None:
-        subject.whole.to(device)
-    return subject
+    convert_conv2d_weight_memory_format(network.model.to(device), torch.channels_last)
+    network.preprocessor.to(device)
+    if network.whole is not None:
+        network.whole.to(device)
+    return network
 
 
 def split_label(text: str) -> tuple[str, str]:
@@ -241,50 +241,50 @@ def _classes_in(file: str, name: str) -> int:
     return len(trunk_state(load_file(file)).get(f'{first}.bias', ()))
 
 
-def pooled_features(subject: Subject, batch: Tensor) -> Tensor:
+def pooled_features(network: Subject, batch: Tensor) -> Tensor:
     """Mean over positions of the last feature map, (B, C), of normalized images.
 
     Class and register tokens are excluded.
     """
     # Hiera's norm follows its own pooling, and timm refuses to apply it to a map.
-    norm = not isinstance(subject.model, Hiera)
+    norm = not isinstance(network.model, Hiera)
     options = dict(indices=1, norm=norm, output_fmt='NCHW', intermediates_only=True)
-    return subject.model.forward_intermediates(batch, **options)[-1].mean(dim=(2, 3))
+    return network.model.forward_intermediates(batch, **options)[-1].mean(dim=(2, 3))
 
 
-def check_labels(subject: Subject, images: AnalysisImages) -> None:
+def check_labels(network: Subject, images: AnalysisImages) -> None:
     """Raise a ValueError unless the images have labels of as many classes as the network."""
     if images.labels is None:
         raise ValueError(
             'accuracy needs labels: give a folder with one folder of images for each class, and '
             '--labelled where the tool has it'
         )
-    if len(images.classes) != subject.num_classes:
+    if len(images.classes) != network.num_classes:
         raise ValueError(
-            f'{subject.label} has {subject.num_classes} classes, the images have '
+            f'{network.label} has {network.num_classes} classes, the images have '
             f'{len(images.classes)}; give the classes that it was trained on'
         )
 
 
-def top1_hits(subject: Subject, images: AnalysisImages, batch: Tensor, start: int) -> Tensor:
+def top1_hits(network: Subject, images: AnalysisImages, batch: Tensor, start: int) -> Tensor:
     """(B,) 100 where the highest logit is that of the label of image ``start`` on, else 0."""
     if images.labels is None:
         raise ValueError('the images have no labels')
-    labels = images.labels[start : start + len(batch)].to(subject.device)
-    return 100.0 * (subject.model(batch).argmax(dim=1) == labels).float()
+    labels = images.labels[start : start + len(batch)].to(network.device)
+    return 100.0 * (network.model(batch).argmax(dim=1) == labels).float()
 
 
 def open_store(
-    folder: Path, subject: Subject, images: AnalysisImages, **settings: object
+    folder: Path, network: Subject, images: AnalysisImages, **settings: object
 ) -> PartStore:
-    """The store of ``subject``; other weights, images or settings have other folders."""
+    """The store of ``network``; other weights, images or settings have other folders."""
     shown = zlib.crc32('\n'.join(images.names).encode())
-    common = dict(weights=subject.fingerprint(), images=f'{len(images)} ({shown:08x})')
-    return PartStore(folder, subject.label, {**common, **settings})
+    common = dict(weights=network.fingerprint(), images=f'{len(images)} ({shown:08x})')
+    return PartStore(folder, network.label, {**common, **settings})
 
 
 def measured_batches(
-    subject: Subject,
+    network: Subject,
     images: AnalysisImages,
     measure: Callable[[Tensor, range], Mapping[str, np.ndarray]],
     *,
@@ -296,13 +296,13 @@ def measured_batches(
 
     ``measure`` gets normalized images (B, C, H, W) and their indices.
     """
-    store = None if folder is None else open_store(folder, subject, images, **settings)
+    store = None if folder is None else open_store(folder, network, images, **settings)
     spans = list(images.spans(batch_size))
-    for start, stop in progress(spans, subject.label):
+    for start, stop in progress(spans, network.label):
 
         def part(start: int = start, stop: int = stop) -> Mapping[str, np.ndarray]:
-            pixels = images.pixels(subject.image_size, start, stop)
-            return measure(subject.normalize(pixels), range(start, stop))
+            pixels = images.pixels(network.image_size, start, stop)
+            return measure(network.normalize(pixels), range(start, stop))
 
         name = f'images_{start}_{stop}'
         yield range(start, stop), part() if store is None else store.compute(name, part)
@@ -333,12 +333,12 @@ def add_analysis_options(
 def open_subjects(args: argparse.Namespace) -> list[Subject]:
     """Load the networks of the command line, whose labels must differ."""
     with trust_checkpoints(args.trust_checkpoint):
-        subjects = [read_subject(text, args.device, args.seed) for text in args.subjects]
-    labels = [subject.label for subject in subjects]
+        networks = [read_subject(text, args.device, args.seed) for text in args.subjects]
+    labels = [network.label for network in networks]
     for label in labels:
         if labels.count(label) > 1:
             raise ValueError(f'two networks are called {label!r}; write NAME=SOURCE for one')
-    return subjects
+    return networks
 
 
 def open_images(args: argparse.Namespace, *, labelled: bool = False) -> AnalysisImages:

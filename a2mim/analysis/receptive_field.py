@@ -115,7 +115,7 @@ def _output_of(model: nn.Module, place: str, images: Tensor) -> object:
 
 
 def effective_receptive_field(
-    subject: Subject,
+    network: Subject,
     images: AnalysisImages,
     stage: str = '-1',
     batch_size: int = 64,
@@ -128,17 +128,17 @@ def effective_receptive_field(
     Reference:
         Luo et al., NeurIPS 2016 (https://arxiv.org/abs/1701.04128), section 3.
     """
-    place = find_stage(subject.model, stage)
+    place = find_stage(network.model, stage)
     # timm reads stages by number: not every network has one module for each.
     source = int(stage) if is_number(stage) else place
 
     def measure(batch: Tensor, which: range) -> dict[str, np.ndarray]:
-        gradient, center = central_gradient(subject.model, source, batch)
+        gradient, center = central_gradient(network.model, source, batch)
         if which.start == 0:
-            other, _ = central_gradient(subject.model, source, batch[:1], alternate=True)
+            other, _ = central_gradient(network.model, source, batch[:1], alternate=True)
             if gradient[:1].abs().sum() <= ROUNDING * other.abs().sum():
                 raise ValueError(
-                    f'{subject.label}: the sum of the channels of {place!r} has no gradient, as '
+                    f'{network.label}: the sum of the channels of {place!r} has no gradient, as '
                     'after a layer norm with equal weights; give an earlier --stage, or trained '
                     'weights'
                 )
@@ -146,7 +146,7 @@ def effective_receptive_field(
         return dict(total=total, centre=np.array(center))
 
     found = measured_batches(
-        subject, images, measure, folder=folder, batch_size=batch_size, stage=place
+        network, images, measure, folder=folder, batch_size=batch_size, stage=place
     )
     parts = [part for _, part in found]
     total = np.sum([part['total'] for part in parts], axis=0)

@@ -64,19 +64,19 @@ class Reconstruction:
     mean_colour_errors: Tensor
 
 
-def check_reconstructions(subjects: Sequence[Subject], settings: Sequence[MaskSetting]) -> None:
+def check_reconstructions(networks: Sequence[Subject], settings: Sequence[MaskSetting]) -> None:
     """Raise a TypeError or ValueError unless networks and masks fit each other."""
-    for subject in subjects:
-        _ = subject.pretraining
-        if subject.image_size != subjects[0].image_size:
+    for network in networks:
+        _ = network.pretraining
+        if network.image_size != networks[0].image_size:
             raise ValueError(
-                f'{subject.label} takes images of {subject.image_size} pixels, '
-                f'{subjects[0].label} of {subjects[0].image_size}; compare networks of one size'
+                f'{network.label} takes images of {network.image_size} pixels, '
+                f'{networks[0].label} of {networks[0].image_size}; compare networks of one size'
             )
     for setting in settings:
         if not 0 < setting.ratio < 1:
             raise ValueError(f'mask ratio {setting.ratio:g} must lie between 0 and 1')
-        grid = block_grid(subjects[0].image_size, setting.block_size)
+        grid = block_grid(networks[0].image_size, setting.block_size)
         if num_hidden_blocks(grid, setting.ratio) == grid[0] * grid[1]:
             raise ValueError(
                 f'mask ratio {setting.ratio:g} masks all {grid[0]}×{grid[1]} blocks of '
@@ -85,16 +85,16 @@ def check_reconstructions(subjects: Sequence[Subject], settings: Sequence[MaskSe
 
 
 def reconstruct_images(
-    subject: Subject,
+    network: Subject,
     images: AnalysisImages,
     setting: MaskSetting,
     batch_size: int = 64,
     folder: Path | None = None,
 ) -> Reconstruction:
     """Reconstruct all images under one mask."""
-    measure = partial(_pictures, subject, setting)
+    measure = partial(_pictures, network, setting)
     found = measured_batches(
-        subject, images, measure, folder=folder, batch_size=batch_size, **asdict(setting)
+        network, images, measure, folder=folder, batch_size=batch_size, **asdict(setting)
     )
     parts = [part for _, part in found]
     names = [field.name for field in fields(Reconstruction)]
@@ -104,7 +104,7 @@ def reconstruct_images(
 
 
 def reconstruction_rows(
-    subjects: Sequence[Subject],
+    networks: Sequence[Subject],
     images: AnalysisImages,
     settings: Sequence[MaskSetting],
     found: Sequence[Sequence[Reconstruction]],
@@ -112,7 +112,7 @@ def reconstruction_rows(
     """A row for each network, setting and image; ``found`` is by setting, then by network."""
     return [
         dict(
-            network=subject.label,
+            network=network.label,
             ratio=setting.ratio,
             block_size=setting.block_size,
             seed=setting.seed,
@@ -121,19 +121,19 @@ def reconstruction_rows(
             l1_of_mean_colour=float(result.mean_colour_errors[index]),
         )
         for setting, results in zip(settings, found, strict=True)
-        for subject, result in zip(subjects, results, strict=True)
+        for network, result in zip(networks, results, strict=True)
         for index, name in enumerate(images.names)
     ]
 
 
 @torch.no_grad()
 def _pictures(
-    subject: Subject, setting: MaskSetting, batch: Tensor, _which: range
+    network: Subject, setting: MaskSetting, batch: Tensor, _which: range
 ) -> dict[str, np.ndarray]:
-    picture = subject.preprocessor.denormalise
-    mask = setting.mask(subject.image_size).to(batch).expand(len(batch), -1, -1)
-    output = subject.pretraining.predict(batch, mask)['reconstruction']
-    masked = upsample_mask(mask, subject.image_size).unsqueeze(1)
+    picture = network.preprocessor.denormalise
+    mask = setting.mask(network.image_size).to(batch).expand(len(batch), -1, -1)
+    output = network.pretraining.predict(batch, mask)['reconstruction']
+    masked = upsample_mask(mask, network.image_size).unsqueeze(1)
     # SimMIM's input is the whole image: masked blocks are shown in the same way for all methods.
     filled = fill_hidden(batch, mask)
     found = Reconstruction(
@@ -154,7 +154,7 @@ def _error(output: Tensor, image: Tensor, masked: Tensor) -> Tensor:
 
 
 def reconstruction_grid(
-    subjects: Sequence[Subject],
+    networks: Sequence[Subject],
     images: AnalysisImages,
     settings: Sequence[MaskSetting],
     *,
@@ -166,17 +166,17 @@ def reconstruction_grid(
     Each mask has a column with the masked images and one for every network; ``pasted`` shows the
     image where it is visible, else the output everywhere.
     """
-    check_reconstructions(subjects, settings)
+    check_reconstructions(networks, settings)
     found = [
-        [reconstruct_images(subject, images, setting, batch_size) for subject in subjects]
+        [reconstruct_images(network, images, setting, batch_size) for network in networks]
         for setting in settings
     ]
-    rows = reconstruction_rows(subjects, images, settings, found)
-    return draw_grid(subjects, images, settings, found, pasted=pasted), rows
+    rows = reconstruction_rows(networks, images, settings, found)
+    return draw_grid(networks, images, settings, found, pasted=pasted), rows
 
 
 def draw_grid(
-    subjects: Sequence[Subject],
+    networks: Sequence[Subject],
     images: AnalysisImages,
     settings: Sequence[MaskSetting],
     found: Sequence[Sequence[Reconstruction]],
@@ -184,11 +184,11 @@ def draw_grid(
     pasted: bool,
 ) -> Figure:
     """Draw the results of ``reconstruct_images``, by setting, then by network."""
-    columns = [('image', images.pixels(subjects[0].image_size))]
+    columns = [('image', images.pixels(networks[0].image_size))]
     for setting, results in zip(settings, found, strict=True):
         columns.append((_mask_title(setting), results[0].visible))
-        for subject, result in zip(subjects, results, strict=True):
-            title = f'{subject.label}\nL1 {result.errors.mean():.3f}'
+        for network, result in zip(networks, results, strict=True):
+            title = f'{network.label}\nL1 {result.errors.mean():.3f}'
             columns.append((title, result.pasted if pasted else result.plain))
     number = len(images)
     figure = Figure(figsize=(SIDE * len(columns), SIDE * number + 0.6), layout='constrained')

@@ -74,29 +74,29 @@ def read_entry(text: str) -> Entry:
     return Entry(f'{name}={random}{folder / LATEST}', logs)
 
 
-def runs_table(subjects: Sequence[Subject]) -> Table:
+def runs_table(networks: Sequence[Subject]) -> Table:
     """One row for each network: what it is, and how it was trained."""
     caption = 'What is compared; parameters: of the timm model, without a decoder.'
-    return Table(HEADER_COLUMNS, [_row(subject) for subject in subjects], caption)
+    return Table(HEADER_COLUMNS, [_row(network) for network in networks], caption)
 
 
-def _row(subject: Subject) -> list[str]:
-    height, width = subject.image_size
+def _row(network: Subject) -> list[str]:
+    height, width = network.image_size
     return [
-        subject.label,
-        subject.source,
-        'timm model' if subject.whole is None else type(subject.whole).__name__,
-        subject.architecture,
-        f'{sum(parameter.numel() for parameter in subject.model.parameters()):,}',
+        network.label,
+        network.source,
+        'timm model' if network.whole is None else type(network.whole).__name__,
+        network.architecture,
+        f'{sum(parameter.numel() for parameter in network.model.parameters()):,}',
         f'{height}×{width}',
-        _recipe(subject),
+        _recipe(network),
     ]
 
 
-def _recipe(subject: Subject) -> str:
-    if subject.source.startswith(RANDOM):
+def _recipe(network: Subject) -> str:
+    if network.source.startswith(RANDOM):
         return 'none: random weights'
-    path = Path(subject.source)
+    path = Path(network.source)
     config = embedded_config(path, load_file(path)) if path.is_file() else None
     return recipe_line(config) if config else UNKNOWN
 

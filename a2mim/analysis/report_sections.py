@@ -83,7 +83,7 @@ class Comparison:
     """What a report compares.
 
     Attributes:
-        subjects: Networks, with different labels.
+        networks: Networks, with different labels.
         logs: Training logs, with the labels of their networks.
         images: ``'photos'`` or a folder.
         labelled: The folders in ``images`` are classes.
@@ -94,7 +94,7 @@ class Comparison:
         batch_size: Images in a forward pass.
     """
 
-    subjects: Sequence[Subject]
+    networks: Sequence[Subject]
     logs: Sequence[RunLog] = ()
     images: str = PHOTOS
     labelled: bool = False
@@ -121,8 +121,8 @@ class Comparison:
     def fingerprints(self) -> Mapping[str, str]:
         """Source and fingerprint of the weights, by label."""
         return {
-            subject.label: f'{subject.source}, weights {subject.fingerprint()}'
-            for subject in self.subjects
+            network.label: f'{network.source}, weights {network.fingerprint()}'
+            for network in self.networks
         }
 
     @property
@@ -209,12 +209,12 @@ def _with_unit(key: str) -> str:
 
 def add_reconstructions(compared: Comparison, results: Results) -> None:
     """Reconstructions by all networks with a decoder and the image size of the first of them."""
-    subjects = _with_decoder(compared)
-    spec = subjects[0].pretraining.input_spec
+    networks = _with_decoder(compared)
+    spec = networks[0].pretraining.input_spec
     block = spec.block_size if isinstance(spec.block_size, int) else spec.block_size[0]
     setting = MaskSetting(spec.ratio, block, compared.seed)
     images = compared.open_images(compared.number(compared.effort.pictures))
-    figure, rows = reconstruction_grid(subjects, images, [setting], batch_size=compared.batch_size)
+    figure, rows = reconstruction_grid(networks, images, [setting], batch_size=compared.batch_size)
     caption = (
         f'The same images and mask ({setting}) for all; visible pixels are pasted. L1: mean '
         'absolute error over masked pixels, in standard deviations of the pixels.'
@@ -240,16 +240,16 @@ def add_reconstruction_spectra(compared: Comparison, results: Results) -> None:
 
 
 def _with_decoder(compared: Comparison) -> list[Subject]:
-    subjects = [subject for subject in compared.subjects if subject.has_decoder]
-    if not subjects:
+    networks = [network for network in compared.networks if network.has_decoder]
+    if not networks:
         raise ValueError('no network has a decoder; give a checkpoint of pre-training')
-    return [one for one in subjects if one.image_size == subjects[0].image_size]
+    return [one for one in networks if one.image_size == networks[0].image_size]
 
 
 def add_feature_spectra(compared: Comparison, results: Results) -> None:
     """Log amplitudes and variance of feature maps over depth."""
     found = feature_spectra(
-        compared.subjects,
+        compared.networks,
         compared.spectrum_images,
         folder=results.folder / 'parts',
         batch_size=compared.batch_size,
@@ -272,7 +272,7 @@ def add_interactions(compared: Comparison, results: Results) -> None:
     """Strength of interactions of neighbouring patches by the size of their context."""
     effort = compared.effort
     settings = InteractionSettings(
-        grid=common_grid(compared.subjects),
+        grid=common_grid(compared.networks),
         pairs=effort.pairs,
         contexts=effort.contexts,
         ratios=RATIOS,
@@ -281,7 +281,7 @@ def add_interactions(compared: Comparison, results: Results) -> None:
     )
     number = compared.number(effort.interaction_images)
     images = compared.open_images(number)
-    found = measure_interactions(compared.subjects, images, settings, results.folder / 'parts')
+    found = measure_interactions(compared.networks, images, settings, results.folder / 'parts')
     caption = (
         f'Relative strength J of interactions between neighbouring patches (dimensionless, mean '
         f'over orders 1) by the size of their context; bands: 95 % bootstrap intervals over '
@@ -300,10 +300,10 @@ def add_interactions(compared: Comparison, results: Results) -> None:
 
 def add_robustness(compared: Comparison, results: Results) -> None:
     """Accuracy on occluded and shuffled images of classifiers of their classes, else similarity."""
-    images, grid = compared.spectrum_images, common_grid(compared.subjects)
-    measure = choose_measure(compared.subjects)
+    images, grid = compared.spectrum_images, common_grid(compared.networks)
+    measure = choose_measure(compared.networks)
     try:
-        check_measure(compared.subjects, images, measure)
+        check_measure(compared.networks, images, measure)
     except ValueError:
         measure = 'similarity'  # classifiers of other classes than those of the images
     shuffled = [side for side in (1, 2, 4, 8) if grid % side == 0]
@@ -317,8 +317,8 @@ def add_robustness(compared: Comparison, results: Results) -> None:
     rows: list[dict[str, object]] = []
     for study, (levels, axis) in studies.items():
         curves = {
-            subject.label: robustness_curves(
-                subject,
+            network.label: robustness_curves(
+                network,
                 images,
                 levels,
                 measure,
@@ -327,7 +327,7 @@ def add_robustness(compared: Comparison, results: Results) -> None:
                 batch_size=compared.batch_size,
                 seed=compared.seed,
             )
-            for subject in compared.subjects
+            for network in compared.networks
         }
         unit = 'Top-1 accuracy in %' if measure == 'accuracy' else 'Cosine similarity of features'
         caption = f'{unit} by {axis}, mean of {len(images)} images.'
@@ -336,23 +336,23 @@ def add_robustness(compared: Comparison, results: Results) -> None:
     results.add_table(rows, 'robustness', f'{measure.capitalize()} by change.')
 
 
-def common_grid(subjects: Sequence[Subject]) -> int:
+def common_grid(networks: Sequence[Subject]) -> int:
     """Largest number of cells along a side, up to ``FINEST``, that divides all image sizes."""
-    side = gcd(*(side for subject in subjects for side in subject.image_size))
+    side = gcd(*(side for network in networks for side in network.image_size))
     return max(cells for cells in range(1, FINEST + 1) if side % cells == 0)
 
 
 class PooledBackbone(nn.Module):
     """The mean over positions of the last feature map, without the network's own pooling."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, network: Subject) -> None:
         super().__init__()
-        self.model, self.data_preprocessor = subject.model, subject.preprocessor
-        self._subject = subject
+        self.model, self.data_preprocessor = network.model, network.preprocessor
+        self._network = network
 
     def forward(self, image: Tensor, mode: str) -> Tensor:
         """Normalized images to (B, D)."""
-        return pooled_features(self._subject, image)
+        return pooled_features(self._network, image)
 
 
 def add_probes(compared: Comparison, results: Results) -> None:
@@ -368,8 +368,8 @@ def add_probes(compared: Comparison, results: Results) -> None:
             f'{compared.probe_images}: the folders in train and val are different classes; give '
             'both the same'
         )
-    subjects = [*compared.subjects, *random_baselines(compared.subjects, compared.seed)]
-    rows = [probe(subject, train, test, compared.batch_size) for subject in subjects]
+    networks = [*compared.networks, *random_baselines(compared.networks, compared.seed)]
+    rows = [probe(network, train, test, compared.batch_size) for network in networks]
     caption = (
         f'Top-1 accuracy of frozen features (mean over positions of the last map), in %: '
         f'{len(train)} training and {len(test)} test images, {len(test.classes)} classes, '
@@ -382,15 +382,15 @@ def add_probes(compared: Comparison, results: Results) -> None:
     results.add_table(shown, 'probes', 'Accuracies of the figure; width: of the features.')
 
 
-def random_baselines(subjects: Sequence[Subject], seed: int) -> list[Subject]:
+def random_baselines(networks: Sequence[Subject], seed: int) -> list[Subject]:
     """Random weights for each architecture and image size without such a network."""
-    known = {_design(subject) for subject in subjects if subject.source.startswith(RANDOM)}
-    labels, baselines = {subject.label for subject in subjects}, []
-    for subject in subjects:
-        if _design(subject) not in known:
-            known.add(_design(subject))
-            baseline = read_subject(f'{RANDOM}{subject.source}', subject.device, seed)
-            name = f'random {subject.architecture}'
+    known = {_design(network) for network in networks if network.source.startswith(RANDOM)}
+    labels, baselines = {network.label for network in networks}, []
+    for network in networks:
+        if _design(network) not in known:
+            known.add(_design(network))
+            baseline = read_subject(f'{RANDOM}{network.source}', network.device, seed)
+            name = f'random {network.architecture}'
             while name in labels:
                 name += ' (baseline)'
             labels.add(name)
@@ -399,16 +399,16 @@ def random_baselines(subjects: Sequence[Subject], seed: int) -> list[Subject]:
 
 
 def probe(
-    subject: Subject, train: LabelledImages, test: LabelledImages, batch_size: int
+    network: Subject, train: LabelledImages, test: LabelledImages, batch_size: int
 ) -> dict[str, Any]:
     """A row of the table: label, width of the features, two accuracies."""
-    model = PooledBackbone(subject)
+    model = PooledBackbone(network)
     splits = [
-        extract_features(model, images.batches(subject.image_size, batch_size))
+        extract_features(model, images.batches(network.image_size, batch_size))
         for images in (train, test)
     ]
     return {
-        'network': subject.label,
+        'network': network.label,
         'width': splits[0][0].shape[1],
         KNN: knn_accuracy(*splits, neighbours=min(NEIGHBOURS, len(train))),
         LINEAR: linear_probe_accuracy(*splits),
@@ -441,5 +441,5 @@ def draw_probes(rows: Sequence[dict], number: int) -> Figure:
     return figure
 
 
-def _design(subject: Subject) -> tuple[str, tuple[int, int]]:
-    return subject.architecture, subject.image_size
+def _design(network: Subject) -> tuple[str, tuple[int, int]]:
+    return network.architecture, network.image_size

@@ -106,137 +106,6 @@ def corrupt(pixels: Tensor, name: str, severity: int, seed: int) -> Tensor:
         return operation(pixels, arguments[severity - 1])
 
 
-def draw_robustness(curves: Mapping[str, Mapping[str, Curve]], axis: str, measure: str) -> Figure:
-    """Draw mean scores over images: one panel for each change, one line for each network.
-
-    ``curves`` are by label, and ``axis`` names the changed quantity with its unit.
-    """
-    names = list(next(iter(curves.values())))
-    columns = min(COLUMNS, len(names))
-    rows = -(-len(names) // columns)
-    figure = Figure(figsize=(max(5.0, 2.7 * columns), 2.5 * rows + 0.7), layout='constrained')
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    for panel in panels.flat[len(names) :]:
-        panel.set_visible(False)
-    for name, panel in zip(names, panels.flat, strict=False):
-        for label, own in curves.items():
-            values, scores = own[name]
-            panel.plot(values, scores.mean(axis=1), marker='.', label=label)
-        panel.set_title(name.replace('_', ' '), fontsize=10)
-    figure.supxlabel(axis, fontsize=10)
-    unit = 'top-1 accuracy in %' if measure == 'accuracy' else 'cosine similarity'
-    figure.supylabel(unit, fontsize=10)
-    figure.legend(*panels.flat[0].get_legend_handles_labels(), loc='outside upper center', ncols=3)
-    return figure
-
-
-def robustness_rows(curves: Mapping[str, Mapping[str, Curve]]) -> list[dict[str, object]]:
-    """A table row for each network, change and value: the mean score over images."""
-    return [
-        dict(network=label, change=name, value=value, score=float(score.mean()))
-        for label, own in curves.items()
-        for name, (values, scores) in own.items()
-        for value, score in zip(values.tolist(), scores, strict=True)
-    ]
-
-
-@dataclass(frozen=True)
-class Level:
-    """One point of a curve.
-
-    Attributes:
-        curve: Name of the curve, valid in a file name.
-        value: Position on the axis.
-        change: (subject, uint8 (B, C, H, W), seed) to pixel values in [0, 255], same shape.
-    """
-
-    curve: str
-    value: float
-    change: Callable[[Subject, Tensor, int], Tensor]
-
-
-def choose_measure(subjects: Sequence[Subject]) -> str:
-    """Accuracy if all networks are classifiers, else similarity."""
-    return 'accuracy' if all(subject.num_classes for subject in subjects) else 'similarity'
-
-
-def check_measure(subjects: Sequence[Subject], images: AnalysisImages, measure: str) -> None:
-    """Check that accuracy can be measured, see ``check_labels``."""
-    if measure == 'accuracy':
-        for subject in subjects:
-            check_labels(subject, images)
-
-
-def input_gradient(subject: Subject, pixels: Tensor) -> Tensor:
-    """Gradient of half the squared norm of the pooled feature, (B, C, H, W).
-
-    It needs no class, so that it is the same with and without a classifier.
-    """
-    with torch.enable_grad():
-        batch = subject.normalize(pixels).requires_grad_()
-        length = pooled_features(subject, batch).square().sum() / 2
-        return torch.autograd.grad(length, batch)[0]
-
-
-def robustness_curves(
-    subject: Subject,
-    images: AnalysisImages,
-    levels: Sequence[Level],
-    measure: str,
-    folder: Path,
-    settings: Mapping[str, object],
-    *,
-    batch_size: int = 64,
-    seed: int = 0,
-) -> dict[str, Curve]:
-    """One curve for each name among ``levels``: values on the axis, and scores of all images.
-
-    The score is for ``'accuracy'`` 100 if the highest logit is the label's, else 0; for
-    ``'similarity'`` the cosine of the pooled feature with that of the unchanged image. The random
-    changes depend on ``batch_size`` and ``seed``.
-    """
-    shared = dict(measure=measure, batch_size=batch_size, seed=seed)
-    store = open_store(folder, subject, images, **settings, **shared)
-    curves: dict[str, list] = {}
-    for level in progress(levels, subject.label):
-
-        def part(level: Level = level) -> dict[str, np.ndarray]:
-            return dict(
-                score=_scores(subject, images, level, measure, batch_size=batch_size, seed=seed)
-            )
-
-        score = store.compute(f'{level.curve}_{level.value:g}', part)['score']
-        curves.setdefault(level.curve, []).append((level.value, score))
-    return {
-        name: (np.array([value for value, _ in points]), np.stack([score for _, score in points]))
-        for name, points in curves.items()
-    }
-
-
-@torch.no_grad()
-def _scores(
-    subject: Subject,
-    images: AnalysisImages,
-    level: Level,
-    measure: str,
-    *,
-    batch_size: int,
-    seed: int,
-) -> np.ndarray:
-    found = []
-    for start, stop in images.spans(batch_size):
-        pixels = images.pixels(subject.image_size, start, stop)
-        changed = subject.normalize(level.change(subject, pixels, seed + start))
-        if measure == 'accuracy':
-            found.append(top1_hits(subject, images, changed, start))
-        else:
-            first, second = (
-                pooled_features(subject, batch) for batch in (changed, subject.normalize(pixels))
-            )
-            found.append(torch.cosine_similarity(first, second))
-    return torch.cat(found).cpu().numpy()
-
-
 def patch_mask(saliency: Tensor, ratio: float, order: str, rng: np.random.Generator) -> Tensor:
     """Mask of dropped patches (B, h, w), 1 where dropped: ``ceil(ratio * h * w)`` of every image.
 
@@ -269,6 +138,17 @@ def patch_saliency(gradient: Tensor, grid: tuple[int, int]) -> Tensor:
     return torch.nn.functional.avg_pool2d(magnitude, size).squeeze(1)
 
 
+def input_gradient(network: Subject, pixels: Tensor) -> Tensor:
+    """Gradient of half the squared norm of the pooled feature, (B, C, H, W).
+
+    It needs no class, so that it is the same with and without a classifier.
+    """
+    with torch.enable_grad():
+        batch = network.normalize(pixels).requires_grad_()
+        length = pooled_features(network, batch).square().sum() / 2
+        return torch.autograd.grad(length, batch)[0]
+
+
 def shuffle_patches(pixels: Tensor, grid: int, rng: np.random.Generator) -> Tensor:
     """Permute the ``grid`` × ``grid`` patches of (B, C, H, W), each image differently."""
     check_grid(grid, pixels)
@@ -289,6 +169,21 @@ def check_grid(grid: int, pixels: Tensor) -> None:
         raise ValueError(f'a grid of {grid}×{grid} patches does not divide {height}×{width} pixels')
 
 
+@dataclass(frozen=True)
+class Level:
+    """One point of a curve.
+
+    Attributes:
+        curve: Name of the curve, valid in a file name.
+        value: Position on the axis.
+        change: (network, uint8 (B, C, H, W), seed) to pixel values in [0, 255], same shape.
+    """
+
+    curve: str
+    value: float
+    change: Callable[[Subject, Tensor, int], Tensor]
+
+
 def occlusion_levels(
     ratios: Sequence[float], grid: int, orders: Sequence[str] = ORDERS
 ) -> list[Level]:
@@ -298,12 +193,12 @@ def occlusion_levels(
             raise ValueError(f'ratio {ratio} must lie in [0, 1]')
 
     def level(order: str, ratio: float) -> Level:
-        def change(subject: Subject, pixels: Tensor, seed: int) -> Tensor:
+        def change(network: Subject, pixels: Tensor, seed: int) -> Tensor:
             check_grid(grid, pixels)
             if order == 'random':
                 saliency = torch.zeros(len(pixels), grid, grid)
             else:
-                saliency = patch_saliency(input_gradient(subject, pixels), (grid, grid)).cpu()
+                saliency = patch_saliency(input_gradient(network, pixels), (grid, grid)).cpu()
             mask = patch_mask(saliency, ratio, order, np.random.default_rng(seed))
             return drop_patches(pixels, mask)
 
@@ -316,7 +211,7 @@ def shuffle_levels(grids: Sequence[int]) -> list[Level]:
     """Levels of shuffling: patches along a side; 1 is the unchanged image."""
 
     def level(grid: int) -> Level:
-        def change(subject: Subject, pixels: Tensor, seed: int) -> Tensor:
+        def change(network: Subject, pixels: Tensor, seed: int) -> Tensor:
             return shuffle_patches(pixels, grid, np.random.default_rng(seed))
 
         return Level('shuffled', grid, change)
@@ -328,7 +223,7 @@ def corruption_levels(names: Sequence[str]) -> list[Level]:
     """Levels of corruption: severity 0, the unchanged image, to 5 of each."""
 
     def level(name: str, severity: int) -> Level:
-        def change(subject: Subject, pixels: Tensor, seed: int) -> Tensor:
+        def change(network: Subject, pixels: Tensor, seed: int) -> Tensor:
             return corrupt(pixels, name, severity, seed) if severity else pixels
 
         return Level(name, severity, change)
@@ -336,3 +231,108 @@ def corruption_levels(names: Sequence[str]) -> list[Level]:
     for name in names:
         check_corruption(name)
     return [level(name, severity) for name in names for severity in (0, *SEVERITIES)]
+
+
+def choose_measure(networks: Sequence[Subject]) -> str:
+    """Accuracy if all networks are classifiers, else similarity."""
+    return 'accuracy' if all(network.num_classes for network in networks) else 'similarity'
+
+
+def check_measure(networks: Sequence[Subject], images: AnalysisImages, measure: str) -> None:
+    """Check that accuracy can be measured, see ``check_labels``."""
+    if measure == 'accuracy':
+        for network in networks:
+            check_labels(network, images)
+
+
+def robustness_curves(
+    network: Subject,
+    images: AnalysisImages,
+    levels: Sequence[Level],
+    measure: str,
+    folder: Path,
+    settings: Mapping[str, object],
+    *,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> dict[str, Curve]:
+    """One curve for each name among ``levels``: values on the axis, and scores of all images.
+
+    The score is for ``'accuracy'`` 100 if the highest logit is the label's, else 0; for
+    ``'similarity'`` the cosine of the pooled feature with that of the unchanged image. The random
+    changes depend on ``batch_size`` and ``seed``.
+    """
+    shared = dict(measure=measure, batch_size=batch_size, seed=seed)
+    store = open_store(folder, network, images, **settings, **shared)
+    curves: dict[str, list] = {}
+    for level in progress(levels, network.label):
+
+        def part(level: Level = level) -> dict[str, np.ndarray]:
+            return dict(
+                score=_scores(network, images, level, measure, batch_size=batch_size, seed=seed)
+            )
+
+        score = store.compute(f'{level.curve}_{level.value:g}', part)['score']
+        curves.setdefault(level.curve, []).append((level.value, score))
+    return {
+        name: (np.array([value for value, _ in points]), np.stack([score for _, score in points]))
+        for name, points in curves.items()
+    }
+
+
+@torch.no_grad()
+def _scores(
+    network: Subject,
+    images: AnalysisImages,
+    level: Level,
+    measure: str,
+    *,
+    batch_size: int,
+    seed: int,
+) -> np.ndarray:
+    found = []
+    for start, stop in images.spans(batch_size):
+        pixels = images.pixels(network.image_size, start, stop)
+        changed = network.normalize(level.change(network, pixels, seed + start))
+        if measure == 'accuracy':
+            found.append(top1_hits(network, images, changed, start))
+        else:
+            first, second = (
+                pooled_features(network, batch) for batch in (changed, network.normalize(pixels))
+            )
+            found.append(torch.cosine_similarity(first, second))
+    return torch.cat(found).cpu().numpy()
+
+
+def robustness_rows(curves: Mapping[str, Mapping[str, Curve]]) -> list[dict[str, object]]:
+    """A table row for each network, change and value: the mean score over images."""
+    return [
+        dict(network=label, change=name, value=value, score=float(score.mean()))
+        for label, own in curves.items()
+        for name, (values, scores) in own.items()
+        for value, score in zip(values.tolist(), scores, strict=True)
+    ]
+
+
+def draw_robustness(curves: Mapping[str, Mapping[str, Curve]], axis: str, measure: str) -> Figure:
+    """Draw mean scores over images: one panel for each change, one line for each network.
+
+    ``curves`` are by label, and ``axis`` names the changed quantity with its unit.
+    """
+    names = list(next(iter(curves.values())))
+    columns = min(COLUMNS, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(max(5.0, 2.7 * columns), 2.5 * rows + 0.7), layout='constrained')
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for panel in panels.flat[len(names) :]:
+        panel.set_visible(False)
+    for name, panel in zip(names, panels.flat, strict=False):
+        for label, own in curves.items():
+            values, scores = own[name]
+            panel.plot(values, scores.mean(axis=1), marker='.', label=label)
+        panel.set_title(name.replace('_', ' '), fontsize=10)
+    figure.supxlabel(axis, fontsize=10)
+    unit = 'top-1 accuracy in %' if measure == 'accuracy' else 'cosine similarity'
+    figure.supylabel(unit, fontsize=10)
+    figure.legend(*panels.flat[0].get_legend_handles_labels(), loc='outside upper center', ncols=3)
+    return figure

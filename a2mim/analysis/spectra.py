@@ -126,23 +126,23 @@ class FeatureSpectra:
 
 
 def feature_spectra(
-    subjects: Sequence[Subject], images: AnalysisImages, *, folder: Path, batch_size: int = 64
+    networks: Sequence[Subject], images: AnalysisImages, *, folder: Path, batch_size: int = 64
 ) -> dict[str, FeatureSpectra]:
     """Measure every network, by label.
 
     Raises:
         ValueError: If a network has no features of three positions on a side.
     """
-    return {s.label: _measure_features(s, images, folder, batch_size) for s in subjects}
+    return {s.label: _measure_features(s, images, folder, batch_size) for s in networks}
 
 
 def _measure_features(
-    subject: Subject, images: AnalysisImages, folder: Path, batch_size: int
+    network: Subject, images: AnalysisImages, folder: Path, batch_size: int
 ) -> FeatureSpectra:
     sums: dict[str, np.ndarray] = {}
-    measure = partial(_feature_batch, subject)
+    measure = partial(_feature_batch, network)
     for which, part in measured_batches(
-        subject, images, measure, folder=folder, batch_size=batch_size
+        network, images, measure, folder=folder, batch_size=batch_size
     ):
         share = len(which) / len(images)
         for key, array in part.items():
@@ -150,7 +150,7 @@ def _measure_features(
                 sums[key] = array
             else:
                 sums[key] = sums.get(key, 0) + share * array
-    return _collect(subject.label, sums)
+    return _collect(network.label, sums)
 
 
 def feature_rows(found: Mapping[str, FeatureSpectra]) -> list[dict[str, object]]:
@@ -171,7 +171,7 @@ def feature_rows(found: Mapping[str, FeatureSpectra]) -> list[dict[str, object]]
     ]
 
 
-def _feature_batch(subject: Subject, batch: Tensor, _which: range) -> dict[str, np.ndarray]:
+def _feature_batch(network: Subject, batch: Tensor, _which: range) -> dict[str, np.ndarray]:
     def reduce(features: Tensor) -> tuple[tuple[int, int], np.ndarray, float]:
         features = features.double()
         curve = diagonal(log_amplitude_map(features)).cpu().numpy()
@@ -180,7 +180,7 @@ def _feature_batch(subject: Subject, batch: Tensor, _which: range) -> dict[str, 
         spread = spatial_variance(features).item() if size != (1, 1) else np.nan
         return size, curve, spread
 
-    found = read_latents(subject.model, batch, reduce)
+    found = read_latents(network.model, batch, reduce)
     latents = [latent for latent, _ in found]
     return dict(
         names=np.array([latent.name for latent in latents]),
@@ -229,7 +229,7 @@ class ReconstructionSpectra:
 
 
 def reconstruction_spectra(
-    subjects: Sequence[Subject],
+    networks: Sequence[Subject],
     images: AnalysisImages,
     *,
     folder: Path,
@@ -245,15 +245,15 @@ def reconstruction_spectra(
         TypeError: If a network has no decoder.
         ValueError: If its blocks are smaller than 4×4 pixels.
     """
-    for subject in subjects:
-        spec = subject.pretraining.input_spec
+    for network in networks:
+        spec = network.pretraining.input_spec
         if min(_block(spec)) < 4:
             raise ValueError(
-                f'{subject.label} has mask blocks of {spec.block_size} pixels; a spectrum needs at '
+                f'{network.label} has mask blocks of {spec.block_size} pixels; a spectrum needs at '
                 'least 4×4'
             )
     return {
-        s.label: _measure_reconstructions(s, images, folder, seed, batch_size) for s in subjects
+        s.label: _measure_reconstructions(s, images, folder, seed, batch_size) for s in networks
     }
 
 
@@ -281,13 +281,13 @@ def _block(spec: InputSpec) -> tuple[int, int]:
 
 
 def _measure_reconstructions(
-    subject: Subject, images: AnalysisImages, folder: Path, seed: int, batch_size: int
+    network: Subject, images: AnalysisImages, folder: Path, seed: int, batch_size: int
 ) -> ReconstructionSpectra:
-    frequencies = ring_frequencies(_block(subject.pretraining.input_spec))
+    frequencies = ring_frequencies(_block(network.pretraining.input_spec))
     total = dict(target=np.zeros_like(frequencies), reconstruction=np.zeros_like(frequencies))
-    measure = partial(_reconstruction_batch, subject, seed)
+    measure = partial(_reconstruction_batch, network, seed)
     for which, part in measured_batches(
-        subject, images, measure, folder=folder, batch_size=batch_size, seed=seed
+        network, images, measure, folder=folder, batch_size=batch_size, seed=seed
     ):
         for name in total:
             total[name] = total[name] + len(which) / len(images) * part[name]
@@ -296,10 +296,10 @@ def _measure_reconstructions(
 
 @torch.no_grad()
 def _reconstruction_batch(
-    subject: Subject, seed: int, batch: Tensor, which: range
+    network: Subject, seed: int, batch: Tensor, which: range
 ) -> dict[str, np.ndarray]:
-    mask = image_masks(subject.pretraining.input_spec, seed, which).to(subject.device)
-    outputs = subject.pretraining.predict(batch, mask)
+    mask = image_masks(network.pretraining.input_spec, seed, which).to(network.device)
+    outputs = network.pretraining.predict(batch, mask)
     return dict(
         target=block_spectrum(outputs['image'], mask).cpu().numpy(),
         reconstruction=block_spectrum(outputs['reconstruction'], mask).cpu().numpy(),

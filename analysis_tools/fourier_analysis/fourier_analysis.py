@@ -92,11 +92,11 @@ def run_corruption(args: argparse.Namespace, parts: Path) -> Rows:
         settings |= dict(bands=args.bands, rms=args.noise_rms)
         corruptions = corruption.noises(args.bands, args.noise_rms, args.seed)
         xlabel = 'centre of the noisy band (π per pixel)'
-    subjects = open_subjects(args)
-    images = open_images(args, labelled=any(subject.num_classes for subject in subjects))
-    metric = corruption.metric_of(subjects, images)
+    networks = open_subjects(args)
+    images = open_images(args, labelled=any(network.num_classes for network in networks))
+    metric = corruption.metric_of(networks, images)
     options = dict(folder=parts / args.exp_name, seed=args.seed, batch_size=args.batch_size)
-    scores = corruption.corruption_scores(subjects, images, corruptions, **options, **settings)
+    scores = corruption.corruption_scores(networks, images, corruptions, **options, **settings)
     results = open_results(args, f'Scores by frequency: {args.exp_name}', **settings)
     caption = f'{metric} by {xlabel}; dotted: clean images.'
     figure = corruption.draw_scores(scores, corruptions, metric, xlabel)

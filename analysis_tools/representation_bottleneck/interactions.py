@@ -60,21 +60,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def measure(
-    subjects: list[Subject], images: AnalysisImages, settings: InteractionSettings, folder: Path
+    networks: list[Subject], images: AnalysisImages, settings: InteractionSettings, folder: Path
 ) -> dict[str, Measured]:
     """Print the estimated time, then measure with a progress bar."""
     passes = settings.passes_per_image * len(images)
-    for subject in subjects:
-        rate = passes_per_second(subject, settings)
+    for network in networks:
+        rate = passes_per_second(network, settings)
         time_left = f'{passes} forward passes at {rate:.0f}/s, about {passes / rate:.0f} s'
-        print(f'{subject.label}: {time_left}')
+        print(f'{network.label}: {time_left}')
     start = time.perf_counter()
     with Progress() as bar:
-        task = bar.add_task('forward passes', total=passes * len(subjects))
+        task = bar.add_task('forward passes', total=passes * len(networks))
         found = measure_interactions(
-            subjects, images, settings, folder, lambda done: bar.update(task, advance=done)
+            networks, images, settings, folder, lambda done: bar.update(task, advance=done)
         )
-    print(f'{passes * len(subjects)} passes, {time.perf_counter() - start:.0f} s')
+    print(f'{passes * len(networks)} passes, {time.perf_counter() - start:.0f} s')
     return found
 
 
@@ -84,10 +84,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     with one_line_errors():
         chosen = {name: getattr(args, name) for name in NAMES} | dict(ratios=tuple(args.ratios))
         settings = InteractionSettings(**chosen, seed=args.seed, batch_size=args.batch_size)
-        images, subjects = open_images(args, labelled=args.labelled), open_subjects(args)
-        check_subjects(subjects, images, settings)
+        images, networks = open_images(args, labelled=args.labelled), open_subjects(args)
+        check_subjects(networks, images, settings)
         results = open_results(args, 'Multi-order interactions', **chosen)
-        found = measure(subjects, images, settings, results.folder / 'parts')
+        found = measure(networks, images, settings, results.folder / 'parts')
         add_interaction_results(found, settings, results)
         results.finish()
         for label, one in found.items():

@@ -1,6 +1,6 @@
 """Robustness of networks to images that are occluded, shuffled or corrupted.
 
-    python analysis_tools/robustness/robustness.py SUBJECT... --study STUDY [options]
+    python analysis_tools/robustness/robustness.py NETWORK... --study STUDY [options]
 
 Classifiers are measured by top-1 accuracy, backbones by the cosine similarity of their pooled
 feature with that of the unchanged image. The same command resumes after an interruption.
@@ -63,14 +63,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
         levels, options = choose_levels(args)
-        subjects, images = open_subjects(args), open_images(args, labelled=args.labelled)
-        measure = args.measure or choose_measure(subjects)
-        check_measure(subjects, images, measure)
+        networks, images = open_subjects(args), open_images(args, labelled=args.labelled)
+        measure = args.measure or choose_measure(networks)
+        check_measure(networks, images, measure)
         results = open_results(args, f'Robustness: {args.study}', study=args.study, **options)
         curves = {}
-        for subject in subjects:
-            curves[subject.label] = robustness_curves(
-                subject,
+        for network in networks:
+            curves[network.label] = robustness_curves(
+                network,
                 images,
                 levels,
                 measure,

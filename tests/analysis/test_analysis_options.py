@@ -16,7 +16,7 @@ def parse(*words: str) -> argparse.Namespace:
 
 def test_networks_come_in_the_order_of_the_command_line():
     args = parse('b=random:test_vit', 'a=random:test_resnet', '--device', 'cpu')
-    assert [subject.label for subject in open_subjects(args)] == ['b', 'a']
+    assert [network.label for network in open_subjects(args)] == ['b', 'a']
     assert len(open_images(args)) == 3
 
 

@@ -39,9 +39,9 @@ def classifier():
 
 
 def trunk():
-    subject = read_subject('trunk=random:test_resnet')
-    subject.model.reset_classifier(0)
-    return subject
+    network = read_subject('trunk=random:test_resnet')
+    network.model.reset_classifier(0)
+    return network
 
 
 def test_the_command_leaves_a_table_arrays_and_a_figure(tmp_path, capsys):
@@ -59,8 +59,8 @@ def test_the_command_leaves_a_table_arrays_and_a_figure(tmp_path, capsys):
 
 
 def test_an_interrupted_measurement_goes_on(tmp_path, images, monkeypatch):
-    subjects = [classifier(), trunk()]
-    whole = measure_interactions(subjects, images, SETTINGS, tmp_path / 'whole')
+    networks = [classifier(), trunk()]
+    whole = measure_interactions(networks, images, SETTINGS, tmp_path / 'whole')
     measured = []
     real = interactions.measure_image
 
@@ -72,8 +72,8 @@ def test_an_interrupted_measurement_goes_on(tmp_path, images, monkeypatch):
 
     monkeypatch.setattr(interactions, 'measure_image', counted)
     with pytest.raises(KeyboardInterrupt):
-        measure_interactions(subjects, images, SETTINGS, tmp_path / 'cut')
-    again = measure_interactions(subjects, images, SETTINGS, tmp_path / 'cut')
+        measure_interactions(networks, images, SETTINGS, tmp_path / 'cut')
+    again = measure_interactions(networks, images, SETTINGS, tmp_path / 'cut')
     assert measured == [0, 1, 2, 2, 0, 1, 2]
     for label, one in whole.items():
         np.testing.assert_array_equal(one.delta, again[label].delta)
@@ -93,20 +93,20 @@ def test_a_trunk_is_measured_by_its_feature(tmp_path, images):
 
 
 def test_full_context_is_the_difference_of_four_masked_images(tmp_path, images):
-    subject = trunk()
-    found = measure_interactions([subject], images, SETTINGS, tmp_path)['trunk']
-    image = subject.normalize(images.pixels(subject.image_size, 0, 1))
+    network = trunk()
+    found = measure_interactions([network], images, SETTINGS, tmp_path)['trunk']
+    image = network.normalize(images.pixels(network.image_size, 0, 1))
     first, second = found.pairs[0, 0].tolist()
-    side = subject.image_size[0] // 4
+    side = network.image_size[0] // 4
     values = []
     with torch.no_grad():
-        unit = subject.model(image)[0] / subject.model(image)[0].norm()
+        unit = network.model(image)[0] / network.model(image)[0].norm()
         for absent in ((), (second,), (first,), (first, second)):
             masked = image.clone()
             for cell in absent:
                 row, column = cell // 4 * side, cell % 4 * side
                 masked[..., row : row + side, column : column + side] = 0
-            values.append(float(subject.model(masked)[0] @ unit))
+            values.append(float(network.model(masked)[0] @ unit))
     expected = values[0] - values[1] - values[2] + values[3]
     assert found.delta[0, 2, 0, 0] == pytest.approx(expected, abs=1e-5)
 
@@ -122,13 +122,13 @@ def test_other_settings_do_not_mix_with_those_of_before(tmp_path, images):
 def test_correct_only_leaves_wrong_images_out(tmp_path):
     write_images(tmp_path / 'data', 2)
     images = AnalysisImages(str(tmp_path / 'data'), 6, labelled=True)
-    subject = classifier()
-    subject.model.reset_classifier(3)
-    torch.nn.init.zeros_(subject.model.head.weight)
-    subject.model.head.bias.data = torch.tensor([0.0, 1.0, 0.0])  # always the second class
+    network = classifier()
+    network.model.reset_classifier(3)
+    torch.nn.init.zeros_(network.model.head.weight)
+    network.model.head.bias.data = torch.tensor([0.0, 1.0, 0.0])  # always the second class
     chosen = InteractionSettings(**{**SETTINGS.__dict__, 'correct_only': True})
-    found = measure_interactions([subject], images, chosen, tmp_path / 'store')
-    kept = found[subject.label].images
+    found = measure_interactions([network], images, chosen, tmp_path / 'store')
+    kept = found[network.label].images
     assert [int(images.labels[number]) for number in kept] == [1, 1]
 
 
@@ -155,9 +155,9 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path, capsys, argum
 def test_a_network_without_interactions_is_said_to_have_none(tmp_path, capsys, monkeypatch):
     # Logits that are constant: nothing depends on any patch.
     def constant(*args):
-        subject = read_subject('a=random:test_vit')
-        torch.nn.init.zeros_(subject.model.head.weight)
-        return subject
+        network = read_subject('a=random:test_vit')
+        torch.nn.init.zeros_(network.model.head.weight)
+        return network
 
     monkeypatch.setattr(networks, 'read_subject', constant)
     run('a', *SMALL, *RATIOS, '--out', str(tmp_path / 'out'))

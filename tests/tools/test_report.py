@@ -103,11 +103,11 @@ def test_an_interrupted_section_goes_on_where_it_was(
 ) -> None:
     measure_part, done = interactions.measure_part, []
 
-    def part(subject, images, settings, number, advance):
+    def part(network, images, settings, number, advance):
         if len(done) == 3:
             raise KeyboardInterrupt
-        done.append((subject.label, number))
-        return measure_part(subject, images, settings, number, advance)
+        done.append((network.label, number))
+        return measure_part(network, images, settings, number, advance)
 
     monkeypatch.setattr(interactions, 'measure_part', part)
     command = arguments(runs, tmp_path / 'report.html', '--sections', 'interactions')

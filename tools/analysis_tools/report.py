@@ -55,24 +55,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def open_comparison(args: argparse.Namespace, entries: Sequence[Entry]) -> Comparison:
     """Load networks and logs."""
     args.subjects = [entry.text for entry in entries]
-    subjects = open_subjects(args)
+    networks = open_subjects(args)
     logs = [
-        replace(read_run(entry.work_dir), label=subject.label)
-        for entry, subject in zip(entries, subjects, strict=True)
+        replace(read_run(entry.work_dir), label=network.label)
+        for entry, network in zip(entries, networks, strict=True)
         if entry.work_dir is not None
     ]
     names = ('images', 'labelled', 'probe_images', 'num_images', 'seed', 'batch_size')
     effort = QUICK if args.quick else THOROUGH
     options = {name: getattr(args, name) for name in names}
-    return Comparison(subjects, logs, effort=effort, **options)
+    return Comparison(networks, logs, effort=effort, **options)
 
 
-def header(subjects: Sequence[Subject], command: Sequence[str], notes: Sequence[str]) -> Header:
+def header(networks: Sequence[Subject], command: Sequence[str], notes: Sequence[str]) -> Header:
     """Top of the page: networks, date, version and command."""
     now = datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z')
     facts = [('Date', now), ('a2mim', __version__), ('Command', shlex.join(command))]
-    title = 'Comparison of ' + ', '.join(subject.label for subject in subjects)
-    return Header(title, facts, runs_table(subjects), notes)
+    title = 'Comparison of ' + ', '.join(network.label for network in networks)
+    return Header(title, facts, runs_table(networks), notes)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         compared = open_comparison(args, [read_entry(text) for text in args.subjects])
         folder = out.with_name(f'{out.stem}_sections')
         sections, notes = compute_sections(args.sections, compared, folder, tell=print)
-        top = header(compared.subjects, command, notes)
+        top = header(compared.networks, command, notes)
         write_report(out, render_page(top, [*sections, *added]))
         print(f'{len(sections) + len(added)} sections, {out.stat().st_size / 1e6:.1f} MB: {out}')
 

@@ -1,6 +1,6 @@
 """Attention of vision transformers: distance of every head by depth, and maps over images.
 
-    python tools/visualizations/vis_attention.py SUBJECT [SUBJECT ...] [--block -1] [--query N]
+    python tools/visualizations/vis_attention.py NETWORK [NETWORK ...] [--block -1] [--query N]
 
 Maps are of the class token, else of the mean over all patches, or of patch --query.
 """
@@ -38,15 +38,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
     with one_line_errors():
-        subjects, images = open_subjects(args), open_images(args)
-        for subject in subjects:
-            attention_modules(subject.model)
+        networks, images = open_subjects(args), open_images(args)
+        for network in networks:
+            attention_modules(network.model)
         parts = Path(args.out) / 'parts'
         found = [
-            measure_attention(subject, images, args.block, args.query, args.batch_size, parts)
-            for subject in subjects
+            measure_attention(network, images, args.block, args.query, args.batch_size, parts)
+            for network in networks
         ]
-        labels = [subject.label for subject in subjects]
+        labels = [network.label for network in networks]
         rows = [
             dict(subject=label, block=block, head=head, distance=distance)
             for label, summary in zip(labels, found, strict=True)
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         results.add_table(rows, 'attention_distance', caption)
         # Images are sorted by class: spread the shown ones over all.
         shown = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).astype(int).tolist()
-        size = subjects[0].image_size
+        size = networks[0].image_size
         pictures = {
             images.names[i]: images.pixels(size, i, i + 1)[0].permute(1, 2, 0).numpy()
             for i in shown

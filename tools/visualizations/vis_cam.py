@@ -1,7 +1,7 @@
 """Class activation maps of one image, by the package grad-cam: pip install -e '.[analysis]'.
 
     python tools/visualizations/vis_cam.py IMAGE CONFIG CHECKPOINT [options]
-    python tools/visualizations/vis_cam.py IMAGE --subjects SUBJECT [SUBJECT ...] [options]
+    python tools/visualizations/vis_cam.py IMAGE --subjects NETWORK [NETWORK ...] [options]
 
 The image is resized and cropped as in validation. Patch tokens are detected.
 """
@@ -52,7 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def open_networks(args: argparse.Namespace) -> list[Subject]:
     """CONFIG with CHECKPOINT, or --subjects."""
     if bool(args.subjects) == bool(args.checkpoint):
-        raise ValueError('give IMAGE CONFIG CHECKPOINT, or IMAGE --subjects SUBJECT …')
+        raise ValueError('give IMAGE CONFIG CHECKPOINT, or IMAGE --subjects NETWORK …')
     with trust_checkpoints(args.trust_checkpoint):
         if args.subjects:
             return [read_subject(text, args.device, args.seed) for text in args.subjects]
@@ -63,9 +63,9 @@ def open_networks(args: argparse.Namespace) -> list[Subject]:
     return [around(whole, path.stem, str(path))]
 
 
-def write(args: argparse.Namespace, subject: Subject, titles: list, maps: list) -> Path:
-    """Write the figure over the picture of ``subject``, and into a folder also the maps."""
-    picture = fit_image(read_image(args.image, subject.channels), subject.image_size)
+def write(args: argparse.Namespace, network: Subject, titles: list, maps: list) -> Path:
+    """Write the figure over the picture of ``network``, and into a folder also the maps."""
+    picture = fit_image(read_image(args.image, network.channels), network.image_size)
     caption = f'{args.method} of {args.image}, each map scaled to 0…1'
     settings = dict(image=args.image, method=args.method, layers=args.target_layers)
     figure = cam.draw_activation_maps(picture.permute(1, 2, 0).numpy(), titles, maps)
@@ -78,20 +78,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
         image = existing_file(args.image, 'image')
-        subjects = open_networks(args)
+        networks = open_networks(args)
         if args.preview_model:
-            print('\n'.join(f'{one.label}:\n{one.model}' for one in subjects))
+            print('\n'.join(f'{one.label}:\n{one.model}' for one in networks))
             return
         cam.grad_cam_package()
-        for subject in subjects:
-            cam.check_categories(subject, args.method, args.target_category)
+        for network in networks:
+            cam.check_categories(network, args.method, args.target_category)
             for layer in args.target_layers:
-                find_stage(subject.model, layer)
+                find_stage(network.model, layer)
         titles, maps = [], []
-        for subject in subjects:
-            picture = fit_image(read_image(image, subject.channels), subject.image_size)
+        for network in networks:
+            picture = fit_image(read_image(image, network.channels), network.image_size)
             found, categories = cam.class_activation_map(
-                subject,
+                network,
                 picture,
                 args.method,
                 layers=args.target_layers,
@@ -102,9 +102,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
             maps += list(found)
             names = [f'class {category}' for category in categories] or [args.method]
-            titles += [f'{subject.label}\n{name}' for name in names]
+            titles += [f'{network.label}\n{name}' for name in names]
         print('; '.join(title.replace('\n', ': ') for title in titles))
-        print(f'figure: {write(args, subjects[0], titles, maps)}')
+        print(f'figure: {write(args, networks[0], titles, maps)}')
 
 
 if __name__ == '__main__':

@@ -98,7 +98,7 @@ def test_a_work_dir_is_its_latest_checkpoint_and_its_logs(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize('text', ['random:resnet18', 'Name=some/file.pth', 'resnet18.a1_in1k'])
-def test_what_is_no_folder_is_left_to_the_subject(text: str) -> None:
+def test_what_is_no_folder_is_left_to_read_subject(text: str) -> None:
     assert (read_entry(text).text, read_entry(text).work_dir) == (text, None)
 
 

@@ -4,7 +4,7 @@ Axes: B batch, C channels, L tokens, (h, w) positions, (H, W) pixels.
 """
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import ModuleType
 from typing import cast
@@ -122,26 +122,14 @@ def class_activation_map(
     layers: Sequence[str] = (),
     categories: Sequence[int] = (),
     num_extra: int | None = None,
-    eigen_smooth: bool = False,
-    aug_smooth: bool = False,
+    **smooth: bool,
 ) -> tuple[np.ndarray, list[int]]:
-    """Maps of one image for each category, from 0 to 1.
+    """Maps (maps, H, W) of one image for each category, from 0 to 1, and the categories.
 
-    Args:
-        network: A classifier; for ``'eigencam'``, any network.
-        pixels: uint8 (C, H, W) of ``network.image_size``.
-        method: A key of ``METHODS``.
-        layers: Paths of modules, whose maps are averaged; by default ``default_layer``.
-        categories: Class indices; by default the predicted one.
-        num_extra: See ``map_reader``.
-        eigen_smooth: First principal component of the weighted features, not their sum.
-        aug_smooth: Mean over six flipped and scaled versions of the image.
-
-    Returns:
-        (maps, H, W) float32, and the category of each; empty for a method without classes.
+    The maps of ``layers`` are averaged; the default is ``default_layer``. ``categories`` are class
+    indices, by default the predicted one; ``smooth`` has grad-cam's eigen_smooth, aug_smooth.
 
     Raises:
-        ImportError: Without the package grad-cam.
         ValueError: See ``check_categories``; or if a layer has no map, or no gradient.
     """
     package = grad_cam_package()
@@ -150,26 +138,29 @@ def class_activation_map(
     paths = [find_stage(model, name) for name in layers] or [default_layer(model)]
     read, chosen = map_reader(model, network.image_size, num_extra), list(categories)
     if method not in WITHOUT_CLASSES:
-        if not chosen:
-            with torch.no_grad():
-                chosen = [int(model(batch).argmax())]
+        with torch.no_grad():
+            chosen = chosen or [int(model(batch).argmax())]
         for category in chosen:
             _check_gradients(model, batch, paths, category)
-    targets = importlib.import_module('pytorch_grad_cam.utils.model_targets')
-    # eigencam needs no class, but without a target grad-cam takes one from the output.
-    wanted = [targets.ClassifierOutputTarget(category) for category in chosen or [0]]
     modules = [model.get_submodule(path) for path in paths]
     cam = getattr(package, METHODS[method])(model, modules, reshape_transform=read)
     try:
-        with torch.enable_grad():
-            # A frozen backbone, as in a linear probe, has gradients only if its input has.
-            shown = batch.detach().requires_grad_()
-            smooth = dict(aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
-            found = [cam(shown, [target], **smooth)[0] for target in wanted]
+        # eigencam needs no class, but without a target grad-cam takes one from the output.
+        found = [_one_map(cam, batch, category, smooth) for category in chosen or [0]]
     finally:
         cam.activations_and_grads.release()
         model.zero_grad(set_to_none=True)
     return np.stack(found), chosen
+
+
+def _one_map(
+    cam: Callable[..., np.ndarray], batch: Tensor, category: int, smooth: Mapping[str, bool]
+) -> np.ndarray:
+    targets = importlib.import_module('pytorch_grad_cam.utils.model_targets')
+    with torch.enable_grad():
+        # A frozen backbone, as in a linear probe, has gradients only if its input has.
+        shown = batch.detach().requires_grad_()
+        return cam(shown, [targets.ClassifierOutputTarget(category)], **smooth)[0]
 
 
 def _check_gradients(model: nn.Module, batch: Tensor, paths: Sequence[str], category: int) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
 from a2mim.analysis.attention import (
+    AttentionSummary,
     attention_modules,
     draw_attention_distance,
     draw_attention_maps,
@@ -34,6 +35,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def distance_rows(labels: Sequence[str], found: Sequence[AttentionSummary]) -> list[dict]:
+    """A table row for each network, block and head."""
+    return [
+        dict(subject=label, block=block, head=head, distance=distance)
+        for label, summary in zip(labels, found, strict=True)
+        for block, heads in zip(summary.blocks, summary.distances, strict=True)
+        for head, distance in enumerate(heads)
+    ]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
@@ -47,19 +58,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             for network in networks
         ]
         labels = [network.label for network in networks]
-        rows = [
-            dict(subject=label, block=block, head=head, distance=distance)
-            for label, summary in zip(labels, found, strict=True)
-            for block, heads in zip(summary.blocks, summary.distances, strict=True)
-            for head, distance in enumerate(heads)
-        ]
         for label, summary in zip(labels, found, strict=True):
             means = ' '.join(f'{mean:.1f}' for mean in summary.distances.mean(axis=1))
             print(f'{label}: mean attention distance by block, px: {means}')
         results = open_results(args, 'Attention', block=args.block, query=args.query)
         caption = f'Attention distance in pixels, {len(images)} images, a dot for every head'
         results.add_figure(draw_attention_distance(labels, found), 'attention_distance', caption)
-        results.add_table(rows, 'attention_distance', caption)
+        results.add_table(distance_rows(labels, found), 'attention_distance', caption)
         # Images are sorted by class: spread the shown ones over all.
         shown = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).astype(int).tolist()
         size = networks[0].image_size

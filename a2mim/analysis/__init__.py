@@ -1,8 +1,7 @@
-"""Why masked modelling works: measurements on trained weights, and what they have in common.
+"""Measurements on trained networks: what they see, how they differ, and one report of all.
 
-A ``Subject`` is a network to look into, ``AnalysisImages`` are what it is shown, ``PartStore`` lets
-an interrupted measurement go on, and ``Results`` writes numbers and figures where the report finds
-them.
+A ``Subject`` is a network with its preprocessing, ``AnalysisImages`` are the images it is shown,
+``PartStore`` saves parts of a long measurement, and ``Results`` writes numbers and figures.
 """
 
 from a2mim.analysis.images import AnalysisImages

@@ -1,13 +1,16 @@
-"""Attention of a network over many images: distances of all heads, maps of one block.
+"""Attention of vision transformers: distance of all heads, maps of one block, and figures.
 
-Axes: A heads, (h, w) patches.
+The modules of timm compute the attention; hooks read it.
+
+Axes: B batch, N images or tokens, A heads, P prefix tokens (class, registers), which come first,
+(h, w) patches, (H, W) pixels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,20 +20,14 @@ from torch import Tensor, nn
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.networks import Subject, measured_batches
 
-# [attention]
-# Attention of vision transformers, as their own modules compute it.
-#
-# Axes: B batch, A heads, N tokens of which P prefix (class, registers) come first, (h, w) patches.
-
-
 T = TypeVar('T')
 
 
 def attention_modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Modules in ``blocks`` that attend with a softmax over tokens, by path.
+    """Modules in ``blocks`` with softmax attention over tokens, by path.
 
     Raises:
-        ValueError: If there are none, or the model has no one grid of patches (Swin, PVT, XCiT).
+        ValueError: If there are none, or the model has no single grid of patches (Swin, PVT, XCiT).
     """
     modules = {
         name: module
@@ -42,20 +39,20 @@ def attention_modules(model: nn.Module) -> dict[str, nn.Module]:
     grid = getattr(getattr(model, 'patch_embed', None), 'grid_size', None)
     if not modules or grid is None:
         raise ValueError(
-            f'{type(model).__name__} has no attention between all patches that can be read; give '
-            'a vision transformer (ViT, DeiT, BEiT, EVA), not a CNN, Swin or CaiT'
+            f'{type(model).__name__} has no readable attention between all patches; give a vision '
+            'transformer (ViT, DeiT, BEiT, EVA), not a CNN, Swin or CaiT'
         )
     return modules
 
 
 def read_attention(model: nn.Module, images: Tensor, reduce: Callable[[Tensor], T]) -> dict[str, T]:
-    """What ``reduce`` makes of every (B, A, N, N) in one pass; rows are queries and sum to 1.
+    """Apply ``reduce`` to every (B, A, N, N) of a forward pass; rows are queries and sum to 1.
 
-    The fused kernel is off for this pass: it keeps no weights. Position biases and rotary
-    embeddings are in the weights, since the modules themselves compute them.
+    The fused kernel, which keeps no weights, is off during this pass. The weights include position
+    biases and rotary embeddings.
 
     Raises:
-        ValueError: See ``attention_modules``; or if the weights are not those of all tokens.
+        ValueError: See ``attention_modules``; or if the weights are not between all tokens.
     """
     modules, found = attention_modules(model), {}
     grid = token_grid(model, (images.shape[-2], images.shape[-1]))
@@ -70,7 +67,7 @@ def read_attention(model: nn.Module, images: Tensor, reduce: Callable[[Tensor], 
         found[name] = reduce(attention)
 
     with ExitStack() as stack, torch.no_grad():
-        for name, module in modules.items():
+        for name, module in cast(dict[str, Any], modules).items():
             stack.callback(setattr, module, 'fused_attn', module.fused_attn)
             module.fused_attn = False
             handle = module.attn_drop.register_forward_pre_hook(
@@ -82,33 +79,25 @@ def read_attention(model: nn.Module, images: Tensor, reduce: Callable[[Tensor], 
 
 
 def token_grid(model: nn.Module, image_size: tuple[int, int]) -> tuple[int, int]:
-    """(h, w) patches of an image of (H, W) pixels; timm may be built for another size."""
-    embed = model.patch_embed
+    """(h, w) patches of an image of (H, W) pixels, which may differ from the model's own size."""
+    embed = cast(Any, model.patch_embed)  # its classes in timm share no base
     if hasattr(embed, 'dynamic_feat_size'):
         return embed.dynamic_feat_size(image_size)
     return tuple(embed.grid_size)
 
 
 def num_prefix(model: nn.Module) -> int:
-    """P."""
+    """P of a model."""
     return getattr(model, 'num_prefix_tokens', 0)
 
 
 def attention_distance(
     attention: Tensor, grid: tuple[int, int], patch: tuple[float, float]
 ) -> Tensor:
-    """Mean distance between query and key patches, weighted by attention.
+    """Mean distance (B, A) in pixels between query and key patches, weighted by attention.
 
-    Prefix tokens lie nowhere: their rows and columns are left out, and the rest of each row is
-    scaled to a sum of 1.
-
-    Args:
-        attention: (B, A, N, N), prefix tokens first.
-        grid: (h, w) patches.
-        patch: (height, width) of one, in pixels.
-
-    Returns:
-        (B, A) float64, in pixels.
+    Prefix tokens have no position: their rows and columns are excluded, and the rest of each row is
+    scaled to a sum of 1. ``grid`` is (h, w) patches, ``patch`` their (height, width) in pixels.
 
     Reference:
         Dosovitskiy et al., ViT, ICLR 2021 (https://arxiv.org/abs/2010.11929), figure 7; Raghu et
@@ -125,14 +114,10 @@ def attention_distance(
 def attention_map(
     model: nn.Module, attention: Tensor, grid: tuple[int, int], query: int | None
 ) -> Tensor:
-    """(B, A, h, w): weights that a query gives to the patches.
+    """Attention weights (B, A, h, w) of one query over the patches.
 
-    Args:
-        model: It has a class token or not.
-        attention: (B, A, N, N).
-        grid: (h, w).
-        query: Number of a patch, by rows; None for the class token, or without one the mean of
-            all patches.
+    ``query`` is the index of a patch, row by row; None is the class token, or without one the mean
+    over all patches.
     """
     prefix = num_prefix(model)
     if query is not None:
@@ -145,19 +130,19 @@ def attention_map(
 
 
 def has_class_token(model: nn.Module) -> bool:
-    """Whether the first token stands for the image."""
+    """Whether the first token is a class token."""
     return getattr(model, 'cls_token', None) is not None
 
 
 @dataclass(frozen=True)
 class AttentionSummary:
-    """Of one network.
+    """Attention of one network.
 
     Attributes:
         blocks: Paths of the attention modules, in the order of depth.
         distances: (blocks, A) float64, pixels, mean over images and queries.
-        maps: (images, A, h, w) float32 of the chosen block: weights of the patches.
-        query: Whose weights the maps are.
+        maps: (N, A, h, w) float32, attention weights of the chosen block.
+        query: Name of the query of the maps.
     """
 
     blocks: tuple[str, ...]
@@ -167,31 +152,25 @@ class AttentionSummary:
 
 
 def measure_attention(
-    subject: Subject,
+    network: Subject,
     images: AnalysisImages,
     block: int = -1,
     query: int | None = None,
     batch_size: int = 64,
     folder: Path | None = None,
 ) -> AttentionSummary:
-    """Distances of all heads, and maps of block number ``block``.
-
-    With ``folder``, measured batches are kept there, and a second call goes on from them.
-
-    Raises:
-        ValueError: If the network has no such attention, block or query.
-    """
-    model = subject.model
+    """Measure distances of all heads, and maps of block number ``block``."""
+    model = network.model
     blocks = tuple(attention_modules(model))
-    grid = token_grid(model, subject.image_size)
+    grid = token_grid(model, network.image_size)
     if not -len(blocks) <= block < len(blocks):
-        raise ValueError(f'{subject.label}: block={block}; it has {len(blocks)}, from 0')
+        raise ValueError(f'{network.label}: block={block}; it has {len(blocks)}, from 0')
     if query is not None and not 0 <= query < grid[0] * grid[1]:
         raise ValueError(
-            f'{subject.label}: query={query}; its patches are 0 to {np.prod(grid) - 1}'
+            f'{network.label}: query={query}; its patches are 0 to {np.prod(grid) - 1}'
         )
-    patch = (subject.image_size[0] / grid[0], subject.image_size[1] / grid[1])
-    total, maps = 0, []
+    patch = (network.image_size[0] / grid[0], network.image_size[1] / grid[1])
+    maps, total = [], np.zeros(())
 
     def reduce(attention: Tensor) -> tuple[Tensor, Tensor]:
         distance = attention_distance(attention, grid, patch).sum(dim=0)
@@ -202,12 +181,14 @@ def measure_attention(
         distances = torch.stack([found[name][0] for name in blocks])
         return dict(distances=distances.numpy(), maps=found[blocks[block]][1].numpy())
 
-    options = dict(folder=folder, batch_size=batch_size, block=blocks[block], query=query)
-    for _, part in measured_batches(subject, images, measure, **options):
+    settings: dict[str, object] = dict(block=blocks[block], query=query)
+    for _, part in measured_batches(
+        network, images, measure, folder=folder, batch_size=batch_size, **settings
+    ):
         total = total + part['distances']
         maps.append(part['maps'])
-    distances = total / len(images)
-    return AttentionSummary(blocks, distances, np.concatenate(maps), _query_name(model, query))
+    name = _query_name(model, query)
+    return AttentionSummary(blocks, total / len(images), np.concatenate(maps), name)
 
 
 def _query_name(model: nn.Module, query: int | None) -> str:
@@ -216,14 +197,8 @@ def _query_name(model: nn.Module, query: int | None) -> str:
     return 'class token' if has_class_token(model) else 'mean of all patches'
 
 
-# [attention_figures]
-# Figures of attention: distance in depth, and maps over images.
-#
-# Axes: N images, (h, w) patches, (H, W) pixels.
-
-
 def draw_attention_distance(labels: Sequence[str], summaries: Sequence[AttentionSummary]) -> Figure:
-    """One panel a network: a dot for every head, a line for their mean."""
+    """Draw one panel per network: a dot for every head, a line for their mean."""
     figure = Figure(figsize=(3.2 * len(labels), 3.0), layout='constrained')
     panels = figure.subplots(1, len(labels), squeeze=False, sharey=True)[0]
     for panel, label, summary in zip(panels, labels, summaries, strict=True):
@@ -245,14 +220,9 @@ def draw_attention_distance(labels: Sequence[str], summaries: Sequence[Attention
 def draw_attention_maps(
     labels: Sequence[str], maps: Sequence[np.ndarray], pictures: Mapping[str, np.ndarray]
 ) -> Figure:
-    """One row an image: the picture, and the map of every network.
+    """Draw one row per picture (H, W, 3), and the map (N, h, w) of every network, mean over heads.
 
-    Colours go from 0 to the largest weight of each panel, which its title states.
-
-    Args:
-        labels: Of the networks.
-        maps: (N, h, w) of each network, mean over heads.
-        pictures: N of (H, W, 3) uint8, by name.
+    The colour scale of each panel ends at its largest weight, which the title states.
     """
     number = len(pictures)
     figure = Figure(figsize=(2.0 * (1 + len(labels)), 2.2 * number + 0.3), layout='constrained')

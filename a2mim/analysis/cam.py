@@ -1,12 +1,13 @@
 """Class activation maps with the package grad-cam, on any timm model.
 
-Axes: C channels, (H, W) pixels.
+Axes: B batch, C channels, L tokens, (h, w) positions, (H, W) pixels.
 """
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import ModuleType
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,30 +19,35 @@ from a2mim.analysis.latents import as_map
 from a2mim.analysis.networks import Subject
 from a2mim.analysis.receptive_field import find_stage
 
-# [cam_layers]
-# Which layer a class activation map looks at, and how its features lie.
-#
-# Axes: B batch, C channels, L tokens, (h, w) positions, (H, W) pixels.
+METHODS = {
+    'gradcam': 'GradCAM',
+    'gradcam++': 'GradCAMPlusPlus',
+    'xgradcam': 'XGradCAM',
+    'eigencam': 'EigenCAM',
+    'eigengradcam': 'EigenGradCAM',
+    'layercam': 'LayerCAM',
+}
+WITHOUT_CLASSES = ('eigencam',)
 
 
 def is_vit_like(model: nn.Module) -> bool:
-    """Whether blocks of the model work on patch tokens in a grid that timm knows."""
+    """Whether the model has blocks on patch tokens, and timm knows their grid."""
     grid = getattr(getattr(model, 'patch_embed', None), 'grid_size', None)
     return grid is not None and hasattr(model, 'blocks')
 
 
 def default_layer(model: nn.Module) -> str:
-    """Path of the last norm layer that can be looked at.
+    """Path of the last norm layer with a gradient.
 
-    Of a ViT it is the first norm of the last block: behind the last attention, patches do not
-    reach the class token any more and have no gradient. Of a CNN, the norms of shortcuts and of
-    the classifier are passed over.
+    Of a ViT it is the first norm of the last block: after the last attention, patches do not reach
+    the class token and have no gradient. Of a CNN, the norms of shortcuts and of the classifier are
+    skipped.
 
     Raises:
         ValueError: If there is no norm layer.
     """
     if is_vit_like(model):
-        last = f'blocks.{len(model.blocks) - 1}.norm1'
+        last = f'blocks.{len(cast(nn.ModuleList, model.blocks)) - 1}.norm1'
         if last in dict(model.named_modules()):
             return last
     norms = [
@@ -58,17 +64,14 @@ def default_layer(model: nn.Module) -> str:
 def map_reader(
     model: nn.Module, image_size: tuple[int, int], num_extra: int | None = None
 ) -> Callable[[Tensor], Tensor]:
-    """A function from the features of any layer to (B, C, h, w).
+    """A function from the features of any layer of ``model`` to (B, C, h, w).
 
-    Args:
-        model: Its ``patch_embed`` and ``num_prefix_tokens`` say how tokens lie.
-        image_size: (H, W).
-        num_extra: Tokens before the patches, in place of ``num_prefix_tokens``.
+    ``num_extra`` replaces timm's number of tokens before the patches.
     """
 
     def read(features: Tensor) -> Tensor:
         if features.ndim != 3 or not is_vit_like(model):
-            # A copy: the ReLU that follows may work in place, on what was read.
+            # A copy: a following ReLU may work in place.
             return as_map(model, features, image_size).clone()
         grid = token_grid(model, image_size)
         extra = num_prefix(model) if num_extra is None else num_extra
@@ -82,23 +85,8 @@ def map_reader(
     return read
 
 
-METHODS = {
-    'gradcam': 'GradCAM',
-    'gradcam++': 'GradCAMPlusPlus',
-    'xgradcam': 'XGradCAM',
-    'eigencam': 'EigenCAM',
-    'eigengradcam': 'EigenGradCAM',
-    'layercam': 'LayerCAM',
-}
-WITHOUT_CLASSES = ('eigencam',)
-
-
 def grad_cam_package() -> ModuleType:
-    """The module ``pytorch_grad_cam``, which only class activation maps need.
-
-    Raises:
-        ImportError: If it is not installed.
-    """
+    """Import the optional package ``pytorch_grad_cam``."""
     try:
         return importlib.import_module('pytorch_grad_cam')
     except ImportError as error:
@@ -107,89 +95,76 @@ def grad_cam_package() -> ModuleType:
         ) from error
 
 
-def check_categories(subject: Subject, method: str, categories: Sequence[int]) -> None:
-    """Refuse what the network cannot be asked for.
-
-    Raises:
-        ValueError: If it has no classes and the method needs them, or not this one.
-    """
+def check_categories(network: Subject, method: str, categories: Sequence[int]) -> None:
+    """Raise a ValueError if the network lacks the classes, or the method takes none."""
     if method in WITHOUT_CLASSES:
         if categories:
-            raise ValueError(f'{method} asks for no class; leave --target-category out')
+            raise ValueError(f'{method} takes no class; leave --target-category out')
         return
-    if not subject.num_classes:
+    if not network.num_classes:
         raise ValueError(
-            f'{subject.label} is a trunk without classes, which {method} needs; give a '
+            f'{network.label} is a backbone without classes, which {method} needs; give a '
             'fine-tuned network, or --method eigencam'
         )
     for category in categories:
-        if not 0 <= category < subject.num_classes:
+        if not 0 <= category < network.num_classes:
             raise ValueError(
-                f'--target-category {category}: {subject.label} has {subject.num_classes} classes, '
-                f'0 to {subject.num_classes - 1}'
+                f'--target-category {category}: {network.label} has {network.num_classes} classes, '
+                f'0 to {network.num_classes - 1}'
             )
 
 
 def class_activation_map(
-    subject: Subject,
+    network: Subject,
     pixels: Tensor,
     method: str = 'gradcam',
     *,
     layers: Sequence[str] = (),
     categories: Sequence[int] = (),
     num_extra: int | None = None,
-    eigen_smooth: bool = False,
-    aug_smooth: bool = False,
+    **smooth: bool,
 ) -> tuple[np.ndarray, list[int]]:
-    """Where an image speaks for each category, from 0 to 1.
+    """Maps (maps, H, W) of one image for each category, from 0 to 1, and the categories.
 
-    Args:
-        subject: A classifier; for ``'eigencam'``, also a trunk.
-        pixels: uint8 (C, H, W) of ``subject.image_size``.
-        method: A key of ``METHODS``.
-        layers: Paths of modules, whose maps are averaged; the default layer without.
-        categories: Of the classes; the predicted one without.
-        num_extra: Tokens before the patches, in place of what timm says.
-        eigen_smooth: First principal component of the weighted features, not their sum.
-        aug_smooth: Mean over six flipped and scaled versions of the image.
-
-    Returns:
-        (maps, H, W) float32, and the category of each; empty for a method without classes.
+    The maps of ``layers`` are averaged; the default is ``default_layer``. ``categories`` are class
+    indices, by default the predicted one; ``smooth`` has grad-cam's eigen_smooth, aug_smooth.
 
     Raises:
-        ImportError: Without the package grad-cam.
         ValueError: See ``check_categories``; or if a layer has no map, or no gradient.
     """
     package = grad_cam_package()
-    check_categories(subject, method, categories)
-    model, batch = subject.model, subject.normalise(pixels[None])
+    check_categories(network, method, categories)
+    model, batch = network.model, network.normalize(pixels[None])
     paths = [find_stage(model, name) for name in layers] or [default_layer(model)]
-    read, chosen = map_reader(model, subject.image_size, num_extra), list(categories)
+    read, chosen = map_reader(model, network.image_size, num_extra), list(categories)
     if method not in WITHOUT_CLASSES:
-        if not chosen:
-            with torch.no_grad():
-                chosen = [int(model(batch).argmax())]
+        with torch.no_grad():
+            chosen = chosen or [int(model(batch).argmax())]
         for category in chosen:
             _check_gradients(model, batch, paths, category)
-    targets = importlib.import_module('pytorch_grad_cam.utils.model_targets')
-    # eigencam asks for no class, and grad-cam would look for one in its output.
-    wanted = [targets.ClassifierOutputTarget(category) for category in chosen or [0]]
     modules = [model.get_submodule(path) for path in paths]
     cam = getattr(package, METHODS[method])(model, modules, reshape_transform=read)
     try:
-        with torch.enable_grad():
-            # A trunk that is frozen, as in a linear probe, has gradients only from its input on.
-            shown = batch.detach().requires_grad_()
-            smooth = dict(aug_smooth=aug_smooth, eigen_smooth=eigen_smooth)
-            found = [cam(shown, [target], **smooth)[0] for target in wanted]
+        # eigencam needs no class, but without a target grad-cam takes one from the output.
+        found = [_one_map(cam, batch, category, smooth) for category in chosen or [0]]
     finally:
         cam.activations_and_grads.release()
         model.zero_grad(set_to_none=True)
     return np.stack(found), chosen
 
 
+def _one_map(
+    cam: Callable[..., np.ndarray], batch: Tensor, category: int, smooth: Mapping[str, bool]
+) -> np.ndarray:
+    targets = importlib.import_module('pytorch_grad_cam.utils.model_targets')
+    with torch.enable_grad():
+        # A frozen backbone, as in a linear probe, has gradients only if its input has.
+        shown = batch.detach().requires_grad_()
+        return cam(shown, [targets.ClassifierOutputTarget(category)], **smooth)[0]
+
+
 def _check_gradients(model: nn.Module, batch: Tensor, paths: Sequence[str], category: int) -> None:
-    """Raise where a layer does not move the score: grad-cam would draw an empty map."""
+    """Raise if a layer has no gradient: grad-cam would draw an empty map."""
     moved: set[str] = set()
 
     def watch(path: str, output: Tensor) -> None:
@@ -197,10 +172,12 @@ def _check_gradients(model: nn.Module, batch: Tensor, paths: Sequence[str], cate
 
     with ExitStack() as stack, torch.enable_grad():
         for path in paths:
-            hook = model.get_submodule(path).register_forward_hook(
-                lambda _module, _inputs, output, path=path: watch(path, output)
-            )
-            stack.callback(hook.remove)
+
+            def hook(_module: nn.Module, _inputs: tuple, output: Tensor, path: str = path) -> None:
+                watch(path, output)
+
+            handle = model.get_submodule(path).register_forward_hook(hook)
+            stack.callback(handle.remove)
         shown = batch.detach().requires_grad_()
         torch.autograd.grad(model(shown)[0, category], shown)
     for path in paths:
@@ -210,14 +187,10 @@ def _check_gradients(model: nn.Module, batch: Tensor, paths: Sequence[str], cate
             )
 
 
-# [cam_figure]
-# Figure of class activation maps.
-
-
 def draw_activation_maps(
     picture: np.ndarray, titles: Sequence[str], maps: Sequence[np.ndarray]
 ) -> Figure:
-    """The picture (H, W, 3) uint8, and every map over it, from 0 (blue) to 1 (red)."""
+    """Draw the picture (H, W, 3) uint8, and every map over it, from 0 (blue) to 1 (red)."""
     figure = Figure(figsize=(2.6 * (1 + len(maps)) + 0.8, 3.0), layout='constrained')
     panels = figure.subplots(1, 1 + len(maps), squeeze=False)[0]
     panels[0].imshow(picture)
@@ -225,7 +198,7 @@ def draw_activation_maps(
     height, width = picture.shape[:2]
     for panel, title, found in zip(panels[1:], titles, maps, strict=True):
         panel.imshow(picture)
-        # Networks with other image sizes show the same part of it.
+        # The maps of all image sizes cover the whole picture.
         extent = (-0.5, width - 0.5, height - 0.5, -0.5)
         shown = panel.imshow(found, cmap='jet', alpha=0.5, vmin=0, vmax=1, extent=extent)
         panel.set_title(title, fontsize=9)

@@ -1,10 +1,11 @@
-"""What a training sees of its images: as stored, augmented, and as the network gets them.
+"""Training images as stored, after augmentation, and as the network gets them.
 
 Axes: N images, C channels, (H, W) pixels, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,8 +19,8 @@ from a2mim.datasets.samplers import SampleKey
 from a2mim.masking import fill_hidden
 from a2mim.registry import DATASETS, FUNCTIONS, MODELS
 
-LEAST_SHARE = 0.02  # of a class in a mixed label; smoothing gives every class a little
-LONGEST = 18  # letters of a class
+LEAST_SHARE = 0.02  # of a class in a mixed label, above that of label smoothing
+LONGEST = 18  # characters of a class name
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class DatasetView:
 
     Attributes:
         originals: uint8 (C, H, W) of any size, as stored.
-        augmented: uint8 (N, C, H, W), behind the pipeline.
-        seen: uint8 (N, C, H, W), behind erasing, mixing or hiding.
-        captions: Of each sample: its classes and their shares, or how much is hidden.
+        augmented: uint8 (N, C, H, W), after the pipeline.
+        seen: uint8 (N, C, H, W), after erasing, mixing or masking.
+        captions: Of each sample: its classes and their shares, or its mask ratio.
     """
 
     originals: list[Tensor]
@@ -40,23 +41,19 @@ class DatasetView:
 
 
 def view_dataset(cfg: Config, number: int, *, seed: int = 0, epoch: int = 0) -> DatasetView:
-    """A batch of ``number`` training images, as it reaches the network.
+    """A batch of ``number`` training images, mixed as one batch.
 
-    Args:
-        cfg: Of a pre-training or of a classification.
-        number: How many images; mixing happens among them.
-        seed: Of the choice of images and of mixing. Augmentations follow from the data set's own.
-        epoch: Whose augmentations are drawn, from 0.
+    ``seed`` chooses images and mixing; augmentations have the data set's own seed and ``epoch``.
 
     Raises:
-        ValueError: If the config trains nothing, or has fewer images.
+        ValueError: If the config has no training, or fewer images.
     """
     if not cfg.get('train_dataloader') or not cfg.get('model'):
         raise ValueError('the config has no train_dataloader or no model: nothing is trained')
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         dataset = DATASETS.build(cfg.train_dataloader.dataset)
         preprocessor = MODELS.build(cfg.model.data_preprocessor)
-        collate = FUNCTIONS.get(cfg.train_dataloader.collate_fn.type)
+        collate = cast(Callable, FUNCTIONS.get(cfg.train_dataloader.collate_fn.type))
     if not 1 <= number <= len(dataset):
         raise ValueError(f'{number} images were asked for; the data set has 1 to {len(dataset)}')
     chosen = np.random.default_rng(seed).permutation(len(dataset))[:number].tolist()
@@ -70,7 +67,7 @@ def view_dataset(cfg: Config, number: int, *, seed: int = 0, epoch: int = 0) -> 
     image, captions = batch['image'], [''] * number
     if 'mask' in batch:
         image = fill_hidden(image, batch['mask'])
-        captions = [f'{100 * float(mask.mean()):.0f} % hidden' for mask in batch['mask']]
+        captions = [f'{100 * float(mask.mean()):.0f} % masked' for mask in batch['mask']]
     elif 'label' in batch:
         captions = [label_text(label, dataset.source.classes) for label in batch['label']]
     originals = [dataset.source.load(index) for index in chosen]
@@ -78,7 +75,7 @@ def view_dataset(cfg: Config, number: int, *, seed: int = 0, epoch: int = 0) -> 
 
 
 def label_text(label: Tensor, classes: Sequence[str]) -> str:
-    """A class index, or probabilities (K,) with more than a trace, as a caption."""
+    """Caption of a class index, or of the two largest of class probabilities (K,)."""
     if label.ndim == 0:
         return _short(classes, int(label))
     shares = label.sort(descending=True)
@@ -88,7 +85,7 @@ def label_text(label: Tensor, classes: Sequence[str]) -> str:
 
 
 def draw_view(view: DatasetView, title: str) -> Figure:
-    """A column for each sample; stored, augmented and seen in rows."""
+    """Draw a column for each sample, with rows as stored, augmented and seen."""
     rows = [('as stored', view.originals), ('augmented', view.augmented), ('seen', view.seen)]
     number = len(view.captions)
     figure = Figure(figsize=(SIDE * number + 0.4, SIDE * 3 + 0.9), layout='constrained')

@@ -1,4 +1,4 @@
-"""Pooled features of labelled images in the plane, by t-SNE or UMAP.
+"""Embeddings of pooled features of labelled images in two dimensions, by t-SNE or UMAP.
 
 Axes: N images, D features.
 """
@@ -7,6 +7,7 @@ import importlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -23,23 +24,20 @@ METHODS = ('tsne', 'umap')
 
 
 def image_features(
-    subject: Subject, images: AnalysisImages, batch_size: int = 64, folder: Path | None = None
+    network: Subject, images: AnalysisImages, batch_size: int = 64, folder: Path | None = None
 ) -> np.ndarray:
-    """(N, D) float32, see ``pooled_features``.
-
-    With ``folder``, measured batches are kept there, and a second call goes on from them.
-    """
+    """(N, D) float32, see ``pooled_features``."""
 
     def measure(batch: Tensor, _which: range) -> dict[str, np.ndarray]:
         with torch.no_grad():
-            return dict(features=pooled_features(subject, batch).float().cpu().numpy())
+            return dict(features=pooled_features(network, batch).float().cpu().numpy())
 
-    parts = measured_batches(subject, images, measure, folder=folder, batch_size=batch_size)
+    parts = measured_batches(network, images, measure, folder=folder, batch_size=batch_size)
     return np.concatenate([part['features'] for _, part in parts])
 
 
 def check_embedding(method: str, number: int, neighbours: float) -> None:
-    """Refuse what cannot be embedded, before features are computed.
+    """Check method and number of images before features are computed.
 
     Raises:
         ValueError: If there are too few images for the method.
@@ -59,16 +57,9 @@ def check_embedding(method: str, number: int, neighbours: float) -> None:
 def embed(
     features: np.ndarray, method: str = 'tsne', *, neighbours: float = 10.0, seed: int = 0
 ) -> np.ndarray:
-    """(N, 2) places in the plane; the same for the same seed.
+    """Embed (N, D) as (N, 2) by ``'tsne'`` or ``'umap'``, deterministic for a seed.
 
-    Args:
-        features: (N, D).
-        method: ``'tsne'`` or ``'umap'``.
-        neighbours: Perplexity of t-SNE, number of neighbours of UMAP.
-        seed: Of either.
-
-    Raises:
-        ValueError, ImportError: See ``check_embedding``.
+    ``neighbours`` is the perplexity of t-SNE, or the number of neighbours of UMAP.
 
     Reference:
         van der Maaten and Hinton, t-SNE, JMLR 9, 2008; McInnes et al., UMAP
@@ -79,13 +70,13 @@ def embed(
         found = TSNE(perplexity=neighbours, init='pca', random_state=seed)
         return found.fit_transform(features)
     with warnings.catch_warnings():
-        # It says that one seed means one thread, which is what is wanted here.
+        # It warns that a seed means one thread, as intended here.
         warnings.simplefilter('ignore')
         return _umap().UMAP(n_neighbors=int(neighbours), random_state=seed).fit_transform(features)
 
 
 def neighbour_agreement(features: np.ndarray, labels: np.ndarray, neighbours: int = 5) -> float:
-    """Per cent of every second image that the others, nearest by cosine in D dimensions, know."""
+    """k-NN accuracy in D dimensions, in per cent: every second image tests, the others vote."""
     train, test = (slice(0, None, 2), slice(1, None, 2))
     return knn_accuracy(
         (features[train], labels[train]),
@@ -95,20 +86,17 @@ def neighbour_agreement(features: np.ndarray, labels: np.ndarray, neighbours: in
 
 
 def draw_embeddings(
-    titles: Sequence[str],
-    places: Sequence[np.ndarray],
-    labels: np.ndarray,
-    classes: Sequence[str],
+    titles: Sequence[str], places: Sequence[np.ndarray], labels: np.ndarray, classes: Sequence[str]
 ) -> Figure:
-    """One panel a network, a dot an image (N, 2), a colour a class; axes have no unit."""
+    """Draw one panel per network, a dot per image (N, 2), a colour per class."""
     figure = Figure(figsize=(3.4 * len(places) + 1.6, 3.6), layout='constrained')
     panels = figure.subplots(1, len(places), squeeze=False)[0]
     present = np.unique(labels)
-    colours = colormaps['tab20'](np.arange(len(present)) % 20)
+    colors = colormaps['tab20'](np.arange(len(present)) % 20)
     for panel, title, place in zip(panels, titles, places, strict=True):
-        for colour, label in zip(colours, present, strict=True):
+        for color, label in zip(colors, present, strict=True):
             chosen = place[labels == label]
-            panel.scatter(chosen[:, 0], chosen[:, 1], s=12, color=colour, label=classes[label])
+            panel.scatter(chosen[:, 0], chosen[:, 1], s=12, color=color, label=classes[label])
         panel.set_title(title, fontsize=9)
         panel.set_xticks([])
         panel.set_yticks([])
@@ -118,10 +106,10 @@ def draw_embeddings(
     return figure
 
 
-def _umap() -> object:
+def _umap() -> ModuleType:
     try:
         with warnings.catch_warnings():
-            # It says that a part of it, which nothing here uses, needs TensorFlow.
+            # It warns that a part that is not used here needs TensorFlow.
             warnings.simplefilter('ignore')
             return importlib.import_module('umap')
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, and operations of one forward pass.
+"""Cost of a model: parameters, and operations of one forward pass.
 
 Published "FLOPs" of image models are multiply-accumulates (MACs), each of which is two operations.
 Convolutions, linear layers and attention are counted; norms, activations and FFTs are not.
@@ -6,6 +6,7 @@ Convolutions, linear layers and attention are counted; norms, activations and FF
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import timm
 import torch
@@ -13,13 +14,15 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from a2mim.analysis.networks import similar_models
+from a2mim.interfaces import Algorithm, TimmNetwork
 from a2mim.masking import block_grid
+from a2mim.models.classifier import ImageClassifier
 from a2mim.weights.load_model import SUFFIXES, load_model
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """Numbers of parameters: of the timm model without its classifier, and of everything."""
+    """Numbers of parameters: of the timm model without its classifier, and in total."""
 
     backbone: int
     backbone_trainable: int
@@ -28,11 +31,11 @@ class Parameters:
 
 
 def open_model(name: str) -> nn.Module:
-    """A config, a file of weights or a timm name as a model with random weights.
+    """Build the model of a config, a checkpoint or a timm name, with random weights.
 
     Raises:
-        FileNotFoundError: If a path names no file.
-        ValueError: If it is no timm model either.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If timm has no such model.
     """
     if Path(name).suffix in (*SUFFIXES, '.py'):
         return load_model(name, pretrained=False)
@@ -44,50 +47,51 @@ def open_model(name: str) -> nn.Module:
 
 
 def count_parameters(model: nn.Module) -> Parameters:
-    """Count those of a timm model, or of any of ours around one."""
+    """Count the parameters of a timm model, or of one of ours."""
     backbone = getattr(model, 'backbone', model)
-    trunk = getattr(backbone, 'model', backbone)
-    head = trunk.get_classifier() if trunk.num_classes else None
+    network = cast(TimmNetwork, getattr(backbone, 'model', backbone))
+    head = network.get_classifier() if network.num_classes else None
     of_head = {id(p) for p in head.parameters()} if isinstance(head, nn.Module) else set()
     inside = [p for p in backbone.parameters() if id(p) not in of_head]
-    everything = list(model.parameters())
-    return Parameters(*_count(inside), *_count(everything))
+    return Parameters(*_count(inside), *_count(list(model.parameters())))
 
 
 def count_macs(model: nn.Module, size: tuple[int, int] | None = None) -> int:
-    """MACs of one image of ``size`` = (H, W) through ``model``; None: the size of its training.
+    """MACs of one image of ``size`` = (H, W), by default the model's training size.
 
-    A model for pre-training is given a mask, and its decoder counts. The model is moved to the
-    meta device, where nothing is computed and attention is a product of matrices like others (the
-    fused kernel of the CPU would not be counted).
+    A pre-training model gets a mask, and its decoder counts. The model is moved to the meta device,
+    where nothing is computed and attention is a matrix product (the fused kernel of the CPU is not
+    counted).
 
     Raises:
         ValueError: If the model does not take images of this size.
     """
-    ours = getattr(model, 'input_spec', None)
-    channels, *trained = (3,) if ours else model.default_cfg['input_size']
-    size = size or (ours.image_size if ours else tuple(trained))
-    if ours:
-        channels = len(model.data_preprocessor.mean)
+    if hasattr(model, 'input_spec'):
+        ours = cast(Algorithm, model)
+        channels, trained = len(ours.data_preprocessor.mean), ours.input_spec.image_size
+    else:
+        channels, *trained = cast(TimmNetwork, model).default_cfg['input_size']
+    height, width = size or trained
     model = model.to('meta').eval()
-    image = torch.zeros(1, channels, *size, device='meta')
+    image = torch.zeros(1, channels, height, width, device='meta')
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             _forward(model, image)
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f'{type(model).__name__} takes no images of {size[0]}×{size[1]} pixels ({reason}); '
-            'leave --shape out for the size that it was made for'
+            f'{type(model).__name__} takes no images of {height}×{width} pixels ({reason}); leave '
+            '--shape out for its own size'
         ) from error
     return counter.get_total_flops() // 2
 
 
 def _forward(model: nn.Module, image: torch.Tensor) -> None:
     if hasattr(model, 'neck'):
-        grid = block_grid(tuple(image.shape[-2:]), model.input_spec.block_size)
-        model.predict(image, torch.zeros(1, *grid, device='meta'))
-    elif hasattr(model, 'logits'):
+        ours = cast(Algorithm, model)
+        grid = block_grid((image.shape[-2], image.shape[-1]), ours.input_spec.block_size)
+        ours.predict(image, torch.zeros(1, *grid, device='meta'))
+    elif isinstance(model, ImageClassifier):
         model.logits(image)
     else:
         model(image)

@@ -1,4 +1,4 @@
-"""Effective receptive fields: which pixels move the central position of a stage, and how much.
+"""Effective receptive fields: gradient of a stage's central position with respect to the pixels.
 
 Axes: B batch, C channels, (H, W) pixels, (h, w) positions.
 """
@@ -19,27 +19,28 @@ from a2mim.analysis.networks import Subject, measured_batches
 from a2mim.models.timm_inspection import last_block
 
 SHARES = (0.2, 0.3, 0.5, 0.99)
-ROUNDING = 1e-4  # of a gradient, by which one that should be zero is known
+ROUNDING = 1e-4  # relative size of a gradient that is zero up to rounding
+FLOOR = -4.0  # decades below the largest contribution
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """Of one stage of one network.
+    """Receptive field of one stage of one network.
 
     Attributes:
         stage: Path of the module.
         contribution: (H, W) float64, mean absolute gradient, sum over input channels.
-        centre: (row, column) of the position in an even grid over the image, in pixels from the
+        center: (row, column) of the position in an even grid over the image, in pixels from the
             upper left corner.
     """
 
     stage: str
     contribution: np.ndarray
-    centre: tuple[float, float]
+    center: tuple[float, float]
 
 
 def find_stage(model: nn.Module, place: str = '-1') -> str:
-    """Path of a module: itself, or that of the stage with this number in timm's ``feature_info``.
+    """Path of the module ``place``, or of the stage with this number in timm's ``feature_info``.
 
     Raises:
         ValueError: If there is no such stage or module; the message names those that exist.
@@ -70,17 +71,16 @@ def is_number(place: str) -> bool:
 def central_gradient(
     model: nn.Module, place: str | int, images: Tensor, *, alternate: bool = False
 ) -> tuple[Tensor, tuple[float, float]]:
-    """Gradient at the input of the central position's sum over channels.
+    """Gradient of the central position's sum over channels with respect to the input.
 
     Args:
-        model: In evaluation mode, so that images do not mix.
+        model: In evaluation mode.
         place: Path of a module that runs once, or the number of a stage of timm.
-        images: (B, C, H, W), normalised.
-        alternate: Every second channel counts negatively.
+        images: (B, C, H, W), normalized.
+        alternate: Negate every second channel.
 
     Returns:
-        (B, C, H, W), and the centre of position (h // 2, w // 2), the grid laid over the image,
-        in pixels.
+        (B, C, H, W), and the centre of position (h // 2, w // 2) in pixels of the image.
 
     Raises:
         ValueError: If the module does not run, or returns no map.
@@ -115,7 +115,7 @@ def _output_of(model: nn.Module, place: str, images: Tensor) -> object:
 
 
 def effective_receptive_field(
-    subject: Subject,
+    network: Subject,
     images: AnalysisImages,
     stage: str = '-1',
     batch_size: int = 64,
@@ -123,52 +123,44 @@ def effective_receptive_field(
 ) -> ReceptiveField:
     """Mean absolute gradient of the central position of a stage, over images.
 
-    Every channel of the position has gradient 1. With ``folder``, measured batches are kept there,
-    and a second call goes on from them.
-
-    Raises:
-        ValueError: See ``find_stage`` and ``central_gradient``.
+    Every channel of the position has gradient 1.
 
     Reference:
         Luo et al., NeurIPS 2016 (https://arxiv.org/abs/1701.04128), section 3.
     """
-    place = find_stage(subject.model, stage)
-    # Stages by number are read by timm: not every network has one module for each.
+    place = find_stage(network.model, stage)
+    # timm reads stages by number: not every network has one module for each.
     source = int(stage) if is_number(stage) else place
 
     def measure(batch: Tensor, which: range) -> dict[str, np.ndarray]:
-        gradient, centre = central_gradient(subject.model, source, batch)
+        gradient, center = central_gradient(network.model, source, batch)
         if which.start == 0:
-            other, _ = central_gradient(subject.model, source, batch[:1], alternate=True)
+            other, _ = central_gradient(network.model, source, batch[:1], alternate=True)
             if gradient[:1].abs().sum() <= ROUNDING * other.abs().sum():
                 raise ValueError(
-                    f'{subject.label}: no pixel moves the sum of the channels of {place!r}, as '
-                    'behind a layer norm whose weights are equal; give an earlier --stage, or '
-                    'trained weights'
+                    f'{network.label}: the sum of the channels of {place!r} has no gradient, as '
+                    'after a layer norm with equal weights; give an earlier --stage, or trained '
+                    'weights'
                 )
         total = gradient.abs().sum(dim=(0, 1)).double().cpu().numpy()
-        return dict(total=total, centre=np.array(centre))
+        return dict(total=total, centre=np.array(center))
 
-    options = dict(folder=folder, batch_size=batch_size, stage=place)
-    parts = [part for _, part in measured_batches(subject, images, measure, **options)]
+    found = measured_batches(
+        network, images, measure, folder=folder, batch_size=batch_size, stage=place
+    )
+    parts = [part for _, part in found]
     total = np.sum([part['total'] for part in parts], axis=0)
-    return ReceptiveField(place, total / len(images), tuple(parts[0]['centre'].tolist()))
+    row, column = parts[0]['centre'].tolist()
+    return ReceptiveField(place, total / len(images), (row, column))
 
 
 def square_with_share(
     contribution: np.ndarray, shares: Sequence[float] = SHARES
 ) -> list[tuple[int, float]]:
-    """Smallest square, anywhere in the image, that holds each share of the contribution.
+    """Smallest square, anywhere in the image, that contains each share of (H, W) ``contribution``.
 
-    Anywhere, since padding moves the field of a position in a CNN by up to half a stride.
-
-    Args:
-        contribution: (H, W), not negative.
-        shares: From 0 to 1.
-
-    Returns:
-        For each share the side in pixels, and the share of the image's area; a square that is
-        larger than a side of the image is cut to it.
+    Anywhere, since padding shifts the field of a position in a CNN by up to half a stride. Returns
+    its side in pixels, and its share of the image's area, clipped to the image.
 
     Reference:
         Ding et al., RepLKNet, CVPR 2022 (https://arxiv.org/abs/2203.06717), appendix. They take
@@ -186,15 +178,8 @@ def square_with_share(
     return [(side, min(side, height) * min(side, width) / (height * width)) for side in sides]
 
 
-# [erf_figures]
-# Figures of effective receptive fields.
-
-
-FLOOR = -4.0  # decades below the largest contribution
-
-
 def draw_receptive_fields(labels: Sequence[str], fields: Sequence[ReceptiveField]) -> Figure:
-    """One panel a network: powers of ten of the largest contribution, a cross at the centre."""
+    """Draw one panel per network: log10 of the relative contribution, a cross at the centre."""
     figure = Figure(figsize=(3.0 * len(fields) + 1.0, 3.3), layout='constrained')
     panels = figure.subplots(1, len(fields), squeeze=False)[0]
     for panel, label, field in zip(panels, labels, fields, strict=True):
@@ -207,7 +192,7 @@ def draw_receptive_fields(labels: Sequence[str], fields: Sequence[ReceptiveField
             cmap='magma',
             extent=(0, width, height, 0),
         )
-        panel.plot(field.centre[1], field.centre[0], '+', color='cyan', markersize=8)
+        panel.plot(field.center[1], field.center[0], '+', color='cyan', markersize=8)
         panel.set_title(f'{label}\n{field.stage}', fontsize=9)
         panel.set_xlabel('pixels')
     panels[0].set_ylabel('pixels')

@@ -1,4 +1,4 @@
-"""What networks make of hidden blocks, for several masks, and how far off they are.
+"""Reconstructions of masked images by several networks, their errors, and a figure.
 
 Axes: N images, C channels, (H, W) pixels, (h, w) mask blocks.
 """
@@ -24,10 +24,12 @@ from a2mim.masking import (
     upsample_mask,
 )
 
+SIDE = 1.3  # inches of a picture
+
 
 @dataclass(frozen=True)
 class MaskSetting:
-    """A mask: share of hidden blocks, pixels of a side of a block, seed."""
+    """A mask: share of masked blocks, side of a block in pixels, seed."""
 
     ratio: float
     block_size: int
@@ -37,7 +39,7 @@ class MaskSetting:
         return f'{100 * self.ratio:g} % of {self.block_size} px, seed {self.seed}'
 
     def mask(self, size: tuple[int, int]) -> Tensor:
-        """(1, h, w) for images of ``size``, the one that ``a2mim.inference`` draws."""
+        """(1, h, w) for images of ``size``, the same mask as of ``a2mim.inference``."""
         grid = block_grid(size, self.block_size)
         return torch.from_numpy(
             random_block_mask(grid, self.ratio, np.random.default_rng(self.seed))
@@ -49,9 +51,9 @@ class Reconstruction:
     """Pictures of N images.
 
     Attributes:
-        visible, plain, pasted: uint8 (N, C, H, W): the input with hidden blocks in the mean colour;
-            the output; the output where hidden and the image where visible.
-        errors, mean_colour_errors: (N,) mean absolute error over hidden pixels, in standard
+        visible, plain, pasted: uint8 (N, C, H, W): the input with masked blocks in the mean colour;
+            the output; the output where masked and the image where visible.
+        errors, mean_colour_errors: (N,) mean absolute error over masked pixels, in standard
             deviations of the preprocessor: of the network, and of the image's mean colour.
     """
 
@@ -62,52 +64,39 @@ class Reconstruction:
     mean_colour_errors: Tensor
 
 
-def check_reconstructions(subjects: Sequence[Subject], settings: Sequence[MaskSetting]) -> None:
-    """Refuse what cannot be reconstructed, before anything is.
-
-    Raises:
-        TypeError: If a network has no decoder.
-        ValueError: If image sizes differ, blocks do not fit, or a ratio hides nothing or all.
-    """
-    for subject in subjects:
-        if not subject.has_decoder:
-            raise TypeError(
-                f'{subject.label} has no decoder and reconstructs nothing; give a whole '
-                'pre-training checkpoint, not a classifier or a trunk'
-            )
-        if subject.image_size != subjects[0].image_size:
+def check_reconstructions(networks: Sequence[Subject], settings: Sequence[MaskSetting]) -> None:
+    """Raise a TypeError or ValueError unless networks and masks fit each other."""
+    for network in networks:
+        _ = network.pretraining
+        if network.image_size != networks[0].image_size:
             raise ValueError(
-                f'{subject.label} takes images of {subject.image_size} pixels, '
-                f'{subjects[0].label} of {subjects[0].image_size}; compare networks of one size'
+                f'{network.label} takes images of {network.image_size} pixels, '
+                f'{networks[0].label} of {networks[0].image_size}; compare networks of one size'
             )
     for setting in settings:
         if not 0 < setting.ratio < 1:
             raise ValueError(f'mask ratio {setting.ratio:g} must lie between 0 and 1')
-        grid = block_grid(subjects[0].image_size, setting.block_size)
+        grid = block_grid(networks[0].image_size, setting.block_size)
         if num_hidden_blocks(grid, setting.ratio) == grid[0] * grid[1]:
             raise ValueError(
-                f'mask ratio {setting.ratio:g} hides all {grid[0]}×{grid[1]} blocks of '
+                f'mask ratio {setting.ratio:g} masks all {grid[0]}×{grid[1]} blocks of '
                 f'{setting.block_size} pixels; give smaller blocks or a smaller ratio'
             )
 
 
 def reconstruct_images(
-    subject: Subject,
+    network: Subject,
     images: AnalysisImages,
     setting: MaskSetting,
     batch_size: int = 64,
     folder: Path | None = None,
 ) -> Reconstruction:
-    """All images under one mask.
-
-    With ``folder``, finished batches are kept there, and a second call goes on from them.
-
-    Raises:
-        ValueError: If the mask does not fit the grid at which the network marks hidden features.
-    """
-    measure = partial(_pictures, subject, setting)
-    options = dict(folder=folder, batch_size=batch_size, **asdict(setting))
-    parts = [part for _, part in measured_batches(subject, images, measure, **options)]
+    """Reconstruct all images under one mask."""
+    measure = partial(_pictures, network, setting)
+    found = measured_batches(
+        network, images, measure, folder=folder, batch_size=batch_size, **asdict(setting)
+    )
+    parts = [part for _, part in found]
     names = [field.name for field in fields(Reconstruction)]
     return Reconstruction(
         **{name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in names}
@@ -115,7 +104,7 @@ def reconstruct_images(
 
 
 def reconstruction_rows(
-    subjects: Sequence[Subject],
+    networks: Sequence[Subject],
     images: AnalysisImages,
     settings: Sequence[MaskSetting],
     found: Sequence[Sequence[Reconstruction]],
@@ -123,7 +112,7 @@ def reconstruction_rows(
     """A row for each network, setting and image; ``found`` is by setting, then by network."""
     return [
         dict(
-            network=subject.label,
+            network=network.label,
             ratio=setting.ratio,
             block_size=setting.block_size,
             seed=setting.seed,
@@ -132,90 +121,74 @@ def reconstruction_rows(
             l1_of_mean_colour=float(result.mean_colour_errors[index]),
         )
         for setting, results in zip(settings, found, strict=True)
-        for subject, result in zip(subjects, results, strict=True)
+        for network, result in zip(networks, results, strict=True)
         for index, name in enumerate(images.names)
     ]
 
 
 @torch.no_grad()
 def _pictures(
-    subject: Subject, setting: MaskSetting, batch: Tensor, _which: range
+    network: Subject, setting: MaskSetting, batch: Tensor, _which: range
 ) -> dict[str, np.ndarray]:
-    levels = subject.preprocessor.denormalise
-    mask = setting.mask(subject.image_size).to(batch).expand(len(batch), -1, -1)
-    output = subject.whole.predict(batch, mask)['reconstruction']
-    hidden = upsample_mask(mask, subject.image_size).unsqueeze(1)
-    # SimMIM's input is the image itself: what is hidden is shown in the same way for all.
+    picture = network.preprocessor.denormalise
+    mask = setting.mask(network.image_size).to(batch).expand(len(batch), -1, -1)
+    output = network.pretraining.predict(batch, mask)['reconstruction']
+    masked = upsample_mask(mask, network.image_size).unsqueeze(1)
+    # SimMIM's input is the whole image: masked blocks are shown in the same way for all methods.
     filled = fill_hidden(batch, mask)
     found = Reconstruction(
-        visible=levels(filled),
-        plain=levels(output),
-        pasted=levels(torch.where(hidden > 0, output, batch)),
-        errors=_error(output, batch, hidden),
-        mean_colour_errors=_error(filled, batch, hidden),
+        visible=picture(filled),
+        plain=picture(output),
+        pasted=picture(torch.where(masked > 0, output, batch)),
+        errors=_error(output, batch, masked),
+        mean_colour_errors=_error(filled, batch, masked),
     )
     return {name: tensor.cpu().numpy() for name, tensor in vars(found).items()}
 
 
-def _error(output: Tensor, image: Tensor, hidden: Tensor) -> Tensor:
-    """(N,) mean over the hidden values of each image."""
-    hidden = hidden.expand_as(image)
-    total = ((output - image).abs() * hidden).sum(dim=(1, 2, 3))
-    return total / hidden.sum(dim=(1, 2, 3))
-
-
-# [reconstruction_figure]
-# Reconstructions as a figure: a row for each image, columns for masks and networks.
-#
-# Axes: N images, C channels, (H, W) pixels.
-
-
-SIDE = 1.3  # inches of a picture
+def _error(output: Tensor, image: Tensor, masked: Tensor) -> Tensor:
+    """(N,) mean over the masked values of each image."""
+    masked = masked.expand_as(image)
+    total = ((output - image).abs() * masked).sum(dim=(1, 2, 3))
+    return total / masked.sum(dim=(1, 2, 3))
 
 
 def reconstruction_grid(
-    subjects: Sequence[Subject],
+    networks: Sequence[Subject],
     images: AnalysisImages,
     settings: Sequence[MaskSetting],
     *,
     pasted: bool = True,
     batch_size: int = 64,
 ) -> tuple[Figure, list[dict[str, object]]]:
-    """The figure, and the errors that ``reconstruction_rows`` makes.
+    """Reconstruct and draw; return the figure, and the errors of ``reconstruction_rows``.
 
-    Args:
-        subjects: Networks with a decoder, of one image size.
-        images: To reconstruct; each is a row.
-        settings: Masks; each has a column of what is visible and one for every network.
-        pasted: Show the image itself where it is visible, else the output everywhere.
-        batch_size: Images in a forward pass.
-
-    Raises:
-        TypeError, ValueError: See ``check_reconstructions``.
+    Each mask has a column with the masked images and one for every network; ``pasted`` shows the
+    image where it is visible, else the output everywhere.
     """
-    check_reconstructions(subjects, settings)
+    check_reconstructions(networks, settings)
     found = [
-        [reconstruct_images(subject, images, setting, batch_size) for subject in subjects]
+        [reconstruct_images(network, images, setting, batch_size) for network in networks]
         for setting in settings
     ]
-    rows = reconstruction_rows(subjects, images, settings, found)
-    return draw_grid(subjects, images, settings, found, pasted=pasted), rows
+    rows = reconstruction_rows(networks, images, settings, found)
+    return draw_grid(networks, images, settings, found, pasted=pasted), rows
 
 
 def draw_grid(
-    subjects: Sequence[Subject],
+    networks: Sequence[Subject],
     images: AnalysisImages,
     settings: Sequence[MaskSetting],
     found: Sequence[Sequence[Reconstruction]],
     *,
     pasted: bool,
 ) -> Figure:
-    """Draw what ``reconstruct_images`` found, by setting, then by network."""
-    columns = [('image', images.pixels(subjects[0].image_size))]
+    """Draw the results of ``reconstruct_images``, by setting, then by network."""
+    columns = [('image', images.pixels(networks[0].image_size))]
     for setting, results in zip(settings, found, strict=True):
         columns.append((_mask_title(setting), results[0].visible))
-        for subject, result in zip(subjects, results, strict=True):
-            title = f'{subject.label}\nL1 {result.errors.mean():.3f}'
+        for network, result in zip(networks, results, strict=True):
+            title = f'{network.label}\nL1 {result.errors.mean():.3f}'
             columns.append((title, result.pasted if pasted else result.plain))
     number = len(images)
     figure = Figure(figsize=(SIDE * len(columns), SIDE * number + 0.6), layout='constrained')
@@ -228,7 +201,7 @@ def draw_grid(
 
 
 def show(axis: Axes, picture: Tensor) -> None:
-    """Draw uint8 (C, H, W); of other channels than three, the first is shown as grey."""
+    """Draw uint8 (C, H, W); unless C is 3, the first channel in grey."""
     pixels = picture.permute(1, 2, 0).numpy()
     if pixels.shape[2] != 3:
         pixels = np.repeat(pixels[..., :1], 3, axis=2)
@@ -237,4 +210,4 @@ def show(axis: Axes, picture: Tensor) -> None:
 
 
 def _mask_title(setting: MaskSetting) -> str:
-    return f'{100 * setting.ratio:g} % hidden,\n{setting.block_size} px, seed {setting.seed}'
+    return f'{100 * setting.ratio:g} % masked,\n{setting.block_size} px, seed {setting.seed}'

@@ -1,12 +1,18 @@
-"""The sections that a report can measure, each kept in a folder until something changes."""
+"""A report of several networks: what it compares, its sections, and its file.
+
+A section is measured into a folder of its own and read from there afterwards, until one of its
+settings changes.
+"""
 
 import json
+import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from a2mim.analysis.report_page import GENERATOR, ResultFolder, read_result_folder
+from a2mim.analysis.networks import RANDOM, Subject, split_label
+from a2mim.analysis.report_page import GENERATOR, ResultFolder, Table, read_result_folder
 from a2mim.analysis.report_sections import (
     Comparison,
     add_curves,
@@ -20,6 +26,103 @@ from a2mim.analysis.report_sections import (
 from a2mim.analysis.results import INDEX, Results
 from a2mim.version import __version__
 from a2mim.weights.files import write_atomically
+from a2mim.weights.load_model import embedded_config, input_spec
+from a2mim.weights.safe_load import load_file
+
+LATEST = 'latest.pth'
+LOGS = '*/vis_data/scalars.json'
+HEADER_COLUMNS = ['network', 'source', 'kind', 'timm model', 'parameters', 'image (px)', 'recipe']
+UNKNOWN = '–'
+HEAD = 1000  # bytes that contain the generator of a page
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of the command line.
+
+    Attributes:
+        text: For ``read_subject``.
+        work_dir: With the logs of the training; None without.
+    """
+
+    text: str
+    work_dir: Path | None = None
+
+
+def read_entry(text: str) -> Entry:
+    """``[LABEL=][random:]SOURCE``; SOURCE is a work dir or what ``read_subject`` takes.
+
+    Raises:
+        FileNotFoundError: If a folder has no ``latest.pth``.
+        ValueError: If it is a folder of results.
+    """
+    label, source = split_label(text)
+    folder = Path(source.removeprefix(RANDOM))
+    if not folder.is_dir():
+        return Entry(text)
+    if (folder / INDEX).is_file():
+        raise ValueError(f'{folder} is a folder of results: give it as --results {folder}')
+    if not (folder / LATEST).is_file():
+        raise FileNotFoundError(
+            f'{folder} has no {LATEST}: it is not the work dir of a training that has saved a '
+            'checkpoint; give one, or a checkpoint file'
+        )
+    random = RANDOM if source.startswith(RANDOM) else ''
+    name = label or f'{"random " if random else ""}{folder.resolve().name}'
+    # The logs do not belong to random weights.
+    logs = folder if not random and any(folder.glob(LOGS)) else None
+    return Entry(f'{name}={random}{folder / LATEST}', logs)
+
+
+def runs_table(networks: Sequence[Subject]) -> Table:
+    """One row for each network: what it is, and how it was trained."""
+    caption = 'What is compared; parameters: of the timm model, without a decoder.'
+    return Table(HEADER_COLUMNS, [_row(network) for network in networks], caption)
+
+
+def _row(network: Subject) -> list[str]:
+    height, width = network.image_size
+    return [
+        network.label,
+        network.source,
+        'timm model' if network.whole is None else type(network.whole).__name__,
+        network.architecture,
+        f'{sum(parameter.numel() for parameter in network.model.parameters()):,}',
+        f'{height}×{width}',
+        _recipe(network),
+    ]
+
+
+def _recipe(network: Subject) -> str:
+    if network.source.startswith(RANDOM):
+        return 'none: random weights'
+    path = Path(network.source)
+    config = embedded_config(path, load_file(path)) if path.is_file() else None
+    return recipe_line(config) if config else UNKNOWN
+
+
+def recipe_line(config: Mapping) -> str:
+    """Algorithm, masking, optimizer, batch and length of a config, as far as it has them."""
+    model, loader = config['model'], config.get('train_dataloader') or {}
+    parts = [str(model.get('type', UNKNOWN))]
+    if loader.get('dataset', {}).get('mask'):
+        spec = input_spec(config)
+        place = model['backbone'].get('mask_after')
+        parts.append(
+            f'{100 * spec.ratio:g} % of blocks of {spec.block_size} px masked'
+            + (f', token after {place}' if place else '')
+        )
+    optimizer = (config.get('optim_wrapper') or {}).get('optimizer') or {}
+    if optimizer:
+        decay = optimizer.get('weight_decay', 0)
+        parts.append(f'{optimizer["type"]}, lr {optimizer["lr"]:g}, weight decay {decay:g}')
+    if size := loader.get('batch_size'):
+        parts.append(f'batch size {size} per process')
+    loop = config.get('train_cfg') or {}
+    for key, unit in (('max_epochs', 'epochs'), ('max_iters', 'iterations')):
+        if loop.get(key):
+            parts.append(f'{loop[key]} {unit}')
+    return '; '.join(parts)
 
 
 @dataclass(frozen=True)
@@ -28,10 +131,10 @@ class Section:
 
     Attributes:
         title: Heading.
-        add: Fills the folder with figures and tables; raises ValueError where the networks are
-            none that it can measure.
+        add: Fills the folder with figures and tables; raises ValueError if it cannot measure
+            these networks.
         numbers: Entries of ``Effort`` that it depends on.
-        on_images: It looks at images.
+        on_images: Whether it uses images.
     """
 
     title: str
@@ -56,7 +159,7 @@ SECTIONS: Mapping[str, Section] = {
 
 
 def section_settings(name: str, compared: Comparison) -> dict[str, object]:
-    """Everything that the numbers of section ``name`` depend on."""
+    """Everything that the results of section ``name`` depend on."""
     section, effort = SECTIONS[name], asdict(compared.effort)
     if not section.on_images:
         return dict(logs={log.label: _checksum([log.train, log.val]) for log in compared.logs})
@@ -66,11 +169,36 @@ def section_settings(name: str, compared: Comparison) -> dict[str, object]:
     return settings | dict(num_images=compared.num_images)
 
 
-def compute_section(name: str, compared: Comparison, folder: Path) -> ResultFolder:
-    """Section ``name``: read from ``folder`` where it is finished, else measured into it.
+def compute_sections(
+    names: Sequence[str] | None, compared: Comparison, folder: Path, tell: Callable[[str], None]
+) -> tuple[list[ResultFolder], list[str]]:
+    """The sections, and notes on those that cannot be measured, unless ``names`` selects them.
 
-    Its own folder has a name that changes with the settings, so that those of before stay, and an
-    interrupted measurement goes on.
+    ``tell`` is called with a line for each section.
+    """
+    sections, notes = [], []
+    wanted = list(SECTIONS if names is None else dict.fromkeys(names))
+    if any(SECTIONS[name].on_images for name in wanted):
+        compared.open_images(compared.num_images or compared.effort.images)  # check them first
+    for name in wanted:
+        start = time.perf_counter()
+        try:
+            sections.append(compute_section(name, compared, folder))
+        except ValueError as error:
+            if names is not None:
+                raise ValueError(f'section {name}: {error}') from error
+            notes.append(f'Left out: {SECTIONS[name].title} ({error}).')
+            tell(notes[-1])
+        else:
+            tell(f'{name:24} {time.perf_counter() - start:6.1f} s')
+    return sections, notes
+
+
+def compute_section(name: str, compared: Comparison, folder: Path) -> ResultFolder:
+    """Read section ``name`` from ``folder`` if it is finished, else measure it into ``folder``.
+
+    Its subfolder is named by a checksum of the settings: other settings do not overwrite it, and
+    an interrupted measurement resumes.
 
     Raises:
         ValueError: If it cannot measure these networks.
@@ -88,20 +216,13 @@ def _checksum(value: object) -> str:
     return f'{zlib.crc32(json.dumps(value, sort_keys=True).encode()):08x}'
 
 
-# [write]
-# The file of a report: written whole or not at all, and over nothing but a report of ours.
-
-
-HEAD = 1000  # bytes that hold the name of the program that wrote a page
-
-
 def check_report_path(path: Path) -> None:
-    """Refuse a file that must not be written, before there is anything to write.
+    """Check before the measurement that ``path`` can be written.
 
     Raises:
-        ValueError: If ``path`` is no HTML file by its name.
+        ValueError: If its name is not that of an HTML file.
         IsADirectoryError: If it is a folder.
-        FileExistsError: If it is a file that is no report of ours.
+        FileExistsError: If it is a file other than a report of ours.
     """
     if path.suffix not in ('.html', '.htm'):
         raise ValueError(f'--out {path} must end in .html')
@@ -112,12 +233,13 @@ def check_report_path(path: Path) -> None:
     with path.open('rb') as file:
         if f'<meta name="generator" content="{GENERATOR}">'.encode() not in file.read(HEAD):
             raise FileExistsError(
-                f'--out {path} is no report of this tool and is not overwritten; give another name'
+                f'--out {path} is not a report of this tool and is not overwritten; give another '
+                'name'
             )
 
 
 def write_report(path: Path, page: str) -> None:
-    """Write ``page``, and the folders above it where they are missing.
+    """Write ``page``, and create its folder.
 
     Raises:
         ValueError, IsADirectoryError, FileExistsError: See ``check_report_path``.

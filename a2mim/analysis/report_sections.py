@@ -1,26 +1,23 @@
-"""What all sections of a report are measured on, and how much of it."""
+"""The sections of a report: networks, images and effort, and the measurement of each section.
 
-from collections.abc import Iterator, Mapping, Sequence
+Axes: B batch, N images, D features, (H, W) pixels.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import gcd
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from a2mim.analysis.images import PHOTOS, AnalysisImages
-from a2mim.analysis.interactions import (
-    InteractionSettings,
-    draw_interactions,
-    estimate_rows,
-    measure_interactions,
-)
+from a2mim.analysis.images import PHOTOS, AnalysisImages, LabelledImages
+from a2mim.analysis.interaction_strength import draw_interactions
+from a2mim.analysis.interactions import InteractionSettings, interaction_rows, measure_interactions
 from a2mim.analysis.networks import RANDOM, Subject, pooled_features, read_subject
 from a2mim.analysis.reconstructions import MaskSetting, reconstruction_grid
-from a2mim.analysis.report_page import model_name
 from a2mim.analysis.results import Results
 from a2mim.analysis.robustness import (
     check_measure,
@@ -28,6 +25,7 @@ from a2mim.analysis.robustness import (
     draw_robustness,
     occlusion_levels,
     robustness_curves,
+    robustness_rows,
     shuffle_levels,
 )
 from a2mim.analysis.runs import LONG, RunLog
@@ -36,24 +34,36 @@ from a2mim.analysis.spectra import (
     draw_high_frequencies,
     draw_reconstructions,
     draw_variance,
+    feature_rows,
     feature_spectra,
     reconstruction_spectra,
 )
-from a2mim.datasets.builtin import PhotoPatches
-from a2mim.datasets.image_files import ImageFolder
 from a2mim.evaluation.feature_probe import extract_features, knn_accuracy, linear_probe_accuracy
-from a2mim.inference import fit_image
+
+TIMES = ('time', 'data_time', 'data_wait', 'images_per_s', 'memory', 'grad_norm')
+PANELS_PER_ROW = 3
+FIGURES = (
+    ('losses', 'Training losses by iteration; each value is the mean since the one before.'),
+    ('learning_rate', 'Learning rate by iteration.'),
+    ('metrics', 'Validation metrics by epoch (by iteration of a run without epochs).'),
+)
+RATIOS = (0.05, 0.3, 0.5, 0.7, 0.95)  # orders of interactions
+FINEST = 8  # cells along a side, at most
+OCCLUDED = (0.0, 0.25, 0.5, 0.75, 0.9)
+SPLITS = ('train', 'val')
+NEIGHBOURS = 20
+KNN, LINEAR = 'nearest neighbours (%)', 'linear probe (%)'
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: numbers of images, and of what is drawn at random.
+    """Numbers of images and of random draws.
 
     Attributes:
         images: For spectra and robustness.
-        pictures: Reconstructions that are shown.
+        pictures: Images with reconstructions.
         interaction_images, pairs, contexts: Of interactions.
-        labels_per_class: Labelled photographs that fit the probes.
+        labels_per_class: Training photographs of the probes.
     """
 
     images: int = 56
@@ -70,21 +80,21 @@ QUICK = Effort(16, 4, 4, 5, 5, 12)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Networks, logs and images.
+    """What a report compares.
 
     Attributes:
-        subjects: Networks, with different labels.
-        logs: Of those that have some, with the labels of their networks.
+        networks: Networks, with different labels.
+        logs: Training logs, with the labels of their networks.
         images: ``'photos'`` or a folder.
         labelled: The folders in ``images`` are classes.
         probe_images: ``'photos'``, or a folder with class folders in ``train`` and ``val``.
-        effort: How much.
-        num_images: Instead of the numbers of images in ``effort``.
+        effort: Numbers of images and draws.
+        num_images: Replaces the numbers of images in ``effort``.
         seed: Of every random choice.
         batch_size: Images in a forward pass.
     """
 
-    subjects: Sequence[Subject]
+    networks: Sequence[Subject]
     logs: Sequence[RunLog] = ()
     images: str = PHOTOS
     labelled: bool = False
@@ -95,11 +105,11 @@ class Comparison:
     batch_size: int = 64
 
     def open_images(self, number: int) -> AnalysisImages:
-        """``number`` images, the same ones for every network."""
+        """``number`` images, the same for every network."""
         return AnalysisImages(self.images, number, self.seed, labelled=self.labelled)
 
     def number(self, wanted: int) -> int:
-        """``wanted``, but not more than ``num_images``."""
+        """``wanted``, at most ``num_images``."""
         return wanted if self.num_images is None else min(wanted, self.num_images)
 
     @property
@@ -108,18 +118,18 @@ class Comparison:
         return self.open_images(self.num_images or self.effort.images)
 
     @cached_property
-    def networks(self) -> Mapping[str, str]:
+    def fingerprints(self) -> Mapping[str, str]:
         """Source and fingerprint of the weights, by label."""
         return {
-            subject.label: f'{subject.source}, weights {subject.fingerprint()}'
-            for subject in self.subjects
+            network.label: f'{network.source}, weights {network.fingerprint()}'
+            for network in self.networks
         }
 
     @property
     def image_settings(self) -> Mapping[str, object]:
-        """What every measurement on images depends on."""
+        """Settings of every measurement on images."""
         return dict(
-            networks=dict(self.networks),
+            networks=dict(self.fingerprints),
             images=self.images,
             labelled=self.labelled,
             seed=self.seed,
@@ -127,29 +137,12 @@ class Comparison:
         )
 
 
-# [curves]
-# Training curves of several runs, one panel for each thing that was logged.
-
-
-TIMES = ('time', 'data_time', 'data_wait', 'images_per_s', 'memory', 'grad_norm')
-PANELS_PER_ROW = 3
-FIGURES = (
-    ('losses', 'Training losses by iteration; each value is the mean since the one before.'),
-    ('learning_rate', 'Learning rate by iteration.'),
-    ('metrics', 'Validation metrics by epoch (by iteration of a run without epochs).'),
-)
-
-
 def add_curves(compared: Comparison, results: Results) -> None:
-    """Losses, learning rate and metrics as figures, their last values as a table.
-
-    Raises:
-        ValueError: If no run has logs.
-    """
+    """Losses, learning rate and metrics as figures, their last values as a table."""
     if not compared.logs:
         raise ValueError(
-            'no work dir with logs is among the networks; give the folder of a training, not '
-            'its checkpoint'
+            'no network is given as a work dir with logs; give the folder of a training, not its '
+            'checkpoint'
         )
     for name, caption in FIGURES:
         keys = [key for key in all_keys(compared.logs) if kind_of(key) == name]
@@ -161,19 +154,19 @@ def add_curves(compared: Comparison, results: Results) -> None:
 
 
 def all_keys(logs: Sequence[RunLog]) -> list[str]:
-    """What any run logged, without times."""
+    """Keys that any run logged, without times."""
     return sorted({key for log in logs for key in log.keys} - set(TIMES))
 
 
 def kind_of(key: str) -> str:
-    """The figure that ``key`` belongs to."""
+    """Name of the figure for ``key``."""
     if key.endswith('lr'):
         return 'learning_rate'
     return 'losses' if 'loss' in key else 'metrics'
 
 
 def draw_panels(logs: Sequence[RunLog], keys: Sequence[str]) -> Figure:
-    """One panel for each key, one line for each run that has it, in its own colour."""
+    """Draw one panel for each key, one line for each run that has it, in the run's colour."""
     columns = min(PANELS_PER_ROW, len(keys))
     rows = -(-len(keys) // columns)
     figure = Figure(figsize=(max(5.2, 3.8 * columns), 2.9 * rows + 0.4), layout='constrained')
@@ -190,21 +183,21 @@ def draw_panels(logs: Sequence[RunLog], keys: Sequence[str]) -> Figure:
         panel.grid(alpha=0.3)
     for panel in panels[len(keys) :]:
         panel.set_visible(False)
-    found = {line.get_label(): line for panel in figure.axes for line in panel.get_lines()}
+    found = {str(line.get_label()): line for panel in figure.axes for line in panel.get_lines()}
     figure.legend(list(found.values()), list(found), loc='outside upper center', ncols=3)
     return figure
 
 
 def last_values(logs: Sequence[RunLog]) -> list[dict[str, object]]:
-    """A row for each run and key: last step, last value, and of a metric the highest."""
-    rows = []
+    """A row for each run and key: last step, last value, and highest value of a metric."""
+    rows: list[dict[str, object]] = []
     for log in logs:
         for key in (key for key in all_keys([log]) if kind_of(key) != 'learning_rate'):
             steps, values, epochs = log.curve(key)
             unit = 'epoch' if epochs else 'iteration'
             best = max(values) if kind_of(key) == 'metrics' else ''
-            row = dict(network=log.label, key=key, step=f'{unit} {steps[-1]}', last=values[-1])
-            rows.append(row | dict(highest=best))
+            step = f'{unit} {steps[-1]}'
+            rows.append(dict(network=log.label, key=key, step=step, last=values[-1], highest=best))
     return rows
 
 
@@ -214,36 +207,24 @@ def _with_unit(key: str) -> str:
     return f'{key} (%)' if kind_of(key) == 'metrics' and 'top' in key else key
 
 
-# [decoders]
-# What networks with a decoder draw, and its frequencies.
-
-
 def add_reconstructions(compared: Comparison, results: Results) -> None:
-    """Pictures by all networks with a decoder for images of the size of the first one.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    subjects = _with_decoder(compared)
-    spec = subjects[0].whole.input_spec
+    """Reconstructions by all networks with a decoder and the image size of the first of them."""
+    networks = _with_decoder(compared)
+    spec = networks[0].pretraining.input_spec
     block = spec.block_size if isinstance(spec.block_size, int) else spec.block_size[0]
     setting = MaskSetting(spec.ratio, block, compared.seed)
     images = compared.open_images(compared.number(compared.effort.pictures))
-    figure, rows = reconstruction_grid(subjects, images, [setting], batch_size=compared.batch_size)
+    figure, rows = reconstruction_grid(networks, images, [setting], batch_size=compared.batch_size)
     caption = (
         f'The same images and mask ({setting}) for all; visible pixels are pasted. L1: mean '
-        'absolute error over hidden pixels, in standard deviations of the pixels.'
+        'absolute error over masked pixels, in standard deviations of the pixels.'
     )
     results.add_figure(figure, 'reconstructions', caption)
     results.add_table(rows, 'errors', 'Error of each image, and of its mean colour.')
 
 
 def add_reconstruction_spectra(compared: Comparison, results: Results) -> None:
-    """Frequencies of hidden blocks, against those of the image.
-
-    Raises:
-        ValueError: If no network has a decoder.
-    """
+    """Spectra of masked blocks, compared with those of the image."""
     found = reconstruction_spectra(
         _with_decoder(compared),
         compared.spectrum_images,
@@ -252,32 +233,28 @@ def add_reconstruction_spectra(compared: Comparison, results: Results) -> None:
         batch_size=compared.batch_size,
     )
     caption = (
-        'Radially averaged log amplitude (natural log) in hidden blocks, and the ratio to the '
+        'Radially averaged log amplitude (natural log) in masked blocks, and the ratio to the '
         'image, by frequency in π per pixel.'
     )
     results.add_figure(draw_reconstructions(found), 'reconstructions', caption)
 
 
 def _with_decoder(compared: Comparison) -> list[Subject]:
-    subjects = [subject for subject in compared.subjects if subject.has_decoder]
-    if not subjects:
+    networks = [network for network in compared.networks if network.has_decoder]
+    if not networks:
         raise ValueError('no network has a decoder; give a checkpoint of pre-training')
-    return [one for one in subjects if one.image_size == subjects[0].image_size]
-
-
-# [feature_maps]
-# Feature maps over depth: their frequencies and their spatial variance.
+    return [one for one in networks if one.image_size == networks[0].image_size]
 
 
 def add_feature_spectra(compared: Comparison, results: Results) -> None:
     """Log amplitudes and variance of feature maps over depth."""
     found = feature_spectra(
-        compared.subjects,
+        compared.networks,
         compared.spectrum_images,
         folder=results.folder / 'parts',
         batch_size=compared.batch_size,
     )
-    grey = ' Grey: the first network pools, or attention works.'
+    grey = ' Grey: pooling of the first network, or attention.'
     results.add_figure(
         draw_depth_curves(found),
         'log_amplitude',
@@ -286,77 +263,16 @@ def add_feature_spectra(compared: Comparison, results: Results) -> None:
     caption = f'Relative log amplitude at the highest frequency of the diagonal, by depth.{grey}'
     results.add_figure(draw_high_frequencies(found), 'high_frequency', caption)
     results.add_figure(draw_variance(found), 'variance', f'Spatial variance by depth.{grey}')
-    rows = [
-        dict(network=label, latent=name, depth=depth, high_frequency=high, variance=variance)
-        for label, one in found.items()
-        for name, depth, high, variance in zip(
-            one.names, one.depths, one.high_frequencies(), one.variances, strict=True
-        )
-    ]
+    columns = ('network', 'latent', 'depth', 'high_frequency', 'variance')
+    rows = [{name: row[name] for name in columns} for row in feature_rows(found)]
     results.add_table(rows, 'features', 'Features at every depth.')
-
-
-# [labelled_images]
-# Images with labels to fit a probe, and others to judge it.
-#
-# Axes: B images, (H, W) pixels.
-
-
-PATCH, STRIDE = 96, 16  # pixels
-MOST = 2000  # images of a split of a folder
-
-
-class LabelledImages:
-    """Some images of a split, with labels.
-
-    Args:
-        where: ``'photos'``: patches of installed photographs, or a folder of class folders.
-        split: ``'train'`` or ``'val'``.
-        labels_per_class: Patches of each photograph for training.
-        seed: Of the choice among more than ``MOST`` images of a folder.
-
-    Raises:
-        FileNotFoundError: If there are no images.
-    """
-
-    def __init__(self, where: str, split: str, labels_per_class: int, seed: int) -> None:
-        if where == PHOTOS:
-            part = {'train': 'train', 'val': 'test'}[split]
-            few = labels_per_class if split == 'train' else None
-            self._source = PhotoPatches(part, PATCH, STRIDE, labels_per_class=few)
-        else:
-            self._source = ImageFolder(str(Path(where) / split), with_labels=True)
-        order = np.random.default_rng(seed).permutation(len(self._source))
-        self._chosen = np.sort(order[:MOST] if where != PHOTOS else order).tolist()
-        self.classes = tuple(self._source.classes)
-
-    def __len__(self) -> int:
-        return len(self._chosen)
-
-    def batches(self, size: tuple[int, int], number: int) -> Iterator[dict[str, Tensor]]:
-        """``image``, uint8 (B, 3, *size), and ``label``, (B,)."""
-        for start in range(0, len(self), number):
-            chosen = self._chosen[start : start + number]
-            yield dict(
-                image=torch.stack([fit_image(self._source.load(index), size) for index in chosen]),
-                label=torch.tensor([self._source.label(index) for index in chosen]),
-            )
-
-
-# [patches]
-# Images in patches: how these interact, and what is known without some or in another order.
-
-
-RATIOS = (0.05, 0.3, 0.5, 0.7, 0.95)  # orders of interactions
-FINEST = 8  # cells along a side, at most
-OCCLUDED = (0.0, 0.25, 0.5, 0.75, 0.9)
 
 
 def add_interactions(compared: Comparison, results: Results) -> None:
     """Strength of interactions of neighbouring patches by the size of their context."""
     effort = compared.effort
     settings = InteractionSettings(
-        grid=common_grid(compared.subjects),
+        grid=common_grid(compared.networks),
         pairs=effort.pairs,
         contexts=effort.contexts,
         ratios=RATIOS,
@@ -365,36 +281,31 @@ def add_interactions(compared: Comparison, results: Results) -> None:
     )
     number = compared.number(effort.interaction_images)
     images = compared.open_images(number)
-    found = measure_interactions(compared.subjects, images, settings, results.folder / 'parts')
+    found = measure_interactions(compared.networks, images, settings, results.folder / 'parts')
     caption = (
         f'Relative strength J of interactions between neighbouring patches (dimensionless, mean '
         f'over orders 1) by the size of their context; bands: 95 % bootstrap intervals over '
         f'{number} images and {effort.pairs} pairs; {effort.contexts} contexts.'
     )
     outputs = ', '.join(f'{one.output} of {label}' for label, one in found.items())
-    caption += f' What interacts: {outputs}.'
-    if still := [label for label, one in found.items() if np.isnan(one.estimate.relative).all()]:
-        caption += f' No curve, since nothing interacts beyond rounding: {", ".join(still)}.'
+    caption += f' Output: {outputs}.'
+    if none := [label for label, one in found.items() if np.isnan(one.estimate.relative).all()]:
+        caption += f' No curve, since there are no interactions beyond rounding: {", ".join(none)}.'
     estimates = {label: one.estimate for label, one in found.items()}
-    players = settings.grid**2
-    figure = draw_interactions(estimates, settings.orders, players)
+    figure = draw_interactions(estimates, settings.orders, settings.grid**2)
     results.add_figure(figure, 'interactions', caption)
-    rows = [
-        dict(network=label, output=one.output, **row)
-        for label, one in found.items()
-        for row in estimate_rows(one.estimate, settings.orders, players)
-    ]
-    results.add_table(rows, 'interactions', 'Strength by order; output: what interacts.')
+    rows = interaction_rows(found, settings)
+    results.add_table(rows, 'interactions', 'Strength by order, of the output that is named.')
 
 
 def add_robustness(compared: Comparison, results: Results) -> None:
-    """Occluded and shuffled images: accuracy of classifiers of these classes, else similarity."""
-    images, grid = compared.spectrum_images, common_grid(compared.subjects)
-    measure = choose_measure(compared.subjects)
+    """Accuracy on occluded and shuffled images of classifiers of their classes, else similarity."""
+    images, grid = compared.spectrum_images, common_grid(compared.networks)
+    measure = choose_measure(compared.networks)
     try:
-        check_measure(compared.subjects, images, measure)
+        check_measure(compared.networks, images, measure)
     except ValueError:
-        measure = 'similarity'  # classifiers, but of other classes than these images have
+        measure = 'similarity'  # classifiers of other classes than those of the images
     shuffled = [side for side in (1, 2, 4, 8) if grid % side == 0]
     studies = {
         'occlusion': (
@@ -403,11 +314,11 @@ def add_robustness(compared: Comparison, results: Results) -> None:
         ),
         'shuffle': (shuffle_levels(shuffled), 'patches along a side'),
     }
-    rows = []
+    rows: list[dict[str, object]] = []
     for study, (levels, axis) in studies.items():
         curves = {
-            subject.label: robustness_curves(
-                subject,
+            network.label: robustness_curves(
+                network,
                 images,
                 levels,
                 measure,
@@ -416,56 +327,36 @@ def add_robustness(compared: Comparison, results: Results) -> None:
                 batch_size=compared.batch_size,
                 seed=compared.seed,
             )
-            for subject in compared.subjects
+            for network in compared.networks
         }
         unit = 'Top-1 accuracy in %' if measure == 'accuracy' else 'Cosine similarity of features'
         caption = f'{unit} by {axis}, mean of {len(images)} images.'
         results.add_figure(draw_robustness(curves, axis, measure), study, caption)
-        rows += [
-            dict(network=label, change=name, value=value, score=float(score.mean()))
-            for label, own in curves.items()
-            for name, (values, scores) in own.items()
-            for value, score in zip(values.tolist(), scores, strict=True)
-        ]
+        rows += robustness_rows(curves)
     results.add_table(rows, 'robustness', f'{measure.capitalize()} by change.')
 
 
-def common_grid(subjects: Sequence[Subject]) -> int:
-    """The most cells along a side, at most ``FINEST``, that divide the images of all networks."""
-    side = gcd(*(side for subject in subjects for side in subject.image_size))
+def common_grid(networks: Sequence[Subject]) -> int:
+    """Largest number of cells along a side, up to ``FINEST``, that divides all image sizes."""
+    side = gcd(*(side for network in networks for side in network.image_size))
     return max(cells for cells in range(1, FINEST + 1) if side % cells == 0)
 
 
-# [probes]
-# What frozen features are worth: nearest neighbours and a linear probe, beside random weights.
-#
-# Axes: N images, D features.
+class PooledBackbone(nn.Module):
+    """The mean over positions of the last feature map, without the network's own pooling."""
 
-
-SPLITS = ('train', 'val')
-NEIGHBOURS = 20
-KNN, LINEAR = 'nearest neighbours (%)', 'linear probe (%)'
-
-
-class PooledTrunk(nn.Module):
-    """The mean over positions of the last feature map, whatever stands behind it."""
-
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, network: Subject) -> None:
         super().__init__()
-        self.model, self.data_preprocessor = subject.model, subject.preprocessor
-        self._subject = subject
+        self.model, self.data_preprocessor = network.model, network.preprocessor
+        self._network = network
 
     def forward(self, image: Tensor, mode: str) -> Tensor:
-        """Normalised images to (B, D)."""
-        return pooled_features(self._subject, image)
+        """Normalized images to (B, D)."""
+        return pooled_features(self._network, image)
 
 
 def add_probes(compared: Comparison, results: Results) -> None:
-    """Accuracies of all networks and of one random twin for each architecture.
-
-    Raises:
-        ValueError: If the splits have different classes.
-    """
+    """Accuracies of all networks, and of each architecture with random weights."""
     train, test = (
         LabelledImages(
             compared.probe_images, split, compared.effort.labels_per_class, compared.seed
@@ -477,11 +368,11 @@ def add_probes(compared: Comparison, results: Results) -> None:
             f'{compared.probe_images}: the folders in train and val are different classes; give '
             'both the same'
         )
-    subjects = [*compared.subjects, *random_twins(compared.subjects, compared.seed)]
-    rows = [probe(subject, train, test, compared.batch_size) for subject in subjects]
+    networks = [*compared.networks, *random_baselines(compared.networks, compared.seed)]
+    rows = [probe(network, train, test, compared.batch_size) for network in networks]
     caption = (
         f'Top-1 accuracy of frozen features (mean over positions of the last map), in %: '
-        f'{len(train)} images fit, {len(test)} judge, {len(test.classes)} classes, '
+        f'{len(train)} training and {len(test)} test images, {len(test.classes)} classes, '
         f'{min(NEIGHBOURS, len(train))} neighbours; ± one standard error of that many images.'
     )
     results.add_figure(draw_probes(rows, len(test)), 'probes', caption)
@@ -491,43 +382,46 @@ def add_probes(compared: Comparison, results: Results) -> None:
     results.add_table(shown, 'probes', 'Accuracies of the figure; width: of the features.')
 
 
-def random_twins(subjects: Sequence[Subject], seed: int) -> list[Subject]:
-    """One for each architecture and image size that is not among ``subjects`` at random."""
-    known = {_design(subject) for subject in subjects if subject.source.startswith(RANDOM)}
-    labels, twins = {subject.label for subject in subjects}, []
-    for subject in subjects:
-        if _design(subject) not in known:
-            known.add(_design(subject))
-            twin = read_subject(f'{RANDOM}{subject.source}', subject.device, seed)
-            name = f'random {model_name(subject)}'
+def random_baselines(networks: Sequence[Subject], seed: int) -> list[Subject]:
+    """Random weights for each architecture and image size without such a network."""
+    known = {_design(network) for network in networks if network.source.startswith(RANDOM)}
+    labels, baselines = {network.label for network in networks}, []
+    for network in networks:
+        if _design(network) not in known:
+            known.add(_design(network))
+            baseline = read_subject(f'{RANDOM}{network.source}', network.device, seed)
+            name = f'random {network.architecture}'
             while name in labels:
-                name += ' (twin)'
+                name += ' (baseline)'
             labels.add(name)
-            twins.append(replace(twin, label=name))
-    return twins
+            baselines.append(replace(baseline, label=name))
+    return baselines
 
 
 def probe(
-    subject: Subject, train: LabelledImages, test: LabelledImages, batch_size: int
-) -> dict[str, object]:
-    """A row of the table."""
-    model = PooledTrunk(subject)
+    network: Subject, train: LabelledImages, test: LabelledImages, batch_size: int
+) -> dict[str, Any]:
+    """A row of the table: label, width of the features, two accuracies."""
+    model = PooledBackbone(network)
     splits = [
-        extract_features(model, images.batches(subject.image_size, batch_size))
+        extract_features(model, images.batches(network.image_size, batch_size))
         for images in (train, test)
     ]
-    row = {'network': subject.label, 'width': splits[0][0].shape[1]}
-    row[KNN] = knn_accuracy(*splits, neighbours=min(NEIGHBOURS, len(train)))
-    return row | {LINEAR: linear_probe_accuracy(*splits)}
+    return {
+        'network': network.label,
+        'width': splits[0][0].shape[1],
+        KNN: knn_accuracy(*splits, neighbours=min(NEIGHBOURS, len(train))),
+        LINEAR: linear_probe_accuracy(*splits),
+    }
 
 
 def standard_error(accuracy: float, number: int) -> float:
-    """Of a share of ``number`` independent images, in per cent like ``accuracy``."""
+    """Of an accuracy on ``number`` independent images, both in per cent."""
     return float(np.sqrt(accuracy * (100 - accuracy) / number))
 
 
 def with_error(accuracy: float, number: int) -> str:
-    """Text of an accuracy."""
+    """An accuracy with its standard error, as text."""
     return f'{accuracy:.1f} ± {standard_error(accuracy, number):.1f}'
 
 
@@ -547,5 +441,5 @@ def draw_probes(rows: Sequence[dict], number: int) -> Figure:
     return figure
 
 
-def _design(subject: Subject) -> tuple[str, tuple[int, int]]:
-    return model_name(subject), subject.image_size
+def _design(network: Subject) -> tuple[str, tuple[int, int]]:
+    return network.architecture, network.image_size

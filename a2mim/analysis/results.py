@@ -1,6 +1,7 @@
-"""What a measurement leaves: figures as PNG and PDF, tables as CSV, arrays as NPZ, and an index.
+"""Files of a measurement: figures as PNG and PDF, tables as CSV, arrays as NPZ, and an index.
 
-``result.json`` names them with their captions; ``tools/analysis_tools/report.py`` reads it.
+The index ``result.json`` names them with their captions; ``tools/analysis_tools/report.py`` reads
+it. ``PartStore`` saves a long measurement in parts, so that an interrupted one resumes.
 """
 
 import csv
@@ -25,29 +26,32 @@ from a2mim.weights.files import remove_partials, write_atomically
 
 INDEX = 'result.json'
 DPI = 150
+SUFFIXES = ('.png', '.pdf')
+SETTINGS = 'settings.json'
+T = TypeVar('T')
 
 
 class Results:
-    """The folder of one measurement.
+    """The folder of one measurement, created if missing.
 
     Args:
-        folder: Where everything goes; created where it is missing.
-        title: Of the section in a report.
-        settings: What it was measured with, as JSON takes it: images, seeds, subjects.
+        folder: Of the files.
+        title: Heading of the section in a report.
+        settings: Everything that it was measured with, JSON-serializable.
     """
 
     def __init__(self, folder: str | Path, title: str, settings: Mapping[str, object]) -> None:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._index = dict(
-            title=title, version=__version__, settings=dict(settings), figures=[], tables=[]
-        )
+        self._head = dict(title=title, version=__version__, settings=dict(settings))
+        self._figures: list[dict[str, str]] = []
+        self._tables: list[dict[str, str]] = []
 
     def add_figure(self, figure: Figure, name: str, caption: str) -> None:
-        """Write ``name.png`` and ``name.pdf``; the caption says what is to be seen, and units."""
+        """Write ``name.png`` and ``name.pdf``; the caption describes the content and its units."""
         self._begin()
         save_figure(figure, self.folder / name)
-        self._index['figures'].append(dict(file=f'{name}.png', caption=caption))
+        self._figures.append(dict(file=f'{name}.png', caption=caption))
 
     def add_table(self, rows: Sequence[Mapping[str, object]], name: str, caption: str) -> None:
         """Write ``name.csv``, one column for each key of the first row."""
@@ -57,22 +61,20 @@ class Results:
         writer.writeheader()
         writer.writerows(rows)
         self._write(f'{name}.csv', text.getvalue().encode())
-        self._index['tables'].append(dict(file=f'{name}.csv', caption=caption))
+        self._tables.append(dict(file=f'{name}.csv', caption=caption))
 
     def add_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Write ``name.npz``."""
         self._begin()
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        self._write(f'{name}.npz', buffer.getvalue())
+        self._write(f'{name}.npz', _packed(arrays))
 
     def finish(self) -> None:
         """Write the index; a folder without one is an interrupted measurement."""
-        text = json.dumps(self._index, indent=2, ensure_ascii=False) + '\n'
-        self._write(INDEX, text.encode())
+        index = {**self._head, 'figures': self._figures, 'tables': self._tables}
+        self._write(INDEX, (json.dumps(index, indent=2, ensure_ascii=False) + '\n').encode())
 
     def _begin(self) -> None:
-        """Take the index of an earlier measurement away: from here on it would not be true."""
+        """Delete the index of an earlier measurement: it no longer describes the folder."""
         (self.folder / INDEX).unlink(missing_ok=True)
 
     def _write(self, name: str, content: bytes) -> None:
@@ -80,21 +82,14 @@ class Results:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """``path`` with the endings .png and .pdf."""
-    for suffix in ('png', 'pdf'):
+    """Write ``path.png`` and ``path.pdf``."""
+    for suffix in SUFFIXES:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix, dpi=DPI)
+        figure.savefig(buffer, format=suffix[1:], dpi=DPI)
         content = buffer.getvalue()
         write_atomically(
-            path.with_name(f'{path.name}.{suffix}'), lambda file, c=content: file.write(c)
+            path.with_name(f'{path.name}{suffix}'), lambda file, c=content: file.write(c)
         )
-
-
-# [figure_file]
-# One figure to where a command line says: a file, or a folder of results.
-
-
-SUFFIXES = ('.png', '.pdf')
 
 
 def write_figure(
@@ -107,11 +102,7 @@ def write_figure(
     rows: Sequence[Mapping[str, object]] = (),
     arrays: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
-    """Write ``out`` as PNG and PDF if it ends so, else ``name``, table and arrays into a folder.
-
-    Returns:
-        The PNG.
-    """
+    """Write a PNG and a PDF if ``out`` ends so, else a results folder; return the PNG's path."""
     out = Path(out)
     if out.suffix in SUFFIXES:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -127,25 +118,18 @@ def write_figure(
     return out / f'{name}.png'
 
 
-# [parts]
-# A long measurement in parts, each on the disk once it is done, so that it can be interrupted.
-
-
-SETTINGS = 'settings.json'
-
-
 class PartStore:
-    """Arrays by the name of a part, in a folder of its own for every measurement.
+    """Arrays by the name of a part, in one folder per measurement.
 
     Args:
-        folder: Of all measurements; created where it is missing.
-        label: Of what is measured, the first part of the folder's name.
-        settings: Everything that the arrays depend on, as JSON takes it: seeds, numbers, the
-            fingerprint of the network. The folder's name changes with them, and with the version
-            of this package.
+        folder: Parent of all measurements.
+        label: First part of the folder's name.
+        settings: Everything that the arrays depend on, JSON-serializable: seeds, numbers, the
+            fingerprint of the network. The folder's name has a hash of them and of the package's
+            version.
 
     Attributes:
-        folder: Of this measurement.
+        folder: Of this measurement; created if missing.
     """
 
     def __init__(self, folder: Path, label: str, settings: Mapping[str, object]) -> None:
@@ -160,14 +144,14 @@ class PartStore:
     def compute(
         self, name: str, measure: Callable[[], Mapping[str, np.ndarray]]
     ) -> dict[str, np.ndarray]:
-        """The arrays of part ``name``: from the disk, or from ``measure`` and then on the disk."""
+        """Read the arrays of part ``name`` from disk, or measure and save them."""
         path = self.folder / f'{name}.npz'
         if path.is_file():
             try:
                 with np.load(path, allow_pickle=False) as stored:
                     return {key: stored[key] for key in stored.files}
             except (zipfile.BadZipFile, ValueError, EOFError, OSError):
-                path.unlink()  # damaged after it was written; it is measured again
+                path.unlink()  # damaged after it was written: measure again
         arrays = dict(measure())
         write_atomically(path, lambda file: file.write(_packed(arrays)))
         return arrays
@@ -175,22 +159,12 @@ class PartStore:
 
 def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]  (allow_pickle is not in it)
     return buffer.getvalue()
 
 
-# [progress]
-# A bar over what a measurement still has to do.
-
-
-T = TypeVar('T')
-
-
 def progress(items: Sequence[T], label: str) -> Iterable[T]:
-    """``items``, with a bar on standard error while they are worked off.
-
-    Only the first process draws it, and only in a terminal.
-    """
+    """Iterate with a progress bar on standard error, on rank 0 and in a terminal only."""
     console = Console(stderr=True)
     shown = console.is_terminal and is_main_process()
     return track(items, escape(label), console=console, disable=not shown)

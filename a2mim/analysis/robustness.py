@@ -1,15 +1,19 @@
-"""Corruptions of images, in five severities, made of operations of torchvision and OpenCV.
+"""Robustness of networks to occluded, shuffled and corrupted images.
 
-Severities of noise, blur, contrast, JPEG and pixelation are those of the reference for 224 pixels.
-Brightness, saturation and elastic are other operations than there, with severities of our own. Of
-the reference's fifteen, shot and impulse noise, defocus, glass, motion and zoom blur, snow, frost
-and fog are not provided.
+Axes: B batch, N images, C channels, (H, W) pixels, (h, w) patches, V values on the axis of a curve.
 
-Axes: B images, C channels, (H, W) pixels.
+Corruptions have five severities. Those of noise, blur, contrast, JPEG and pixelation are those of
+Hendrycks and Dietterich for 224 pixels; brightness, saturation and elastic are different operations
+with severities of our own. Of their fifteen, shot and impulse noise, defocus, glass, motion and
+zoom blur, snow, frost and fog are not provided.
+
+Naseer et al. find salient patches with a second network (DINO) and occlude with black; here the
+network itself defines saliency, and the fill is the mean colour.
 
 Reference:
     Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and
-    Perturbations, ICLR 2019 (https://arxiv.org/abs/1903.12261).
+    Perturbations, ICLR 2019 (https://arxiv.org/abs/1903.12261); Naseer et al., Intriguing
+    Properties of Vision Transformers, NeurIPS 2021 (https://arxiv.org/abs/2105.10497).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,11 +29,15 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from a2mim.analysis.images import AnalysisImages
-from a2mim.analysis.networks import Subject, check_labels, open_store, pooled_features
+from a2mim.analysis.networks import Subject, check_labels, open_store, pooled_features, top1_hits
 from a2mim.analysis.results import progress
 from a2mim.masking import fill_hidden, num_hidden_blocks
 
 SEVERITIES = (1, 2, 3, 4, 5)
+MEASURES = ('accuracy', 'similarity')
+ORDERS = ('random', 'salient', 'background')
+COLUMNS = 4  # panels of the figure in a row
+Curve = tuple[np.ndarray, np.ndarray]  # values (V,) and scores (V, N)
 
 
 def _noise(pixels: Tensor, deviation: float) -> Tensor:
@@ -38,29 +46,29 @@ def _noise(pixels: Tensor, deviation: float) -> Tensor:
 
 
 def _blur(pixels: Tensor, deviation: float) -> Tensor:
-    # The kernel ends at four deviations, and torch pads by reflection only within the image.
+    # The kernel ends at four standard deviations; torch pads by reflection within the image only.
     widest = min(pixels.shape[-2:]) - 1
     radius = min(round(4 * deviation), widest)
     return functional.gaussian_blur(pixels, [2 * radius + 1] * 2, [deviation] * 2)
 
 
 def _jpeg(pixels: Tensor, quality: float) -> Tensor:
-    # OpenCV's: torchvision gives its own coder up. One image at a time, as every coder does.
+    # By OpenCV: torchvision's JPEG encoder is deprecated.
     return torch.stack([_jpeg_copy(image, int(quality)) for image in pixels])
 
 
 def _jpeg_copy(image: Tensor, quality: int) -> Tensor:
     rows = np.ascontiguousarray(image.permute(1, 2, 0).numpy()[..., ::-1])  # BGR, as OpenCV wants
     _, coded = cv2.imencode('.jpg', rows, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1].copy()
-    return torch.from_numpy(decoded).permute(2, 0, 1)
+    decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
+    return torch.from_numpy(decoded[..., ::-1].copy()).permute(2, 0, 1)
 
 
 def _pixelate(pixels: Tensor, share: float) -> Tensor:
     size = pixels.shape[-2:]
     small = [max(1, int(side * share)) for side in size]
     coarse = torch.nn.functional.interpolate(pixels.float(), small, mode='area')
-    # By area again, as the reference does: nearest neighbours would shift what does not divide.
+    # By area again, as the reference does: nearest neighbour shifts sizes that do not divide.
     return torch.nn.functional.interpolate(coarse, size, mode='area').round().to(torch.uint8)
 
 
@@ -82,21 +90,13 @@ CORRUPTIONS: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...
 
 
 def check_corruption(name: str) -> None:
-    """Refuse what is not provided.
-
-    Raises:
-        ValueError: If ``name`` is unknown.
-    """
+    """Raise a ValueError unless the corruption is known."""
     if name not in CORRUPTIONS:
         raise ValueError(f'corruption {name!r} is unknown; there are {", ".join(CORRUPTIONS)}')
 
 
 def corrupt(pixels: Tensor, name: str, severity: int, seed: int) -> Tensor:
-    """Corrupted copy of uint8 (B, 3, H, W) on the CPU; ``seed`` determines noise and shifts.
-
-    Raises:
-        ValueError: If the corruption or the severity is unknown.
-    """
+    """Corrupted copy of uint8 (B, 3, H, W) on the CPU; ``seed`` determines the randomness."""
     check_corruption(name)
     if severity not in SEVERITIES:
         raise ValueError(f'severity {severity} must be one of 1 to 5')
@@ -106,22 +106,218 @@ def corrupt(pixels: Tensor, name: str, severity: int, seed: int) -> Tensor:
         return operation(pixels, arguments[severity - 1])
 
 
-# [draw]
-# Figure of robustness: one panel for each change, one line for each network.
+def patch_mask(saliency: Tensor, ratio: float, order: str, rng: np.random.Generator) -> Tensor:
+    """Mask of dropped patches (B, h, w), 1 where dropped: ``ceil(ratio * h * w)`` of every image.
+
+    ``order`` is ``'random'``; ``'salient'``, highest ``saliency`` (B, h, w) first; or
+    ``'background'``, lowest first.
+    """
+    if order not in ORDERS:
+        raise ValueError(f'order {order!r} must be one of {", ".join(ORDERS)}')
+    number = num_hidden_blocks((saliency.shape[1], saliency.shape[2]), ratio)
+    keys = saliency.flatten(1)  # (B, h·w)
+    if order == 'random':
+        keys = torch.from_numpy(rng.random(tuple(keys.shape)))
+    dropped = keys.argsort(dim=1, descending=order == 'salient')[:, :number]
+    mask = torch.zeros(keys.shape, device=keys.device).scatter_(1, dropped, 1.0)
+    return mask.view(saliency.shape)
 
 
-COLUMNS = 4
+def drop_patches(pixels: Tensor, mask: Tensor) -> Tensor:
+    """Fill the patches of ``mask`` (B, h, w) in (B, C, H, W) with the image's mean colour.
+
+    Returns float32 pixel values in [0, 255].
+    """
+    return fill_hidden(pixels.float(), mask.to(pixels.device))
 
 
-def draw_robustness(
-    curves: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]], axis: str, measure: str
-) -> Figure:
-    """Mean score over images, by change.
+def patch_saliency(gradient: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Mean magnitude of an input gradient (B, C, H, W) in each patch, (B, h, w)."""
+    size = (gradient.shape[2] // grid[0], gradient.shape[3] // grid[1])
+    magnitude = gradient.abs().sum(dim=1, keepdim=True)  # (B, 1, H, W)
+    return torch.nn.functional.avg_pool2d(magnitude, size).squeeze(1)
 
-    Args:
-        curves: By label of the network, what ``robustness_curves`` returns.
-        axis: Name of what changes, with its unit.
-        measure: ``'accuracy'`` or ``'similarity'``.
+
+def input_gradient(network: Subject, pixels: Tensor) -> Tensor:
+    """Gradient of half the squared norm of the pooled feature, (B, C, H, W).
+
+    It needs no class, so that it is the same with and without a classifier.
+    """
+    with torch.enable_grad():
+        batch = network.normalize(pixels).requires_grad_()
+        length = pooled_features(network, batch).square().sum() / 2
+        return torch.autograd.grad(length, batch)[0]
+
+
+def shuffle_patches(pixels: Tensor, grid: int, rng: np.random.Generator) -> Tensor:
+    """Permute the ``grid`` × ``grid`` patches of (B, C, H, W), each image differently."""
+    check_grid(grid, pixels)
+    batch, channels, height, width = pixels.shape
+    h, w = height // grid, width // grid
+    patches = pixels.view(batch, channels, grid, h, grid, w).permute(0, 2, 4, 1, 3, 5)
+    patches = patches.reshape(batch, grid * grid, channels, h, w)
+    order = torch.from_numpy(rng.permuted(np.tile(np.arange(grid * grid), (batch, 1)), axis=1))
+    patches = patches[torch.arange(batch).unsqueeze(1), order]
+    patches = patches.view(batch, grid, grid, channels, h, w).permute(0, 3, 1, 4, 2, 5)
+    return patches.reshape(pixels.shape)
+
+
+def check_grid(grid: int, pixels: Tensor) -> None:
+    """Raise a ValueError unless ``grid`` divides the images (B, C, H, W)."""
+    height, width = pixels.shape[-2:]
+    if grid < 1 or height % grid or width % grid:
+        raise ValueError(f'a grid of {grid}×{grid} patches does not divide {height}×{width} pixels')
+
+
+@dataclass(frozen=True)
+class Level:
+    """One point of a curve.
+
+    Attributes:
+        curve: Name of the curve, valid in a file name.
+        value: Position on the axis.
+        change: (network, uint8 (B, C, H, W), seed) to pixel values in [0, 255], same shape.
+    """
+
+    curve: str
+    value: float
+    change: Callable[[Subject, Tensor, int], Tensor]
+
+
+def occlusion_levels(
+    ratios: Sequence[float], grid: int, orders: Sequence[str] = ORDERS
+) -> list[Level]:
+    """Levels of occlusion: shares of dropped patches on a ``grid`` × ``grid``, in each order."""
+    for ratio in ratios:
+        if not 0 <= ratio <= 1:
+            raise ValueError(f'ratio {ratio} must lie in [0, 1]')
+
+    def level(order: str, ratio: float) -> Level:
+        def change(network: Subject, pixels: Tensor, seed: int) -> Tensor:
+            check_grid(grid, pixels)
+            if order == 'random':
+                saliency = torch.zeros(len(pixels), grid, grid)
+            else:
+                saliency = patch_saliency(input_gradient(network, pixels), (grid, grid)).cpu()
+            mask = patch_mask(saliency, ratio, order, np.random.default_rng(seed))
+            return drop_patches(pixels, mask)
+
+        return Level(order, ratio, change)
+
+    return [level(order, ratio) for order in orders for ratio in ratios]
+
+
+def shuffle_levels(grids: Sequence[int]) -> list[Level]:
+    """Levels of shuffling: patches along a side; 1 is the unchanged image."""
+
+    def level(grid: int) -> Level:
+        def change(network: Subject, pixels: Tensor, seed: int) -> Tensor:
+            return shuffle_patches(pixels, grid, np.random.default_rng(seed))
+
+        return Level('shuffled', grid, change)
+
+    return [level(grid) for grid in grids]
+
+
+def corruption_levels(names: Sequence[str]) -> list[Level]:
+    """Levels of corruption: severity 0, the unchanged image, to 5 of each."""
+
+    def level(name: str, severity: int) -> Level:
+        def change(network: Subject, pixels: Tensor, seed: int) -> Tensor:
+            return corrupt(pixels, name, severity, seed) if severity else pixels
+
+        return Level(name, severity, change)
+
+    for name in names:
+        check_corruption(name)
+    return [level(name, severity) for name in names for severity in (0, *SEVERITIES)]
+
+
+def choose_measure(networks: Sequence[Subject]) -> str:
+    """Accuracy if all networks are classifiers, else similarity."""
+    return 'accuracy' if all(network.num_classes for network in networks) else 'similarity'
+
+
+def check_measure(networks: Sequence[Subject], images: AnalysisImages, measure: str) -> None:
+    """Check that accuracy can be measured, see ``check_labels``."""
+    if measure == 'accuracy':
+        for network in networks:
+            check_labels(network, images)
+
+
+def robustness_curves(
+    network: Subject,
+    images: AnalysisImages,
+    levels: Sequence[Level],
+    measure: str,
+    folder: Path,
+    settings: Mapping[str, object],
+    *,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> dict[str, Curve]:
+    """One curve for each name among ``levels``: values on the axis, and scores of all images.
+
+    The score is for ``'accuracy'`` 100 if the highest logit is the label's, else 0; for
+    ``'similarity'`` the cosine of the pooled feature with that of the unchanged image. The random
+    changes depend on ``batch_size`` and ``seed``.
+    """
+    shared = dict(measure=measure, batch_size=batch_size, seed=seed)
+    store = open_store(folder, network, images, **settings, **shared)
+    curves: dict[str, list] = {}
+    for level in progress(levels, network.label):
+
+        def part(level: Level = level) -> dict[str, np.ndarray]:
+            return dict(
+                score=_scores(network, images, level, measure, batch_size=batch_size, seed=seed)
+            )
+
+        score = store.compute(f'{level.curve}_{level.value:g}', part)['score']
+        curves.setdefault(level.curve, []).append((level.value, score))
+    return {
+        name: (np.array([value for value, _ in points]), np.stack([score for _, score in points]))
+        for name, points in curves.items()
+    }
+
+
+@torch.no_grad()
+def _scores(
+    network: Subject,
+    images: AnalysisImages,
+    level: Level,
+    measure: str,
+    *,
+    batch_size: int,
+    seed: int,
+) -> np.ndarray:
+    found = []
+    for start, stop in images.spans(batch_size):
+        pixels = images.pixels(network.image_size, start, stop)
+        changed = network.normalize(level.change(network, pixels, seed + start))
+        if measure == 'accuracy':
+            found.append(top1_hits(network, images, changed, start))
+        else:
+            first, second = (
+                pooled_features(network, batch) for batch in (changed, network.normalize(pixels))
+            )
+            found.append(torch.cosine_similarity(first, second))
+    return torch.cat(found).cpu().numpy()
+
+
+def robustness_rows(curves: Mapping[str, Mapping[str, Curve]]) -> list[dict[str, object]]:
+    """A table row for each network, change and value: the mean score over images."""
+    return [
+        dict(network=label, change=name, value=value, score=float(score.mean()))
+        for label, own in curves.items()
+        for name, (values, scores) in own.items()
+        for value, score in zip(values.tolist(), scores, strict=True)
+    ]
+
+
+def draw_robustness(curves: Mapping[str, Mapping[str, Curve]], axis: str, measure: str) -> Figure:
+    """Draw mean scores over images: one panel for each change, one line for each network.
+
+    ``curves`` are by label, and ``axis`` names the changed quantity with its unit.
     """
     names = list(next(iter(curves.values())))
     columns = min(COLUMNS, len(names))
@@ -140,274 +336,3 @@ def draw_robustness(
     figure.supylabel(unit, fontsize=10)
     figure.legend(*panels.flat[0].get_legend_handles_labels(), loc='outside upper center', ncols=3)
     return figure
-
-
-# [measure]
-# Accuracy, or similarity of features, of networks on changed images.
-#
-# Axes: B batch, N images, C features, (H, W) pixels.
-
-
-MEASURES = ('accuracy', 'similarity')
-
-
-@dataclass(frozen=True)
-class Level:
-    """One point of a curve.
-
-    Attributes:
-        curve: Name of the curve, safe in the name of a file.
-        value: Where on the axis.
-        change: (subject, uint8 (B, C, H, W), seed) to grey levels of the same shape.
-    """
-
-    curve: str
-    value: float
-    change: Callable[[Subject, Tensor, int], Tensor]
-
-
-def choose_measure(subjects: Sequence[Subject]) -> str:
-    """Accuracy where all tell classes apart, else similarity."""
-    return 'accuracy' if all(subject.num_classes for subject in subjects) else 'similarity'
-
-
-def check_measure(subjects: Sequence[Subject], images: AnalysisImages, measure: str) -> None:
-    """Refuse accuracy without the labels of the network's own classes.
-
-    Raises:
-        ValueError: If there are no labels, or their classes are not as many.
-    """
-    if measure == 'similarity':
-        return
-    for subject in subjects:
-        check_labels(subject, images)
-
-
-def input_gradient(subject: Subject, pixels: Tensor) -> Tensor:
-    """Gradient of half the squared length of the pooled feature, (B, C, H, W).
-
-    No class is asked for, so that it is the same for a trunk and for a classifier.
-    """
-    with torch.enable_grad():
-        batch = subject.normalise(pixels).requires_grad_()
-        length = pooled_features(subject, batch).square().sum() / 2
-        return torch.autograd.grad(length, batch)[0]
-
-
-def robustness_curves(
-    subject: Subject,
-    images: AnalysisImages,
-    levels: Sequence[Level],
-    measure: str,
-    folder: Path,
-    settings: Mapping[str, object],
-    *,
-    batch_size: int = 64,
-    seed: int = 0,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """One curve for each name among ``levels``: values on the axis, and scores of all images.
-
-    Args:
-        subject: The network.
-        images: What it is shown.
-        levels: Changes of the images.
-        measure: ``'accuracy'``: 100 where the highest score is the label's, else 0;
-            ``'similarity'``: cosine of the pooled feature with that of the image as it is.
-        folder: Where each level goes once it is measured, in a folder for the network.
-        settings: What ``levels`` depend on.
-        batch_size: Images in a forward pass; the random changes depend on it.
-        seed: Of the changes.
-
-    Returns:
-        (V,) and (V, N) by name of the curve.
-    """
-    shared = dict(measure=measure, batch_size=batch_size, seed=seed)
-    store = open_store(folder, subject, images, **settings, **shared)
-    curves: dict[str, list] = {}
-    for level in progress(levels, subject.label):
-
-        def part(level: Level = level) -> dict[str, np.ndarray]:
-            return dict(score=_scores(subject, images, level, measure, (batch_size, seed)))
-
-        score = store.compute(f'{level.curve}_{level.value:g}', part)['score']
-        curves.setdefault(level.curve, []).append((level.value, score))
-    return {
-        name: (np.array([value for value, _ in points]), np.stack([score for _, score in points]))
-        for name, points in curves.items()
-    }
-
-
-@torch.no_grad()
-def _scores(
-    subject: Subject, images: AnalysisImages, level: Level, measure: str, how: tuple[int, int]
-) -> np.ndarray:
-    batch_size, seed = how
-    found = []
-    for start, stop in images.spans(batch_size):
-        pixels = images.pixels(subject.image_size, start, stop)
-        changed = subject.normalise(level.change(subject, pixels, seed + start))
-        if measure == 'accuracy':
-            labels = images.labels[start:stop].to(subject.device)
-            found.append(100.0 * (subject.model(changed).argmax(dim=1) == labels).float())
-        else:
-            pair = (
-                pooled_features(subject, changed),
-                pooled_features(subject, subject.normalise(pixels)),
-            )
-            found.append(torch.cosine_similarity(*pair))
-    return torch.cat(found).cpu().numpy()
-
-
-# [occlusion]
-# Images with patches dropped: at random, the salient ones first, or the background first.
-#
-# Axes: B images, C channels, (H, W) pixels, (h, w) patches.
-#
-# Reference:
-# Naseer et al., Intriguing Properties of Vision Transformers, NeurIPS 2021
-# (https://arxiv.org/abs/2105.10497). They find salient patches with a second network (DINO) and
-# drop to black; here the network itself says what is salient, and the fill is the mean colour.
-
-
-ORDERS = ('random', 'salient', 'background')
-
-
-def patch_mask(saliency: Tensor, ratio: float, order: str, rng: np.random.Generator) -> Tensor:
-    """Which patches to drop: exactly ``ceil(ratio * h * w)`` of every image.
-
-    Args:
-        saliency: (B, h, w), of which only the order within an image counts.
-        ratio: Share of dropped patches, in [0, 1].
-        order: ``'random'``, ``'salient'``: the highest first, ``'background'``: the lowest first.
-        rng: Of the random order.
-
-    Returns:
-        (B, h, w) float32, 1 where dropped.
-
-    Raises:
-        ValueError: If ``ratio`` is outside [0, 1] or ``order`` is unknown.
-    """
-    if order not in ORDERS:
-        raise ValueError(f'order {order!r} must be one of {", ".join(ORDERS)}')
-    number = num_hidden_blocks(saliency.shape[1:], ratio)
-    keys = saliency.flatten(1)  # (B, h·w)
-    if order == 'random':
-        keys = torch.from_numpy(rng.random(tuple(keys.shape)))
-    dropped = keys.argsort(dim=1, descending=order == 'salient')[:, :number]
-    mask = torch.zeros(keys.shape, device=keys.device).scatter_(1, dropped, 1.0)
-    return mask.view(saliency.shape)
-
-
-def drop_patches(pixels: Tensor, mask: Tensor) -> Tensor:
-    """Grey levels (B, C, H, W) with the patches of ``mask`` (B, h, w) in the image's mean colour.
-
-    Returns float32, as the mean colour is no whole number.
-    """
-    return fill_hidden(pixels.float(), mask.to(pixels.device))
-
-
-def patch_saliency(gradient: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Mean magnitude of an input gradient (B, C, H, W) in each patch, (B, h, w)."""
-    size = (gradient.shape[2] // grid[0], gradient.shape[3] // grid[1])
-    magnitude = gradient.abs().sum(dim=1, keepdim=True)  # (B, 1, H, W)
-    return torch.nn.functional.avg_pool2d(magnitude, size).squeeze(1)
-
-
-# [shuffling]
-# Images whose patches change places: content stays, structure goes.
-#
-# Axes: B images, C channels, (H, W) pixels, n patches along a side.
-
-
-def shuffle_patches(pixels: Tensor, grid: int, rng: np.random.Generator) -> Tensor:
-    """Permute the ``grid`` × ``grid`` patches of each image by a permutation of its own.
-
-    Args:
-        pixels: (B, C, H, W).
-        grid: Patches along a side; 1 changes nothing.
-        rng: Of the permutations.
-
-    Raises:
-        ValueError: If ``grid`` does not divide the image.
-    """
-    check_grid(grid, pixels)
-    batch, channels, height, width = pixels.shape
-    h, w = height // grid, width // grid
-    patches = pixels.view(batch, channels, grid, h, grid, w).permute(0, 2, 4, 1, 3, 5)
-    patches = patches.reshape(batch, grid * grid, channels, h, w)
-    order = torch.from_numpy(rng.permuted(np.tile(np.arange(grid * grid), (batch, 1)), axis=1))
-    patches = patches[torch.arange(batch).unsqueeze(1), order]
-    patches = patches.view(batch, grid, grid, channels, h, w).permute(0, 3, 1, 4, 2, 5)
-    return patches.reshape(pixels.shape)
-
-
-def check_grid(grid: int, pixels: Tensor) -> None:
-    """Refuse a grid that does not divide the images (B, C, H, W).
-
-    Raises:
-        ValueError: If it does not.
-    """
-    height, width = pixels.shape[-2:]
-    if grid < 1 or height % grid or width % grid:
-        raise ValueError(f'a grid of {grid}×{grid} patches does not divide {height}×{width} pixels')
-
-
-# [studies]
-# The levels of each study: a change of the images, and where it stands on the axis.
-
-
-def occlusion_levels(
-    ratios: Sequence[float], grid: int, orders: Sequence[str] = ORDERS
-) -> list[Level]:
-    """Shares of dropped patches on a ``grid`` × ``grid``, in each order.
-
-    Raises:
-        ValueError: If a ratio is outside [0, 1].
-    """
-    for ratio in ratios:
-        if not 0 <= ratio <= 1:
-            raise ValueError(f'ratio {ratio} must lie in [0, 1]')
-
-    def level(order: str, ratio: float) -> Level:
-        def change(subject: Subject, pixels: Tensor, seed: int) -> Tensor:
-            check_grid(grid, pixels)
-            if order == 'random':
-                saliency = torch.zeros(len(pixels), grid, grid)
-            else:
-                saliency = patch_saliency(input_gradient(subject, pixels), (grid, grid)).cpu()
-            mask = patch_mask(saliency, ratio, order, np.random.default_rng(seed))
-            return drop_patches(pixels, mask)
-
-        return Level(order, ratio, change)
-
-    return [level(order, ratio) for order in orders for ratio in ratios]
-
-
-def shuffle_levels(grids: Sequence[int]) -> list[Level]:
-    """Patches along a side, 1 for the image as it is."""
-
-    def level(grid: int) -> Level:
-        def change(subject: Subject, pixels: Tensor, seed: int) -> Tensor:
-            return shuffle_patches(pixels, grid, np.random.default_rng(seed))
-
-        return Level('shuffled', grid, change)
-
-    return [level(grid) for grid in grids]
-
-
-def corruption_levels(names: Sequence[str]) -> list[Level]:
-    """Severity 0, the image as it is, to 5 of each corruption.
-
-    Raises:
-        ValueError: If one is unknown.
-    """
-
-    def level(name: str, severity: int) -> Level:
-        def change(subject: Subject, pixels: Tensor, seed: int) -> Tensor:
-            return corrupt(pixels, name, severity, seed) if severity else pixels
-
-        return Level(name, severity, change)
-
-    for name in names:
-        check_corruption(name)
-    return [level(name, severity) for name in names for severity in (0, *SEVERITIES)]

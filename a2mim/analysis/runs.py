@@ -1,4 +1,10 @@
-"""Curves of several runs in one figure."""
+"""Logs of training runs: reading, curves, learning rates of a config, summaries, times.
+
+A line of a log is a JSON object. In our training lines ``iter`` counts through the run; validation
+lines only have ``step``, the epoch (or the iteration of a training by iterations). Lines of the
+reference implementation (OpenMixup) have ``mode``, ``epoch``, and ``iter`` counted from the start
+of the epoch.
+"""
 
 import json
 from collections import defaultdict
@@ -6,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,30 +21,26 @@ from mmengine import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.runner import BaseLoop, Runner
-from torch.utils.data import Dataset
 
 from a2mim.weights.load_model import build_model
 
-# [log]
-# The lines that a run logged: ours, in one part or several, and those of the published system.
-#
-# A line is a JSON object. Of ours a line of training has ``iter``, counted through the run, and one
-# of validation has only ``step``, the epoch (or the iteration, where training is by iterations). Of
-# the published system a line has ``mode``, ``epoch``, and ``iter`` counted from the epoch's start.
-
-
 COUNTERS = ('epoch', 'iter', 'step', 'mode')
+SCHEDULED = ('lr', 'weight_decay', 'momentum')
+LONG = 100  # points; shorter curves have markers
+PARTS = '*/vis_data/scalars.json'  # in a work dir of ours
+PUBLISHED = '*.log.json'
+T = TypeVar('T')
 
 
 @dataclass(frozen=True)
 class RunLog:
-    """A whole run.
+    """The log of a whole run.
 
     Attributes:
         label: The folder of the run, or the name of the file.
-        train: Lines of training in order, ``step`` counts iterations of the run from 1.
-        val: Lines of validation in order, ``step`` counts epochs, or iterations.
-        by_epoch: What ``step`` of ``val`` counts.
+        train: Training lines in order; ``step`` counts iterations of the run from 1.
+        val: Validation lines in order; ``step`` counts epochs or iterations.
+        by_epoch: Whether ``step`` of ``val`` counts epochs.
     """
 
     label: str
@@ -48,7 +50,7 @@ class RunLog:
 
     @property
     def keys(self) -> list[str]:
-        """What can be drawn."""
+        """Names of the logged numbers."""
         found = {
             key
             for line in self.train + self.val
@@ -58,10 +60,10 @@ class RunLog:
         return sorted(found - set(COUNTERS))
 
     def curve(self, key: str) -> tuple[list[int], list[float], bool]:
-        """Steps, values, and whether the steps are epochs; training goes before validation.
+        """Steps, values, and whether the steps are epochs; training lines take precedence.
 
         Raises:
-            ValueError: If nothing logged ``key``.
+            ValueError: If ``key`` is not logged.
         """
         for lines, epochs in ((self.train, False), (self.val, self.by_epoch)):
             points = [(line['step'], line[key]) for line in lines if key in line]
@@ -73,17 +75,13 @@ class RunLog:
 
 
 def read_run(path: str | Path) -> RunLog:
-    """The log of a work dir, whose parts are joined, or a single file.
+    """Read the log of a work dir, whose parts are joined, or a single file.
 
-    What a part of a resumed run did again counts once, as the later part did it.
-
-    Raises:
-        FileNotFoundError: If there is no such file, or no log in the folder.
-        ValueError: If it is no log.
+    Steps that a resumed run repeated count once, as in the later part.
     """
     path = Path(path)
     if path.is_dir():
-        files = sorted(path.glob('*/vis_data/scalars.json'))
+        files = sorted(path.glob(PARTS))
         if not files:
             raise FileNotFoundError(
                 f'{path} is not the work dir of a run: there is no TIME/vis_data/scalars.json in it'
@@ -91,7 +89,7 @@ def read_run(path: str | Path) -> RunLog:
         return _join([_read_part(file) for file in files], path.resolve().name)
     if not path.is_file():
         raise FileNotFoundError(f'there is no log {path}; give a work dir or a log of JSON lines')
-    # WORK_DIR/TIME/vis_data/scalars.json: the run has the name.
+    # WORK_DIR/TIME/vis_data/scalars.json: WORK_DIR is the name.
     inside = path.parent.name == 'vis_data'
     label = path.resolve().parents[2].name if inside else path.name.split('.')[0]
     return _join([_read_part(path)], label)
@@ -100,7 +98,7 @@ def read_run(path: str | Path) -> RunLog:
 def _read_part(path: Path) -> RunLog:
     lines = [line for line in _json_lines(path) if set(line) & {'step', 'mode'}]
     if not lines:
-        raise ValueError(f'{path} has no line of training or validation; is it the log of a run?')
+        raise ValueError(f'{path} has no training or validation lines; is it the log of a run?')
     if any('mode' in line for line in lines):
         return _published(path.name, lines)
     train = [line for line in lines if 'iter' in line]
@@ -116,7 +114,7 @@ def _json_lines(path: Path) -> list[dict]:
             line = json.loads(text)
         except ValueError as error:
             if number == len(texts) > 1:
-                break  # the run was killed while it wrote
+                break  # the run was killed while writing
             raise ValueError(
                 f'{path}, line {number} is not a JSON object: {text[:40]!r}'
             ) from error
@@ -128,7 +126,7 @@ def _json_lines(path: Path) -> list[dict]:
 
 def _published(label: str, lines: Sequence[dict]) -> RunLog:
     train = [line for line in lines if line.get('mode') == 'train']
-    # Nothing says how long an epoch is: the last logged iteration is the best that there is.
+    # The length of an epoch is not logged: take the last logged iteration.
     length = max((line['iter'] for line in train), default=0)
     train = [{**line, 'step': (line['epoch'] - 1) * length + line['iter']} for line in train]
     val = [{**line, 'step': line['epoch']} for line in lines if line.get('mode') == 'val']
@@ -145,14 +143,11 @@ def _join(parts: Sequence[RunLog], label: str) -> RunLog:
             val = {step: line for step, line in val.items() if step < began}
         train |= {line['step']: line for line in part.train}
         for line in part.val:
-            # A probe and an accuracy of one step are two lines.
+            # A probe and the accuracy of one step are two lines.
             val[line['step']] = {**val.get(line['step'], {}), **line}
     by_epoch = any(part.by_epoch for part in parts)
     order = sorted(train), sorted(val)
     return RunLog(label, [train[step] for step in order[0]], [val[s] for s in order[1]], by_epoch)
-
-
-LONG = 100  # points; a curve of fewer has marks
 
 
 def plot_curves(
@@ -162,22 +157,10 @@ def plot_curves(
     legend: Sequence[str] | None = None,
     title: str | None = None,
 ) -> list[dict[str, object]]:
-    """Draw every key of every run that has it: per iteration in training, else per epoch.
+    """Draw every key of every run that has it, iterations and epochs on separate axes.
 
-    Keys that count iterations and keys that count epochs have axes of their own.
-
-    Args:
-        figure: To draw in, empty.
-        runs: From ``read_run``.
-        keys: What to draw; ``RunLog.keys`` are there.
-        legend: One text per run and key, keys of the first run first; else made of both.
-        title: Of the figure.
-
-    Returns:
-        The points as rows of a table: run, key, unit of the step, step, value.
-
-    Raises:
-        ValueError: If no run has a key, or ``legend`` has another length.
+    ``legend`` has one text per run and key, keys of the first run first. Returns the points as
+    rows of a table: run, key, unit of the step, step, value.
     """
     if legend is not None and len(legend) != len(runs) * len(keys):
         raise ValueError(
@@ -190,14 +173,12 @@ def plot_curves(
     curves = [(*pair, text, *pair[0].curve(pair[1])) for pair, text in wanted if _has(*pair, runs)]
     units = sorted({epochs for *_, epochs in curves})
     axes = dict(zip(units, figure.subplots(len(units), squeeze=False)[:, 0], strict=True))
-    rows = []
+    rows: list[dict[str, object]] = []
     for run, key, text, steps, values, epochs in curves:
         axes[epochs].plot(steps, values, label=text, marker='.' if len(steps) < LONG else None)
         unit = 'epoch' if epochs else 'iteration'
-        rows += [
-            dict(run=run.label, key=key, unit=unit, step=step, value=value)
-            for step, value in zip(steps, values, strict=True)
-        ]
+        for step, value in zip(steps, values, strict=True):
+            rows.append(dict(run=run.label, key=key, unit=unit, step=step, value=value))
     for epochs, axis in axes.items():
         names = dict.fromkeys(key for _, key, *_, unit in curves if unit == epochs)
         axis.set(xlabel='epoch' if epochs else 'iteration', ylabel=', '.join(names))
@@ -214,21 +195,12 @@ def _has(run: RunLog, key: str, runs: Sequence[RunLog]) -> bool:
     return key in run.keys
 
 
-# [rates]
-# Learning rates of a config, iteration by iteration, from its own schedulers.
-#
-# The model is built to group its parameters as the run does; then every group is one number.
-
-
-SCHEDULED = ('lr', 'weight_decay', 'momentum')
-
-
 @dataclass(frozen=True)
 class Rates:
-    """What an optimiser is told at every iteration.
+    """Scheduled values of an optimizer at every iteration.
 
     Attributes:
-        values: By name, ``lr`` and what else changes: (iterations, distinct rows of groups).
+        values: By name, ``lr`` and whatever else changes: (iterations, distinct parameter groups).
         initial: Learning rate of each column before any scheduler.
         epoch_length: Iterations of an epoch.
     """
@@ -241,13 +213,8 @@ class Rates:
 def read_rates(cfg: Config, dataset_size: int | None = None, processes: int = 1) -> Rates:
     """Step through the schedule of ``cfg`` without a forward pass.
 
-    Args:
-        cfg: Of any training.
-        dataset_size: Number of images; None opens the data set to count them.
-        processes: Among which the images are shared.
-
-    Raises:
-        ValueError: If it has no schedule, or an epoch has no iteration.
+    The model is built to group its parameters as the run does; each group becomes one number.
+    ``dataset_size`` None opens the data set to count its images; ``processes`` is the world size.
     """
     for entry in ('param_scheduler', 'optim_wrapper', 'train_dataloader', 'train_cfg'):
         if not cfg.get(entry):
@@ -255,13 +222,13 @@ def read_rates(cfg: Config, dataset_size: int | None = None, processes: int = 1)
     length = _epoch_length(cfg, dataset_size, processes)
     total = cfg.train_cfg.get('max_iters') or cfg.train_cfg.max_epochs * length
     epochs = cfg.train_cfg.get('max_epochs') or -(-total // length)
-    wrapper = _one_number_a_group(cfg)
+    wrapper = _one_number_per_group(cfg)
     initial = tuple(group['lr'] for group in wrapper.optimizer.param_groups)
     run = SimpleNamespace(
-        _train_loop=_Ends(), max_epochs=epochs, max_iters=total, train_dataloader=range(length),
+        _train_loop=_Loop(), max_epochs=epochs, max_iters=total, train_dataloader=range(length),
         logger=MMLogger.get_current_instance(),
     )  # fmt: skip
-    schedulers = Runner._build_param_scheduler(run, cfg.param_scheduler, wrapper)
+    schedulers = Runner._build_param_scheduler(cast(Runner, run), cfg.param_scheduler, wrapper)
     steps = [_scheduled(wrapper) for _ in _steps(wrapper, schedulers, total, length)]
     table = {name: np.array([step[name] for step in steps]) for name in steps[0]}
     # Groups that differ in weight decay alone have the same curve.
@@ -275,34 +242,21 @@ def read_rates(cfg: Config, dataset_size: int | None = None, processes: int = 1)
     return Rates(changing, tuple(initial[column] for column in columns), length)
 
 
-class _Ends(BaseLoop):
-    """mmengine asks for a loop before it says where schedules end."""
+class _Loop(BaseLoop):
+    """mmengine needs a loop to compute the ends of schedules."""
 
     def __init__(self) -> None:
         pass
 
     def run(self) -> None:
-        """Nothing runs."""
-
-
-class _Numbers(Dataset):
-    """A data set that has a length only."""
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> int:
-        return index
+        """Never called."""
 
 
 def _epoch_length(cfg: Config, dataset_size: int | None, processes: int) -> int:
     loader = cfg.train_dataloader.to_dict()
     loader.update(num_workers=0, persistent_workers=False)
     if dataset_size is not None:
-        loader['dataset'] = _Numbers(dataset_size)
+        loader['dataset'] = range(dataset_size)  # only its length matters
     sized = (
         loader['batch_sampler'] if 'batch_size' in (loader.get('batch_sampler') or {}) else loader
     )
@@ -317,8 +271,8 @@ def _epoch_length(cfg: Config, dataset_size: int | None, processes: int) -> int:
     return length
 
 
-def _one_number_a_group(cfg: Config) -> OptimWrapper:
-    MMLogger.get_current_instance().setLevel('WARNING')  # it names every group
+def _one_number_per_group(cfg: Config) -> OptimWrapper:
+    MMLogger.get_current_instance().setLevel('WARNING')  # every group is logged as INFO
     real = build_optim_wrapper(build_model(cfg.to_dict()), cfg.optim_wrapper.to_dict())
     kept = [
         {name: group[name] for name in ('lr', 'weight_decay') if name in group}
@@ -332,7 +286,7 @@ def _one_number_a_group(cfg: Config) -> OptimWrapper:
 def _steps(wrapper: OptimWrapper, schedulers: list, total: int, length: int) -> Iterator[int]:
     for iteration in range(total):
         yield iteration
-        wrapper.step()  # without gradients; schedulers want one before them
+        wrapper.step()  # without gradients: schedulers warn without a step before them
         for scheduler in schedulers:
             if not scheduler.by_epoch or (iteration + 1) % length == 0:
                 scheduler.step()
@@ -343,22 +297,8 @@ def _scheduled(wrapper: OptimWrapper) -> Mapping[str, list[float]]:
     return {name: [group[name] for group in groups] for name in SCHEDULED}
 
 
-# [summary]
-# One number for a run, which depends less on chance than that of its last epoch.
-
-
-T = TypeVar('T')
-PARTS = '*/vis_data/scalars.json'  # of one of our runs
-PUBLISHED = '*.log.json'
-
-
 def find_runs(path: str | Path) -> list[RunLog]:
-    """The run at ``path``, or all runs below a folder, the one that logged last at the end.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If a file is no log.
-    """
+    """The run at ``path``, or all runs below a folder in the order of their last log."""
     path = Path(path)
     if path.is_file() or any(path.glob(PARTS)):
         return [read_run(path)]
@@ -371,11 +311,7 @@ def find_runs(path: str | Path) -> list[RunLog]:
 
 
 def median_of_last(run: RunLog, key: str, epochs: int, number: int) -> tuple[float, float]:
-    """Median and highest value of a validation in the last ``number`` of ``epochs`` epochs.
-
-    Raises:
-        ValueError: If the run logged no such value there, or was not validated at ``epochs``.
-    """
+    """Median and highest validation value in the last ``number`` of ``epochs`` epochs."""
     values = _validation(run, key)
     last = [value for epoch, value in values.items() if epochs - number < epoch <= epochs]
     if epochs not in values:
@@ -386,11 +322,7 @@ def median_of_last(run: RunLog, key: str, epochs: int, number: int) -> tuple[flo
 
 
 def high_value(run: RunLog, key: str) -> float:
-    """Mean of the highest value of a validation and of its 99th percentile.
-
-    Raises:
-        ValueError: If the run logged no such value.
-    """
+    """Mean of the highest validation value and the 99th percentile."""
     values = list(_validation(run, key).values())
     return (max(values) + float(np.percentile(values, 99))) / 2
 
@@ -398,12 +330,9 @@ def high_value(run: RunLog, key: str) -> float:
 def over_runs(
     runs: Sequence[RunLog], measure: Callable[[RunLog], T]
 ) -> tuple[list[tuple[RunLog, T]], list[str]]:
-    """Runs with their values, and why others have none.
-
-    Raises:
-        ValueError: Of the first run, if none has a value.
-    """
-    found, errors = [], []
+    """Runs with their values, and the reasons why others have none; one must have a value."""
+    found: list[tuple[RunLog, T]] = []
+    errors: list[ValueError] = []
     for run in runs:
         try:
             found.append((run, measure(run)))
@@ -419,13 +348,9 @@ def _validation(run: RunLog, key: str) -> dict[int, float]:
     if not found:
         known = sorted({name for line in run.val for name in line} - {'step', 'epoch', 'mode'})
         raise ValueError(
-            f'{run.label} validated no {key!r}; it has {", ".join(known) or "no validation"}'
+            f'{run.label} has no validation of {key!r}; it has {", ".join(known) or "none"}'
         )
     return found
-
-
-# [times]
-# How long an iteration of a run took.
 
 
 @dataclass(frozen=True)
@@ -433,7 +358,7 @@ class TrainTime:
     """Seconds per iteration.
 
     Attributes:
-        mean, std: Over all logged times; each is itself a mean since the one before.
+        mean, std: Over all logged times, each of which is a mean since the previous one.
         epochs: Mean of each epoch, by its number.
     """
 
@@ -458,23 +383,16 @@ class TrainTime:
 
 
 def train_time(run: RunLog, *, include_outliers: bool = False) -> TrainTime:
-    """The times of ``run``, without the first one of each epoch, which waits for workers.
+    """Times of ``run``, without the first of each epoch, which includes starting the workers.
 
-    An epoch with one logged time keeps it. A run by iterations is one epoch.
-
-    Args:
-        run: From ``read_run``.
-        include_outliers: Keep the first time of each epoch.
-
-    Raises:
-        ValueError: If no time was logged.
+    An epoch with one logged time keeps it. A training by iterations is one epoch.
     """
-    times = defaultdict(list)
+    times: dict[int, list[float]] = defaultdict(list)
     for line in run.train:
         if 'time' in line:
             times[line.get('epoch', 1)].append(line['time'])
     if not times:
-        raise ValueError(f'{run.label} has no key "time" in its lines of training')
+        raise ValueError(f'{run.label} has no key "time" in its training lines')
     if not include_outliers:
         times = {epoch: values[1:] or values for epoch, values in times.items()}
     everything = np.concatenate(list(times.values()))

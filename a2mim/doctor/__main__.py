@@ -1,8 +1,8 @@
-"""Say what this machine can do, and what to do where it cannot.
+"""Check the installation and the machine, and name a remedy for every problem.
 
     python -m a2mim.doctor [--json]
 
-Exit code 0 if training works, 1 if it does not; what is optional does not count.
+Exit code 0 if training works, 1 if it does not; optional parts do not count.
 """
 
 import argparse
@@ -15,26 +15,28 @@ from rich.table import Table
 from rich.text import Text
 
 from a2mim.doctor.checks import (
+    EXTRAS,
     Finding,
     Verdict,
     check_core,
-    check_extras,
-    check_gpus,
-    check_machine,
+    check_environment,
+    check_extra,
     check_mixtures,
     check_operators,
+    check_python,
+    check_shared_memory,
     check_training,
 )
 
-COLOURS = {Verdict.OK: 'green', Verdict.MISSING: 'yellow', Verdict.PROBLEM: 'red'}
+COLORS = {Verdict.OK: 'green', Verdict.MISSING: 'yellow', Verdict.PROBLEM: 'red'}
 
 
 def examine() -> list[Finding]:
-    """All findings; what needs torch is left out where torch does not import."""
-    findings = [*check_machine(), *check_core(), *check_mixtures()]
+    """All findings; checks that need torch are skipped if the core is broken."""
+    findings = [check_python(), *check_core(), *check_mixtures(), check_shared_memory()]
     if not any(finding.stops for finding in findings):
-        findings += [*check_gpus(), *check_training()]
-    return [*findings, check_operators(), *check_extras()]
+        findings += [*check_environment(), *check_training()]
+    return [*findings, check_operators(), *map(check_extra, EXTRAS)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--json', action='store_true', help='for programs to read')
+    parser.add_argument('--json', action='store_true', help='print JSON')
     args = parser.parse_args(argv)
     findings = examine()
     works = not any(finding.stops for finding in findings)
@@ -60,14 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def as_table(findings: Iterable[Finding]) -> Table:
     """One line per finding, a rule between the parts."""
-    table = Table('part', 'name', 'found', 'verdict', 'what to do')
+    table = Table('part', 'name', 'found', 'result', 'what to do')
     part = ''
     for finding in findings:
         if part and finding.part != part:
             table.add_section()
         part = finding.part
-        verdict = Text(finding.verdict.value, style=COLOURS[finding.verdict])
-        table.add_row(part, Text(finding.name), Text(finding.found), verdict, Text(finding.remedy))
+        result = Text(finding.verdict.value, style=COLORS[finding.verdict])
+        table.add_row(part, Text(finding.name), Text(finding.found), result, Text(finding.remedy))
     return table
 
 

@@ -1,4 +1,8 @@
-"""Packages: those that the core needs, those that do not go together, and those behind extras."""
+"""The checks of the doctor: packages, machine, and two steps of training.
+
+Every check returns findings. Nothing is imported before its own check, so that a broken package is
+a finding and not a traceback. Versions, compilers and GPUs are those of mmengine's ``collect_env``.
+"""
 
 import importlib
 import math
@@ -16,30 +20,60 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-# [finding]
-# One line of the report.
+# Module names that differ from the distribution's.
+MODULES = {
+    'onedl-mmengine': 'mmengine',
+    'onedl-mmcv': 'mmcv',
+    'opencv-python': 'cv2',
+    'pillow': 'PIL',
+    'scikit-image': 'skimage',
+    'scikit-learn': 'sklearn',
+    'pyyaml': 'yaml',
+}
+# Install the same files as the onedl packages, and overwrite them without a warning.
+UPSTREAM = ('mmengine', 'mmengine-lite', 'mmcv', 'mmcv-lite', 'mmdet', 'mmsegmentation')
+OPENCV = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python')
+# Remedy by a part of an import error's message.
+REMEDIES = {
+    'libGL': 'apt-get install libgl1 (OpenCV needs it for its windows)',
+    'libgthread': 'apt-get install libglib2.0-0 (OpenCV needs it for its windows)',
+    'torchvision::nms': 'torchvision was built for another torch: pip install -U torch torchvision',
+}
+EXTRAS = {
+    'export': 'files for ONNX and HuggingFace, read back in them',
+    'shards': 'images from tar shards and LMDB',
+    'analysis': 'class activation maps, and UMAP in addition to t-SNE',
+    'seg': 'segmentation with MMSegmentation',
+    'det': 'detection with MMDetection',
+    'test': 'the test suite',
+}
+PYTHON = ((3, 10), (3, 14))  # first supported version, first unsupported one
+SHARED_MEMORY = '/dev/shm'
+GIB = 2**30
+# Of collect_env: without information about the machine, or too long for a table.
+SKIPPED = ('numpy_random_seed', 'MUSA available', 'PyTorch compiling details')
+MODEL = dict(
+    type='A2MIM',
+    data_preprocessor=dict(type='ImagePreprocessor', mean=[127.0] * 3, std=[64.0] * 3),
+    backbone=dict(type='TimmBackbone', model_name='test_resnet', mask_after='layer3'),
+    neck=dict(type='PixelShuffleDecoder'),
+    head=dict(
+        type='MIMHead', spatial=dict(type='L1Loss'), spectral=dict(type='FocalFrequencyLoss')
+    ),
+)
 
 
 class Verdict(str, Enum):
-    """What a finding means."""
+    """Result of a check."""
 
     OK = 'ok'
-    MISSING = 'missing'  # of something optional, or of a package that is needed
+    MISSING = 'missing'
     PROBLEM = 'problem'
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, what was found, and what to do about it.
-
-    Args:
-        part: Heading that the finding belongs to.
-        name: What was looked at.
-        found: What is there.
-        verdict: What that means.
-        remedy: What to do; empty where all is well.
-        needed: Whether training needs it.
-    """
+    """One line of the report: heading, name, value, result, remedy, whether training needs it."""
 
     part: str
     name: str
@@ -54,48 +88,25 @@ class Finding:
         return self.needed and self.verdict is not Verdict.OK
 
 
-# Distributions under other names than their modules, as far as importing them can fail.
-MODULES = {
-    'onedl-mmengine': 'mmengine',
-    'onedl-mmcv': 'mmcv',
-    'opencv-python': 'cv2',
-    'pillow': 'PIL',
-    'scikit-image': 'skimage',
-    'scikit-learn': 'sklearn',
-    'pyyaml': 'yaml',
-}
-# Own the same files as the line that this package needs, and replace them without a word.
-UPSTREAM = ('mmengine', 'mmengine-lite', 'mmcv', 'mmcv-lite', 'mmdet', 'mmsegmentation')
-OPENCV = ('opencv-python', 'opencv-python-headless', 'opencv-contrib-python')
-# What an error of an import means, by a part of its message.
-REMEDIES = {
-    'libGL': 'apt-get install libgl1 (OpenCV needs it for its windows)',
-    'libgthread': 'apt-get install libglib2.0-0 (OpenCV needs it for its windows)',
-    'torchvision::nms': 'torchvision was built for another torch: pip install -U torch torchvision',
-}
-EXTRAS = {
-    'export': 'files for ONNX and HuggingFace, read back in them',
-    'shards': 'images from tar shards and LMDB',
-    'analysis': 'class activation maps, and UMAP beside t-SNE',
-    'seg': 'segmentation with MMSegmentation',
-    'det': 'detection with MMDetection',
-    'test': 'the test suite',
-}
+def check_python() -> Finding:
+    """The version of Python."""
+    good = PYTHON[0] <= sys.version_info[:2] < PYTHON[1]
+    verdict, remedy = (Verdict.OK, '') if good else (Verdict.PROBLEM, 'use Python 3.10 to 3.13')
+    return Finding('core', 'Python', platform.python_version(), verdict, remedy, needed=True)
 
 
 def check_core() -> list[Finding]:
-    """This package, and everything that it needs: versions, and whether it imports."""
+    """This package and its requirements: versions, and whether they import."""
     own = installed('a2mim')
     if own is None:
-        remedy = 'pip install -e . in the folder of a2mim'
-        found = 'not installed: what it needs is not known'
+        found, remedy = 'not installed', 'pip install -e . in the folder of a2mim'
         return [Finding('core', 'a2mim', found, Verdict.PROBLEM, remedy, needed=True)]
     packages = [check_package(requirement) for requirement in requirements()]
     return [Finding('core', 'a2mim', own, needed=True), *packages]
 
 
 def requirements(extra: str = '') -> list[Requirement]:
-    """What this package needs, or what one of its extras adds; empty if it is not installed."""
+    """Requirements of this package, or of one of its extras; empty if it is not installed."""
     if installed('a2mim') is None:
         return []
     parsed = [Requirement(line) for line in metadata.requires('a2mim') or []]
@@ -108,7 +119,7 @@ def requirements(extra: str = '') -> list[Requirement]:
 
 
 def check_package(requirement: Requirement) -> Finding:
-    """One package of the core: there, of a version that works, and importable."""
+    """One requirement: installed, in the right version, and importable."""
     name, command = requirement.name, f"pip install '{requirement.name}{requirement.specifier}'"
     version = installed(name)
     if version is None:
@@ -118,8 +129,7 @@ def check_package(requirement: Requirement) -> Finding:
         return Finding('core', name, found, Verdict.PROBLEM, command, needed=True)
     try:
         importlib.import_module(MODULES.get(name, name.replace('-', '_')))
-    # A library that does not load raises what it likes.
-    except Exception as error:
+    except Exception as error:  # broken packages raise any type
         text = f'{type(error).__name__}: {error}'
         remedy = next((REMEDIES[part] for part in REMEDIES if part in text), command)
         found = f'{version} does not import: {text.splitlines()[0]}'
@@ -128,7 +138,7 @@ def check_package(requirement: Requirement) -> Finding:
 
 
 def installed(name: str) -> str | None:
-    """Version of a distribution; None if there is none."""
+    """Version of a distribution; None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -139,15 +149,12 @@ def check_mixtures() -> Iterator[Finding]:
     """Packages that overwrite each other's files."""
     upstream = [name for name in UPSTREAM if installed(name)]
     if upstream:
-        yield Finding(
-            'core',
-            'OpenMMLab',
-            f'{", ".join(upstream)} beside onedl-mmengine, in the same folders',
-            Verdict.PROBLEM,
+        found = f'{", ".join(upstream)} next to onedl-mmengine, in the same folders'
+        remedy = (
             f'pip uninstall {" ".join(upstream)}; pip install --force-reinstall --no-deps '
-            'onedl-mmengine onedl-mmcv, best in a new environment',
-            needed=True,
+            'onedl-mmengine onedl-mmcv, best in a new environment'
         )
+        yield Finding('core', 'OpenMMLab', found, Verdict.PROBLEM, remedy, needed=True)
     versions = {name: installed(name) for name in OPENCV if installed(name)}
     if len({*versions.values()}) > 1:
         found = ', '.join(f'{name} {version}' for name, version in versions.items())
@@ -156,76 +163,35 @@ def check_mixtures() -> Iterator[Finding]:
 
 
 def check_operators() -> Finding:
-    """Where the operators of detectors would come from; nothing is loaded."""
+    """Source of the operators of detectors; nothing is loaded."""
     name, remedy = 'operators of mmcv', 'compile mmcv; only detectors need it'
     if find_spec('mmcv') is not None and find_spec('mmcv._ext') is not None:
         return Finding('extras', name, 'compiled')
     if find_spec('a2mim.transfer') is not None:
-        return Finding('extras', name, "stand-in: NMS and RoIAlign are torchvision's")
-    return Finding('extras', name, 'neither compiled nor a stand-in', Verdict.MISSING, remedy)
+        return Finding('extras', name, "NMS and RoIAlign are torchvision's")
+    return Finding('extras', name, 'not compiled', Verdict.MISSING, remedy)
 
 
-def check_extras() -> list[Finding]:
-    """Which optional parts are there; they are looked up, and not imported."""
-    return [check_extra(extra, purpose) for extra, purpose in EXTRAS.items()]
-
-
-def check_extra(extra: str, purpose: str) -> Finding:
-    """One optional part."""
-    needed = requirements(extra)
+def check_extra(extra: str) -> Finding:
+    """The packages of one extra, which are not imported."""
+    versions = {requirement: installed(requirement.name) for requirement in requirements(extra)}
     command = f"pip install -e '.[{extra}]' in the folder of a2mim"
-    missing = [r.name for r in needed if installed(r.name) is None]
-    other = [
-        f'{r.name} {installed(r.name)} instead of {r.specifier}'
-        for r in needed
-        if r.name not in missing and not r.specifier.contains(installed(r.name), prereleases=True)
+    missing = [one.name for one, version in versions.items() if version is None]
+    wrong = [
+        f'{one.name} {version} instead of {one.specifier}'
+        for one, version in versions.items()
+        if version is not None and not one.specifier.contains(version, prereleases=True)
     ]
-    name = f'[{extra}] {purpose}'
-    if not needed:
+    name = f'[{extra}] {EXTRAS[extra]}'
+    if not versions:
         return Finding('extras', name, 'not part of this installation', Verdict.MISSING, command)
     if missing:
         found = f'without {", ".join(missing)}'
         return Finding('extras', name, found, Verdict.MISSING, command)
-    if other:
-        return Finding('extras', name, '; '.join(other), Verdict.PROBLEM, command)
-    return Finding('extras', name, ', '.join(f'{r.name} {installed(r.name)}' for r in needed))
-
-
-# [machine]
-# The machine: Python, processor, memory that workers share, disk and GPUs.
-
-
-PYTHON = ((3, 10), (3, 14))  # the first version that works, and the first that does not
-SHARED_MEMORY = '/dev/shm'
-GIB = 2**30
-
-
-def check_machine() -> Iterator[Finding]:
-    """Everything but the GPUs."""
-    first, end = PYTHON
-    found = f'{platform.python_version()} on {platform.system()} {platform.machine()}'
-    if first <= sys.version_info[:2] < end:
-        yield Finding('machine', 'Python', found, needed=True)
-    else:
-        remedy = 'use Python 3.10 to 3.13'
-        yield Finding('machine', 'Python', found, Verdict.PROBLEM, remedy, needed=True)
-    yield check_cores()
-    yield check_shared_memory()
-    free = shutil.disk_usage('.').free
-    found = f'{free / GIB:.1f} GiB free in {Path.cwd()}'
-    if free < GIB:
-        remedy = 'make room, or train with --work-dir elsewhere'
-        yield Finding('machine', 'disk', found, Verdict.PROBLEM, remedy)
-    else:
-        yield Finding('machine', 'disk', found)
-
-
-def check_cores() -> Finding:
-    """Cores that this process may use, and the threads that it was told to use."""
-    fixed = hasattr(os, 'sched_getaffinity')
-    cores = len(os.sched_getaffinity(0)) if fixed else os.cpu_count()
-    threads = os.environ.get('OMP_NUM_THREADS', 'not set')
-    return Finding('machine', 'processor', f'{cores} cores, OMP_NUM_THREADS {threads}')
+    if wrong:
+        return Finding('extras', name, '; '.join(wrong), Verdict.PROBLEM, command)
+    found = ', '.join(f'{one.name} {version}' for one, version in versions.items())
+    return Finding('extras', name, found)
 
 
 def check_shared_memory() -> Finding:
@@ -240,59 +206,30 @@ def check_shared_memory() -> Finding:
     return Finding('machine', 'shared memory', found)
 
 
-def check_gpus() -> Iterator[Finding]:
-    """CUDA as torch sees it; a machine without a GPU trains on the processor."""
+def check_environment() -> Iterator[Finding]:
+    """Versions, compilers and GPUs, and whether torch finds the GPUs that the driver has."""
     import torch
+    from mmengine.utils.dl_utils import collect_env
 
+    for name, value in collect_env().items():
+        if name not in SKIPPED:
+            yield Finding('machine', name, str(value))
     built = torch.version.cuda
-    if not torch.cuda.is_available():
-        if built and Path('/dev/nvidiactl').exists():
-            found = f'torch {torch.__version__} was built for CUDA {built} and finds no GPU'
-            remedy = 'the driver is too old for that CUDA, or CUDA_VISIBLE_DEVICES hides the GPUs'
-            yield Finding('GPU', 'CUDA', found, Verdict.PROBLEM, remedy)
-        else:
-            yield Finding('GPU', 'CUDA', 'no GPU: training runs on the processor', Verdict.MISSING)
-        return
-    driver = torch._C._cuda_getDriverVersion()
-    nccl = '.'.join(map(str, torch.cuda.nccl.version()))
-    found = (
-        f'CUDA {built}, driver up to {driver // 1000}.{driver % 1000 // 10}, '
-        f'cuDNN {torch.backends.cudnn.version()}, NCCL {nccl}'
-    )
-    yield Finding('GPU', 'CUDA', found)
-    for index in range(torch.cuda.device_count()):
-        device = torch.cuda.get_device_properties(index)
-        with torch.cuda.device(index):
-            half = 'bfloat16' if torch.cuda.is_bf16_supported(False) else 'no bfloat16'
-        found = f'{device.name}, {device.total_memory / GIB:.0f} GiB, {half}'
-        yield Finding('GPU', f'cuda:{index}', found)
-
-
-# [self_check]
-# Two steps of training with a network of seconds, on every kind of device that is there.
-
-
-MODEL = dict(
-    type='A2MIM',
-    data_preprocessor=dict(type='ImagePreprocessor', mean=[127.0] * 3, std=[64.0] * 3),
-    backbone=dict(type='TimmBackbone', model_name='test_resnet', mask_after='layer3'),
-    neck=dict(type='PixelShuffleDecoder'),
-    head=dict(
-        type='MIMHead', spatial=dict(type='L1Loss'), spectral=dict(type='FocalFrequencyLoss')
-    ),
-)
+    if built and not torch.cuda.is_available() and Path('/dev/nvidiactl').exists():
+        found = f'torch {torch.__version__} was built for CUDA {built} and finds no GPU'
+        remedy = 'the driver is too old for that CUDA, or CUDA_VISIBLE_DEVICES hides the GPUs'
+        yield Finding('machine', 'CUDA', found, Verdict.PROBLEM, remedy)
 
 
 def check_training() -> Iterator[Finding]:
-    """Train on the CPU and, where there is one, on the first GPU."""
+    """Train on the CPU and, if there is one, on the first GPU."""
     import torch
 
     for device in ['cpu', *(['cuda'] if torch.cuda.is_available() else [])]:
         started = time.perf_counter()
         try:
             losses = train_two_steps(device)
-        # Whatever goes wrong in here is what the report is for.
-        except Exception as error:
+        except Exception as error:  # any failure is a finding
             if os.environ.get('A2MIM_TRACEBACK'):
                 raise
             found = f'{type(error).__name__}: {error}'.splitlines()[0]

@@ -1,9 +1,9 @@
-"""What networks still know of images that are occluded, shuffled or corrupted.
+"""Robustness of networks to images that are occluded, shuffled or corrupted.
 
-    python analysis_tools/robustness/robustness.py SUBJECT... --study STUDY [options]
+    python analysis_tools/robustness/robustness.py NETWORK... --study STUDY [options]
 
-Classifiers are measured by top-1 accuracy, trunks by the cosine similarity of their pooled feature
-with that of the untouched image. The same command goes on after an interruption.
+Classifiers are measured by top-1 accuracy, backbones by the cosine similarity of their pooled
+feature with that of the unchanged image. The same command resumes after an interruption.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from a2mim.analysis.robustness import (
     draw_robustness,
     occlusion_levels,
     robustness_curves,
+    robustness_rows,
     shuffle_levels,
 )
 from a2mim.engine.command_line import one_line_errors
@@ -37,7 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_analysis_options(parser, out='work_dirs/analysis/robustness', num_images=56)
     parser.add_argument('--study', choices=AXES, required=True)
-    parser.add_argument('--measure', choices=MEASURES, help='what to report, instead of the rule')
+    parser.add_argument('--measure', choices=MEASURES, help='overrides the choice by network')
     parser.add_argument('--labelled', action='store_true', help='folders of --images are classes')
     parser.add_argument(
         '--ratios', type=float, nargs='+', default=[0, 0.1, 0.25, 0.5, 0.75, 0.9], metavar='R'
@@ -49,7 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def choose_levels(args: argparse.Namespace) -> tuple[list[Level], dict[str, object]]:
-    """The levels of the study, and the options that they depend on."""
+    """Levels of the study, and the options that they depend on."""
     if args.study == 'occlusion':
         return occlusion_levels(args.ratios, args.grid), dict(grid=args.grid)
     if args.study == 'shuffle':
@@ -62,14 +63,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
         levels, options = choose_levels(args)
-        subjects, images = open_subjects(args), open_images(args, labelled=args.labelled)
-        measure = args.measure or choose_measure(subjects)
-        check_measure(subjects, images, measure)
+        networks, images = open_subjects(args), open_images(args, labelled=args.labelled)
+        measure = args.measure or choose_measure(networks)
+        check_measure(networks, images, measure)
         results = open_results(args, f'Robustness: {args.study}', study=args.study, **options)
         curves = {}
-        for subject in subjects:
-            curves[subject.label] = robustness_curves(
-                subject,
+        for network in networks:
+            curves[network.label] = robustness_curves(
+                network,
                 images,
                 levels,
                 measure,
@@ -78,12 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 batch_size=args.batch_size,
                 seed=args.seed,
             )
-        rows = [
-            dict(network=label, change=name, value=value, score=float(score.mean()))
-            for label, own in curves.items()
-            for name, (values, scores) in own.items()
-            for value, score in zip(values.tolist(), scores, strict=True)
-        ]
+        rows = robustness_rows(curves)
         for row in rows:
             print(f'{row["network"]:24} {row["change"]:16} {row["value"]:6g} {row["score"]:8.3f}')
         caption = f'{measure}, {len(images)} images'

@@ -1,6 +1,7 @@
 """The command line that analyses share."""
 
 import argparse
+import json
 
 import pytest
 
@@ -15,7 +16,7 @@ def parse(*words: str) -> argparse.Namespace:
 
 def test_networks_come_in_the_order_of_the_command_line():
     args = parse('b=random:test_vit', 'a=random:test_resnet', '--device', 'cpu')
-    assert [subject.label for subject in open_subjects(args)] == ['b', 'a']
+    assert [network.label for network in open_subjects(args)] == ['b', 'a']
     assert len(open_images(args)) == 3
 
 
@@ -27,7 +28,7 @@ def test_two_networks_of_one_name_are_refused():
 
 def test_results_know_what_they_were_measured_with(tmp_path):
     args = parse('random:test_vit', '--out', str(tmp_path), '--seed', '4')
-    results = open_results(args, 'T', bands=5)
-    assert results._index['settings'] == dict(
+    open_results(args, 'T', bands=5).finish()
+    assert json.loads((tmp_path / 'result.json').read_text())['settings'] == dict(
         subjects=['random:test_vit'], images='photos', num_images=3, seed=4, bands=5
     )

@@ -86,5 +86,5 @@ def test_map_of_class_token_and_of_a_patch_on_a_rectangle() -> None:
 def test_networks_without_attention_between_all_patches_are_refused(name: str) -> None:
     with torch.device('meta'):
         model = timm.create_model(name)
-    with pytest.raises(ValueError, match=f'{type(model).__name__} has no attention'):
+    with pytest.raises(ValueError, match=f'{type(model).__name__} has no readable attention'):
         read_attention(model, torch.zeros(1), nn.Identity())

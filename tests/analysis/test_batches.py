@@ -11,7 +11,7 @@ from a2mim.analysis.networks import measured_batches
 
 
 @pytest.fixture(scope='module')
-def subject() -> Subject:
+def network() -> Subject:
     return read_subject('random:test_vit')
 
 
@@ -21,28 +21,28 @@ def means(batch: Tensor, which: range) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize('batch_size', [1, 3, 5, 64])
-def test_every_image_is_in_one_batch(subject: Subject, batch_size: int) -> None:
+def test_every_image_is_in_one_batch(network: Subject, batch_size: int) -> None:
     images = AnalysisImages('photos', 5)
-    found = list(measured_batches(subject, images, means, folder=None, batch_size=batch_size))
+    found = list(measured_batches(network, images, means, folder=None, batch_size=batch_size))
     assert [index for which, _ in found for index in which] == list(range(5))
-    expected = subject.normalise(images.pixels(subject.image_size)).mean(dim=(1, 2, 3))
+    expected = network.normalize(images.pixels(network.image_size)).mean(dim=(1, 2, 3))
     values = np.concatenate([part['means'] for _, part in found])
     np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
-def test_kept_batches_are_not_measured_again(subject: Subject, tmp_path: Path) -> None:
+def test_kept_batches_are_not_measured_again(network: Subject, tmp_path: Path) -> None:
     images = AnalysisImages('photos', 5)
     options = dict(folder=tmp_path, batch_size=2, seed=1)
-    first = [part['means'] for _, part in measured_batches(subject, images, means, **options)]
+    first = [part['means'] for _, part in measured_batches(network, images, means, **options)]
 
     def never(_batch: Tensor, _which: range) -> dict[str, np.ndarray]:
         raise AssertionError('measured again')
 
-    again = [part['means'] for _, part in measured_batches(subject, images, never, **options)]
+    again = [part['means'] for _, part in measured_batches(network, images, never, **options)]
     np.testing.assert_array_equal(np.concatenate(again), np.concatenate(first))
 
 
-def test_other_settings_and_images_are_measured_beside(subject: Subject, tmp_path: Path) -> None:
+def test_other_settings_and_images_are_measured_beside(network: Subject, tmp_path: Path) -> None:
     few, more = AnalysisImages('photos', 2), AnalysisImages('photos', 3)
     numbers = []
 
@@ -51,6 +51,6 @@ def test_other_settings_and_images_are_measured_beside(subject: Subject, tmp_pat
         return means(batch, which)
 
     for images, seed in ((few, 1), (few, 2), (more, 1), (few, 1)):
-        list(measured_batches(subject, images, count, folder=tmp_path, batch_size=4, seed=seed))
+        list(measured_batches(network, images, count, folder=tmp_path, batch_size=4, seed=seed))
     assert numbers == [2, 2, 3]
     assert len(list(tmp_path.iterdir())) == 3

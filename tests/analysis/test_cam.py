@@ -24,15 +24,15 @@ class Linear(nn.Module):
         return self.fc(self.conv(images).mean(dim=(2, 3)))
 
 
-def subject(model: nn.Module, size: tuple[int, int]) -> Subject:
+def network(model: nn.Module, size: tuple[int, int]) -> Subject:
     return Subject('net', 'net', model.eval(), ImagePreprocessor([127.0] * 3, [64.0] * 3), size)
 
 
 def test_gradcam_of_a_linear_head_is_the_weighted_sum_of_the_features() -> None:
-    net = subject(Linear(), (8, 12))
+    net = network(Linear(), (8, 12))
     pixels = torch.randint(0, 256, (3, 8, 12), dtype=torch.uint8)
     found, categories = class_activation_map(net, pixels, layers=['conv'], categories=[2, 0])
-    features = net.model.conv(net.normalise(pixels[None]))[0].detach()
+    features = net.model.conv(net.normalize(pixels[None]))[0].detach()
     for one, category in zip(found, categories, strict=True):
         # The mean gradient of channel k is its weight, over the number of positions.
         wanted = torch.einsum('k,khw->hw', net.model.fc.weight[category].detach(), features).relu()
@@ -41,10 +41,10 @@ def test_gradcam_of_a_linear_head_is_the_weighted_sum_of_the_features() -> None:
 
 
 def test_category_is_the_predicted_one_and_frozen_weights_do_not_matter() -> None:
-    net = subject(Linear().requires_grad_(False), (8, 8))
+    net = network(Linear().requires_grad_(False), (8, 8))
     pixels = torch.randint(0, 256, (3, 8, 8), dtype=torch.uint8)
     found, categories = class_activation_map(net, pixels, layers=['conv'])
-    assert categories == [int(net.model(net.normalise(pixels[None])).argmax())]
+    assert categories == [int(net.model(net.normalize(pixels[None])).argmax())]
     assert np.isfinite(found).all()
 
 
@@ -52,7 +52,7 @@ def test_category_is_the_predicted_one_and_frozen_weights_do_not_matter() -> Non
     'method', ['gradcam++', 'xgradcam', 'eigencam', 'eigengradcam', 'layercam']
 )
 def test_every_method_maps_a_rectangle(method: str) -> None:
-    net = subject(timm.create_model('test_vit', img_size=(32, 64)), (32, 64))
+    net = network(timm.create_model('test_vit', img_size=(32, 64)), (32, 64))
     pixels = torch.randint(0, 256, (3, 32, 64), dtype=torch.uint8)
     found, categories = class_activation_map(net, pixels, method)
     assert found.shape == (1, 32, 64)
@@ -85,15 +85,15 @@ def test_default_layer(name: str, layer: str) -> None:
 
 def test_what_the_network_does_not_have_is_refused() -> None:
     pixels = torch.zeros(3, 32, 32, dtype=torch.uint8)
-    net = subject(timm.create_model('test_vit', img_size=32), (32, 32))
+    net = network(timm.create_model('test_vit', img_size=32), (32, 32))
     with pytest.raises(ValueError, match='--target-category 1000: net has 1000 classes, 0 to 999'):
         class_activation_map(net, pixels, categories=[1000])
     with pytest.raises(ValueError, match="no module 'layer9'; its stages are "):
         class_activation_map(net, pixels, layers=['layer9'])
     with pytest.raises(ValueError, match=r"'head_drop' has no gradient|no map"):
         class_activation_map(net, pixels, layers=['head_drop'])
-    trunk = subject(timm.create_model('test_vit', img_size=32, num_classes=0), (32, 32))
-    with pytest.raises(ValueError, match='a trunk without classes, which gradcam needs'):
+    trunk = network(timm.create_model('test_vit', img_size=32, num_classes=0), (32, 32))
+    with pytest.raises(ValueError, match='a backbone without classes, which gradcam needs'):
         class_activation_map(trunk, pixels)
     assert class_activation_map(trunk, pixels, 'eigencam')[0].shape == (1, 32, 32)
 
@@ -101,4 +101,4 @@ def test_what_the_network_does_not_have_is_refused() -> None:
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, 'pytorch_grad_cam', None)
     with pytest.raises(ImportError, match=r"pip install -e '\.\[analysis\]'"):
-        class_activation_map(subject(Linear(), (8, 8)), torch.zeros(3, 8, 8, dtype=torch.uint8))
+        class_activation_map(network(Linear(), (8, 8)), torch.zeros(3, 8, 8, dtype=torch.uint8))

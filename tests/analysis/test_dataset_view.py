@@ -36,7 +36,7 @@ def test_hidden_blocks_have_the_mean_colour_and_others_are_as_augmented(
     mean = view.augmented.double().mean(dim=(2, 3))
     expected = mean[:, :, None, None].expand_as(view.seen).permute(1, 0, 2, 3)[:, ~same].T
     assert (hidden - expected).abs().max() <= 0.51
-    assert view.captions == ['50 % hidden'] * 4
+    assert view.captions == ['50 % masked'] * 4
 
 
 def test_an_image_is_flipped_or_as_stored(classification: Config) -> None:

@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from a2mim.analysis.interaction_strength import draw_interactions, estimate_strength, interactions
 from a2mim.analysis.interactions import (
     InteractionSettings,
-    draw_interactions,
-    estimate_strength,
-    interactions,
     keep_present,
     log_odds,
     log_probability,
@@ -99,7 +97,7 @@ def test_the_error_falls_with_the_square_root_of_the_contexts():
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say(monkeypatch):
-    monkeypatch.setattr('a2mim.analysis.interactions.BOOTSTRAPS', 300)
+    monkeypatch.setattr('a2mim.analysis.interaction_strength.BOOTSTRAPS', 300)
     rng = np.random.default_rng(0)
     inside = 0
     for _ in range(150):

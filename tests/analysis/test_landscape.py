@@ -10,14 +10,13 @@ from torch import nn
 from a2mim.analysis import PartStore
 from a2mim.analysis.landscape import (
     displaced,
-    find_trajectory,
     line,
     measure_surface,
     parse_axis,
     random_direction,
-    run_checkpoints,
     weights_of,
 )
+from a2mim.analysis.landscape_study import find_trajectory, run_checkpoints
 
 
 def quadratic(weight: torch.Tensor, hessian: torch.Tensor) -> float:
@@ -101,8 +100,8 @@ def test_weights_are_restored_bit_for_bit_in_states_too() -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     weights = weights_of(model, 'states')
     assert '1.running_var' in weights
-    with displaced(weights, [random_direction(weights, 0, ignore=None)]) as mover:
-        mover.go(0.3)
+    with displaced(weights, [random_direction(weights, 0, ignore=None)]) as move:
+        move(0.3)
         assert not torch.equal(model[0].weight, before['0.weight'])
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
@@ -110,9 +109,9 @@ def test_weights_are_restored_bit_for_bit_in_states_too() -> None:
 def test_line_ends_at_the_second_network() -> None:
     first, second = ({'w': torch.randn(5, 5)} for _ in range(2))
     ends = first['w'].clone(), second['w']
-    with displaced(first, [line(first, second)]) as mover:
+    with displaced(first, [line(first, second)]) as move:
         for step, end in enumerate(ends):
-            mover.go(float(step))
+            move(float(step))
             torch.testing.assert_close(first['w'], end)
 
 

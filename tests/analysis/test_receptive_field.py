@@ -74,15 +74,15 @@ def test_a_stage_that_is_no_module_has_a_gradient() -> None:
 
 
 def test_a_network_that_keeps_a_tensor_has_a_gradient_after_other_measurements() -> None:
-    subject, images = read_subject('random:convit_tiny'), AnalysisImages('photos', 1)
-    image_features(subject, images)
-    assert effective_receptive_field(subject, images).contribution.any()
+    network, images = read_subject('random:convit_tiny'), AnalysisImages('photos', 1)
+    image_features(network, images)
+    assert effective_receptive_field(network, images).contribution.any()
 
 
 def test_channels_of_a_constant_sum_are_refused() -> None:
-    subject = read_subject('random:pvt_v2_b0')
-    with pytest.raises(ValueError, match=r"channels of 'stages.3', as behind a layer norm"):
-        effective_receptive_field(subject, AnalysisImages('photos', 1))
+    network = read_subject('random:pvt_v2_b0')
+    with pytest.raises(ValueError, match=r"channels of 'stages.3' has no gradient"):
+        effective_receptive_field(network, AnalysisImages('photos', 1))
 
 
 @pytest.mark.parametrize('name', ['test_vit', 'test_convnext', 'test_efficientnet'])

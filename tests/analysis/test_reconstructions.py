@@ -38,7 +38,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def subject(config: Path) -> Subject:
+def network(config: Path) -> Subject:
     return read_subject(f'toy=random:{config}')
 
 
@@ -47,28 +47,28 @@ def hidden_pixels(setting: MaskSetting) -> torch.Tensor:
     return torch.from_numpy(np.kron(blocks, np.ones((32, 32)))).bool()  # (H, W)
 
 
-def test_a_batch_equals_single_images(subject: Subject) -> None:
+def test_a_batch_equals_single_images(network: Subject) -> None:
     images, setting = AnalysisImages('photos', 3), MaskSetting(0.5, 32, 7)
-    batched = reconstruct_images(subject, images, setting, batch_size=2)
+    batched = reconstruct_images(network, images, setting, batch_size=2)
     for index, pixels in enumerate(images.pixels((64, 64))):
-        single = reconstruct(subject.whole, pixels, ratio=0.5, block_size=32, seed=7)
+        single = reconstruct(network.whole, pixels, ratio=0.5, block_size=32, seed=7)
         for name, picture in (('reconstruction', batched.plain), ('visible', batched.visible)):
             found = picture[index].permute(1, 2, 0).int().numpy()
             assert np.abs(found - single[name].astype(int)).max() <= 1  # rounding
 
 
-def test_pasted_pictures_keep_what_is_visible(subject: Subject) -> None:
+def test_pasted_pictures_keep_what_is_visible(network: Subject) -> None:
     images, setting = AnalysisImages('photos', 2), MaskSetting(0.5, 32, 0)
-    found = reconstruct_images(subject, images, setting)
+    found = reconstruct_images(network, images, setting)
     hidden = hidden_pixels(setting)
     image = images.pixels((64, 64))
     assert torch.equal(found.pasted[..., ~hidden], image[..., ~hidden])
     assert torch.equal(found.pasted[..., hidden], found.plain[..., hidden])
 
 
-def test_errors_are_means_over_hidden_values(subject: Subject) -> None:
+def test_errors_are_means_over_hidden_values(network: Subject) -> None:
     images, setting = AnalysisImages('photos', 2), MaskSetting(0.5, 32, 0)
-    found = reconstruct_images(subject, images, setting)
+    found = reconstruct_images(network, images, setting)
     hidden = hidden_pixels(setting)
     image = (images.pixels((64, 64)).double() - 127) / 64
     mean = image.mean(dim=(2, 3), keepdim=True)
@@ -81,9 +81,9 @@ def test_errors_are_means_over_hidden_values(subject: Subject) -> None:
     assert inside and torch.allclose(found.errors.double(), error, atol=0.01)
 
 
-def test_the_grid_has_a_row_for_each_image(subject: Subject) -> None:
+def test_the_grid_has_a_row_for_each_image(network: Subject) -> None:
     settings = [MaskSetting(ratio, 32, 0) for ratio in (0.25, 0.5)]
-    figure, rows = reconstruction_grid([subject], AnalysisImages('photos', 3), settings)
+    figure, rows = reconstruction_grid([network], AnalysisImages('photos', 3), settings)
     assert len(figure.axes) == 3 * (1 + 2 * 2)
     assert [row['ratio'] for row in rows] == [0.25] * 3 + [0.5] * 3
 
@@ -94,14 +94,14 @@ def test_the_grid_has_a_row_for_each_image(subject: Subject) -> None:
         (MaskSetting(0.5, 24, 0), 'block_size=24 does not divide'),
         (MaskSetting(1.0, 32, 0), 'mask ratio 1 must lie between 0 and 1'),
         (MaskSetting(0.0, 32, 0), 'mask ratio 0 must lie between 0 and 1'),
-        (MaskSetting(0.9, 32, 0), 'hides all 2×2 blocks'),
+        (MaskSetting(0.9, 32, 0), 'masks all 2×2 blocks'),
     ],
 )
 def test_masks_that_do_not_fit_are_refused(
-    subject: Subject, setting: MaskSetting, message: str
+    network: Subject, setting: MaskSetting, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        check_reconstructions([subject], [setting])
+        check_reconstructions([network], [setting])
 
 
 def test_a_network_without_decoder_is_refused() -> None:

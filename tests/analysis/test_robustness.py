@@ -99,20 +99,20 @@ def test_bad_input_is_refused(call: object, message: str) -> None:
 
 
 def test_accuracy_on_other_classes_or_without_labels_is_refused() -> None:
-    images, subject = AnalysisImages('photos', 4), read_subject('random:test_resnet')
-    with pytest.raises(ValueError, match='classes apart'):
-        check_measure([subject], images, 'accuracy')
+    images, network = AnalysisImages('photos', 4), read_subject('random:test_resnet')
+    with pytest.raises(ValueError, match='has 1000 classes, the images have 14'):
+        check_measure([network], images, 'accuracy')
     images.labels = None
     with pytest.raises(ValueError, match='needs labels'):
-        check_measure([subject], images, 'accuracy')
+        check_measure([network], images, 'accuracy')
 
 
 def test_untouched_images_have_similarity_one_and_a_second_call_measures_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images, subject = AnalysisImages('photos', 4), read_subject('random:test_vit')
+    images, network = AnalysisImages('photos', 4), read_subject('random:test_vit')
     levels = [*shuffle_levels([1, 4]), *occlusion_levels([0, 0.5], 4)]
-    call = (subject, images, levels, 'similarity', tmp_path, {})
+    call = (network, images, levels, 'similarity', tmp_path, {})
     curves = robustness_curves(*call)
     for _, scores in curves.values():
         np.testing.assert_allclose(scores[0], 1, atol=1e-5)
@@ -125,11 +125,11 @@ def test_untouched_images_have_similarity_one_and_a_second_call_measures_nothing
 
 
 def test_ratio_0_is_clean_accuracy(tmp_path: Path) -> None:
-    images, subject = AnalysisImages('photos', 4), read_subject('random:test_resnet')
-    scores = robustness_curves(subject, images, occlusion_levels([0], 4), 'accuracy', tmp_path, {})[
+    images, network = AnalysisImages('photos', 4), read_subject('random:test_resnet')
+    scores = robustness_curves(network, images, occlusion_levels([0], 4), 'accuracy', tmp_path, {})[
         'random'
     ][1]
     with torch.no_grad():
-        batch = subject.normalise(images.pixels(subject.image_size))
-        hits = subject.model(batch).argmax(1) == images.labels
+        batch = network.normalize(images.pixels(network.image_size))
+        hits = network.model(batch).argmax(1) == images.labels
     np.testing.assert_array_equal(scores[0], 100.0 * hits.numpy())

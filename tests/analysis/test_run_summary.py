@@ -67,7 +67,7 @@ def test_the_programs_print(runs: Path, capsys: pytest.CaptureFixture) -> None:
     line = [str(runs), '4', '2', 'accuracy/top1']
     load_tool('summary/find_classification_val_median').main(line)
     assert capsys.readouterr().out.splitlines() == [
-        "left out: pretrain validated no 'accuracy/top1'; it has no validation",
+        "left out: pretrain has no validation of 'accuracy/top1'; it has none",
         'd: accuracy/top1 median 7.500, highest 10.000',
         'a: accuracy/top1 median 35.000, highest 40.000',
         'c: accuracy/top1 median 55.000, highest 60.000',
@@ -85,7 +85,7 @@ def test_the_programs_print(runs: Path, capsys: pytest.CaptureFixture) -> None:
             ['{}', '9', '2', 'accuracy/top1'],
             'b has accuracy/top1 of epochs up to 4, not of epoch 9',
         ),
-        (['{}', '4', '2', 'acc'], "b validated no 'acc'; it has accuracy/top1"),
+        (['{}', '4', '2', 'acc'], "b has no validation of 'acc'; it has accuracy/top1"),
         (['{}', '4', '5', 'acc'], 'LAST_N 5 must be 1 to EPOCHS 4'),
         (['{}/none', '4', '2', 'acc'], 'there is no log at'),
     ],

@@ -19,13 +19,13 @@ def checkpoint(tmp_path):
 
 
 def test_a_checkpoint_is_the_model_that_was_saved(checkpoint):
-    subject = read_subject(str(checkpoint))
+    network = read_subject(str(checkpoint))
     stored = torch.load(checkpoint, weights_only=True)['state_dict']
-    for key, tensor in subject.model.state_dict().items():
+    for key, tensor in network.model.state_dict().items():
         assert torch.equal(tensor, stored[f'backbone.model.{key}'])
-    assert subject.whole.backbone.model is subject.model
-    assert subject.num_classes == 0
-    assert not subject.model.training
+    assert network.whole.backbone.model is network.model
+    assert network.num_classes == 0
+    assert not network.model.training
 
 
 def test_random_weights_have_the_shapes_of_the_checkpoint_and_come_back_with_the_seed(checkpoint):
@@ -42,20 +42,20 @@ def test_random_weights_have_the_shapes_of_the_checkpoint_and_come_back_with_the
 
 def test_a_classifier_keeps_its_classes(tmp_path):
     save_checkpoint(classifier(), tmp_path / 'a.pth')
-    subject = read_subject(str(tmp_path / 'a.pth'))
-    assert subject.num_classes == build(classifier()).backbone.model.num_classes > 0
+    network = read_subject(str(tmp_path / 'a.pth'))
+    assert network.num_classes == build(classifier()).backbone.model.num_classes > 0
 
 
 def test_a_timm_model_is_shown_images_as_timm_prepares_them():
-    subject = read_subject('random:test_vit')
-    data = timm.data.resolve_model_data_config(subject.model)
+    network = read_subject('random:test_vit')
+    data = timm.data.resolve_model_data_config(network.model)
     pixels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
-    own = subject.normalise(pixels)
+    own = network.normalize(pixels)
     for channel, (mean, std) in enumerate(zip(data['mean'], data['std'], strict=True)):
         expected = (pixels[:, channel] / 255 - mean) / std
         torch.testing.assert_close(own[:, channel], expected, atol=1e-5, rtol=1e-5)
-    assert subject.image_size == data['input_size'][1:]
-    assert subject.whole is None
+    assert network.image_size == data['input_size'][1:]
+    assert network.whole is None
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_a_timm_model_takes_the_weights_of_a_file_that_does_not_say_which_it_is(
 ):
     saved = timm.create_model('test_vit', num_classes=num_classes)
     torch.save(saved.state_dict(), tmp_path / 'trunk.pth')
-    subject = read_subject(f'test_vit:{tmp_path}/trunk.pth')
-    assert (subject.label, subject.num_classes) == ('trunk', num_classes)
-    state = subject.model.state_dict()
+    network = read_subject(f'test_vit:{tmp_path}/trunk.pth')
+    assert (network.label, network.num_classes) == ('trunk', num_classes)
+    state = network.model.state_dict()
     assert all(torch.equal(tensor, state[key]) for key, tensor in saved.state_dict().items())
     twin = read_subject(f'random:test_vit:{tmp_path}/trunk.pth', seed=1)
     assert (twin.label, twin.num_classes) == ('random trunk', num_classes)
@@ -111,9 +111,9 @@ def test_convolutions_have_their_channels_last_and_other_weights_what_they_had()
 
 def test_a_released_model_has_a_random_twin_without_its_file():
     name = a2mim.list_models('a2mim_resnet50*')[0]
-    subject = read_subject(f'random:{name}')
-    assert subject.label == f'random {name}'
-    assert type(subject.model).__name__ == 'ResNet'
+    network = read_subject(f'random:{name}')
+    assert network.label == f'random {name}'
+    assert type(network.model).__name__ == 'ResNet'
 
 
 def test_what_is_no_network_is_refused(tmp_path):

@@ -3,7 +3,7 @@ import timm
 import torch
 from torch import nn
 
-from a2mim.analysis.latents import NoMapError, normalised_depths, read_latents
+from a2mim.analysis.latents import NoMapError, normalized_depths, read_latents
 
 
 def maps(name, size=(160, 160), **options):
@@ -34,8 +34,8 @@ def test_every_residual_or_stage_is_read(name, size, number, kinds):
     assert len(found) == number
     assert {latent.kind for latent, _ in found} == kinds
     assert all(features.ndim == 4 for _, features in found)
-    assert normalised_depths(number)[0] == 0
-    assert normalised_depths(number)[-1] == 1
+    assert normalized_depths(number)[0] == 0
+    assert normalized_depths(number)[-1] == 1
 
 
 def test_a_vit_is_read_as_its_blocks_compute_it():
@@ -86,5 +86,5 @@ def test_stages_are_those_of_timm():
 
 
 def test_a_model_without_blocks_and_stages_is_refused():
-    with pytest.raises(NoMapError, match='Sequential cannot give its features'):
+    with pytest.raises(NoMapError, match='Sequential has no forward_intermediates'):
         read_latents(nn.Sequential(nn.Conv2d(3, 3, 1)), torch.rand(1, 3, 8, 8), list)

@@ -13,15 +13,10 @@ from a2mim.doctor.checks import Verdict
 Usage = namedtuple('Usage', 'total used free')
 
 
-def test_python_disk_memory_and_cores_are_looked_at():
-    names = [finding.name for finding in checks.check_machine()]
-    assert names == ['Python', 'processor', 'shared memory', 'disk']
-
-
 @pytest.mark.parametrize('version', [(3, 9, 0), (3, 14, 0)])
-def test_a_python_that_does_not_work_stops(monkeypatch, version):
+def test_an_unsupported_python_stops(monkeypatch, version):
     monkeypatch.setattr(sys, 'version_info', version)
-    assert next(checks.check_machine()).stops
+    assert checks.check_python().stops
 
 
 def test_the_shared_memory_of_a_plain_container_is_a_problem(monkeypatch):
@@ -33,18 +28,24 @@ def test_the_shared_memory_of_a_plain_container_is_a_problem(monkeypatch):
     assert '--shm-size' in finding.remedy
 
 
-def test_a_machine_without_a_gpu_is_no_problem(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    monkeypatch.setattr(checks.Path, 'exists', lambda _: False)
-    (finding,) = checks.check_gpus()
-    assert finding.verdict is Verdict.MISSING
-    assert not finding.stops
-
-
-def test_a_driver_without_cuda_is_a_problem(monkeypatch):
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """A torch that was built for CUDA, on a machine where it finds no GPU."""
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(torch.version, 'cuda', '13.0')
+
+
+def test_versions_are_listed_and_a_machine_without_a_gpu_is_no_problem(no_gpu, monkeypatch):
+    monkeypatch.setattr(checks.Path, 'exists', lambda _: False)
+    findings = list(checks.check_environment())
+    assert {finding.verdict for finding in findings} == {Verdict.OK}
+    found = {finding.name: finding.found for finding in findings}
+    assert found['PyTorch'] == torch.__version__
+    assert found['CUDA available'] == 'False'
+
+
+def test_a_driver_without_cuda_is_a_problem(no_gpu, monkeypatch):
     monkeypatch.setattr(checks.Path, 'exists', lambda _: True)
-    (finding,) = checks.check_gpus()
+    *_, finding = checks.check_environment()
     assert finding.verdict is Verdict.PROBLEM
     assert 'CUDA 13.0 and finds no GPU' in finding.found

@@ -90,14 +90,14 @@ def declared(monkeypatch) -> list[str]:
 def test_an_extra_is_there_missing_or_of_another_version(declared, distributions):
     declared += ['torch', 'lmdb>=1.4; extra == "shards"', 'onnx>=1; extra == "export"']
     distributions.update({'a2mim': '0.1', 'torch': '2.14', 'lmdb': '1.5'})
-    there, missing = (checks.check_extra(name, '') for name in ('shards', 'export'))
+    there, missing = (checks.check_extra(name) for name in ('shards', 'export'))
     assert (there.verdict, there.found) == (Verdict.OK, 'lmdb 1.5')
     assert (missing.verdict, missing.found) == (Verdict.MISSING, 'without onnx')
     assert "pip install -e '.[export]'" in missing.remedy
     distributions['lmdb'] = '1.0'
-    old = checks.check_extra('shards', '')
+    old = checks.check_extra('shards')
     assert (old.verdict, old.found) == (Verdict.PROBLEM, 'lmdb 1.0 instead of >=1.4')
-    assert checks.check_extra('det', '').found == 'not part of this installation'
+    assert checks.check_extra('det').found == 'not part of this installation'
 
 
 def test_the_core_is_what_no_extra_adds(declared, distributions):

@@ -8,14 +8,25 @@ from a2mim.analysis import AnalysisImages, interactions, networks, read_subject
 from a2mim.analysis.interactions import InteractionSettings, measure_interactions
 from toy_run import load_tool, write_images
 
-SMALL = ['--num-images', '2', '--grid', '4', '--pairs', '2', '--contexts', '3']
+SMALL = [
+    '--num-images',
+    '2',
+    '--grid',
+    '4',
+    '--pairs',
+    '2',
+    '--contexts',
+    '3',
+    '--batch-size',
+    '64',
+]
 RATIOS = ['--ratios', '0', '0.5', '1']
 SETTINGS = InteractionSettings(grid=4, pairs=2, contexts=3, ratios=(0.0, 0.5, 1.0), batch_size=64)
 
 
 def run(*args: str) -> None:
     module = load_tool('representation_bottleneck/interactions', 'analysis_tools')
-    module.main(module.parse_args([*args, '--device', 'cpu']))
+    module.main([*args, '--device', 'cpu'])
 
 
 @pytest.fixture
@@ -28,9 +39,9 @@ def classifier():
 
 
 def trunk():
-    subject = read_subject('trunk=random:test_resnet')
-    subject.model.reset_classifier(0)
-    return subject
+    network = read_subject('trunk=random:test_resnet')
+    network.model.reset_classifier(0)
+    return network
 
 
 def test_the_command_leaves_a_table_arrays_and_a_figure(tmp_path, capsys):
@@ -48,8 +59,8 @@ def test_the_command_leaves_a_table_arrays_and_a_figure(tmp_path, capsys):
 
 
 def test_an_interrupted_measurement_goes_on(tmp_path, images, monkeypatch):
-    subjects = [classifier(), trunk()]
-    whole = measure_interactions(subjects, images, SETTINGS, tmp_path / 'whole')
+    networks = [classifier(), trunk()]
+    whole = measure_interactions(networks, images, SETTINGS, tmp_path / 'whole')
     measured = []
     real = interactions.measure_image
 
@@ -61,8 +72,8 @@ def test_an_interrupted_measurement_goes_on(tmp_path, images, monkeypatch):
 
     monkeypatch.setattr(interactions, 'measure_image', counted)
     with pytest.raises(KeyboardInterrupt):
-        measure_interactions(subjects, images, SETTINGS, tmp_path / 'cut')
-    again = measure_interactions(subjects, images, SETTINGS, tmp_path / 'cut')
+        measure_interactions(networks, images, SETTINGS, tmp_path / 'cut')
+    again = measure_interactions(networks, images, SETTINGS, tmp_path / 'cut')
     assert measured == [0, 1, 2, 2, 0, 1, 2]
     for label, one in whole.items():
         np.testing.assert_array_equal(one.delta, again[label].delta)
@@ -82,20 +93,20 @@ def test_a_trunk_is_measured_by_its_feature(tmp_path, images):
 
 
 def test_full_context_is_the_difference_of_four_masked_images(tmp_path, images):
-    subject = trunk()
-    found = measure_interactions([subject], images, SETTINGS, tmp_path)['trunk']
-    image = subject.normalise(images.pixels(subject.image_size, 0, 1))
+    network = trunk()
+    found = measure_interactions([network], images, SETTINGS, tmp_path)['trunk']
+    image = network.normalize(images.pixels(network.image_size, 0, 1))
     first, second = found.pairs[0, 0].tolist()
-    side = subject.image_size[0] // 4
+    side = network.image_size[0] // 4
     values = []
     with torch.no_grad():
-        unit = subject.model(image)[0] / subject.model(image)[0].norm()
+        unit = network.model(image)[0] / network.model(image)[0].norm()
         for absent in ((), (second,), (first,), (first, second)):
             masked = image.clone()
             for cell in absent:
                 row, column = cell // 4 * side, cell % 4 * side
                 masked[..., row : row + side, column : column + side] = 0
-            values.append(float(subject.model(masked)[0] @ unit))
+            values.append(float(network.model(masked)[0] @ unit))
     expected = values[0] - values[1] - values[2] + values[3]
     assert found.delta[0, 2, 0, 0] == pytest.approx(expected, abs=1e-5)
 
@@ -111,41 +122,42 @@ def test_other_settings_do_not_mix_with_those_of_before(tmp_path, images):
 def test_correct_only_leaves_wrong_images_out(tmp_path):
     write_images(tmp_path / 'data', 2)
     images = AnalysisImages(str(tmp_path / 'data'), 6, labelled=True)
-    subject = classifier()
-    subject.model.reset_classifier(3)
-    torch.nn.init.zeros_(subject.model.head.weight)
-    subject.model.head.bias.data = torch.tensor([0.0, 1.0, 0.0])  # always the second class
+    network = classifier()
+    network.model.reset_classifier(3)
+    torch.nn.init.zeros_(network.model.head.weight)
+    network.model.head.bias.data = torch.tensor([0.0, 1.0, 0.0])  # always the second class
     chosen = InteractionSettings(**{**SETTINGS.__dict__, 'correct_only': True})
-    found = measure_interactions([subject], images, chosen, tmp_path / 'store')
-    kept = found[subject.label].images
+    found = measure_interactions([network], images, chosen, tmp_path / 'store')
+    kept = found[network.label].images
     assert [int(images.labels[number]) for number in kept] == [1, 1]
 
 
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (['--grid', '7'], r'grid=7 does not divide the \d+ pixels of a; grids that do are 2, 4'),
+        (['--grid', '7'], 'grid=7 does not divide the 160 pixels of a; grids that do are 2, 4'),
         (['--grid', '300'], 'grid=300 does not divide'),
-        (['--output', 'feature'], "a is a classifier; 'feature' is for trunks"),
+        (['--output', 'feature'], "a is a classifier; 'feature' is for backbones"),
         (['--target', 'label'], 'a has 1000 classes, the images'),
         (['--correct-only'], 'labels cannot be used'),
         (['--num-images', '1'], '1 image: confidence intervals need at least 2'),
         (['--pairs', '1000'], 'has 90 pairs of patches'),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_written(tmp_path, arguments, message):
+def test_bad_input_is_refused_before_anything_is_written(tmp_path, capsys, arguments, message):
     out = tmp_path / 'out'
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SystemExit, match='2'):
         run('a=random:test_vit', *SMALL, *RATIOS, '--out', str(out), *arguments)
+    assert message in capsys.readouterr().err
     assert not out.exists()
 
 
 def test_a_network_without_interactions_is_said_to_have_none(tmp_path, capsys, monkeypatch):
     # Logits that are constant: nothing depends on any patch.
     def constant(*args):
-        subject = read_subject('a=random:test_vit')
-        torch.nn.init.zeros_(subject.model.head.weight)
-        return subject
+        network = read_subject('a=random:test_vit')
+        torch.nn.init.zeros_(network.model.head.weight)
+        return network
 
     monkeypatch.setattr(networks, 'read_subject', constant)
     run('a', *SMALL, *RATIOS, '--out', str(tmp_path / 'out'))

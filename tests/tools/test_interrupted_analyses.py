@@ -1,4 +1,4 @@
-"""The same command after an interruption goes on, and its tables are those of one that was not."""
+"""An interrupted command resumes, and its tables equal those of an uninterrupted one."""
 
 import runpy
 from collections.abc import Callable
@@ -20,6 +20,7 @@ FOURIER, ROBUSTNESS, INTERACTIONS = (
         'representation_bottleneck/interactions',
     )
 )
+pytestmark = pytest.mark.integration
 COMMANDS = [
     (FOURIER, f'{VIT} --exp-name fourier {FEW}'),
     (FOURIER, f'{VIT} --exp-name variance {FEW}'),
@@ -27,7 +28,10 @@ COMMANDS = [
     (FOURIER, f'PRETRAINED --exp-name filter --cutoffs 0.3 0.7 {FEW}'),
     (FOURIER, f'CLASSIFIER --exp-name noise --bands 3 {FEW}'),
     (ROBUSTNESS, f'{VIT} --study shuffle --grids 1 2 4 --measure similarity {FEW}'),
-    (INTERACTIONS, f'{VIT} --grid 4 --pairs 2 --contexts 2 --ratios 0.5 --num-images 3'),
+    (
+        INTERACTIONS,
+        f'{VIT} --grid 4 --pairs 2 --contexts 2 --ratios 0.5 --num-images 3 --batch-size 32',
+    ),
     ('tools/visualizations/vis_attention.py', f'random:test_vit deep=random:test_vit2 {FEW}'),
     ('tools/visualizations/vis_erf.py', f'{VIT} {FEW}'),
     ('tools/visualizations/vis_embedding.py', f'{VIT} --perplexity 3 {FEW}'),
@@ -78,7 +82,7 @@ def tables(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(('tool', 'line'), COMMANDS)
-def test_an_interrupted_command_goes_on(
+def test_an_interrupted_command_resumes(
     run: Callable, tmp_path: Path, tool: str, line: str
 ) -> None:
     whole = run(tool, line, tmp_path / 'whole', 1000)

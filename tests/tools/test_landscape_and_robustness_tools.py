@@ -153,6 +153,7 @@ def test_trajectory_ends_at_the_checkpoint_and_lies_on_the_surface(
     np.testing.assert_allclose(found['explained'], [1, 0], atol=1e-6)
 
 
+@pytest.mark.integration
 def test_pretraining_is_measured_with_fixed_masks(tmp_path: Path) -> None:
     config = ROOT / 'configs/quickstart/a2mim_resnet18_1xb64-cos-15e_photos-64px.py'
     torch.manual_seed(0)
@@ -181,6 +182,7 @@ def test_bad_grid_is_one_line(
     )
 
 
+@pytest.mark.integration
 def test_two_processes_share_the_points(run_files: tuple[Path, list[Path]], tmp_path: Path) -> None:
     config, files = run_files
     options = ['--x=-1:1:3', '--y=-1:1:2', '--device=cpu']

@@ -20,6 +20,7 @@ RUNS = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(('tool', 'arguments', 'table'), RUNS)
 def test_results_are_written(tmp_path: Path, tool: str, arguments: list, table: str) -> None:
     program = load_tool(f'visualizations/{tool}')
@@ -34,7 +35,7 @@ def test_results_are_written(tmp_path: Path, tool: str, arguments: list, table: 
     ('tool', 'arguments', 'message'),
     [
         ('vis_erf', [CNN, '--stage', 'layer9'], "no module 'layer9'; its stages are act1"),
-        ('vis_attention', [CNN], 'ResNet has no attention'),
+        ('vis_attention', [CNN], 'ResNet has no readable attention'),
         ('vis_attention', [VIT, '--block', '6'], 'block=6; it has 6'),
         ('vis_attention', [VIT, '--query', '100'], 'query=100; its patches are 0 to 99'),
         ('vis_embedding', [VIT, '--num-images', '1'], '1 image(s) cannot be embedded'),
@@ -71,6 +72,7 @@ def network(tmp_path: Path) -> list[str]:
     return [str(image), str(config), str(checkpoint)]
 
 
+@pytest.mark.integration
 def test_cam_takes_the_published_form(network: list[str], tmp_path: Path) -> None:
     tool, out = load_tool('visualizations/vis_cam'), tmp_path / 'cam.png'
     tool.main([*network, '--target-category', '0', '3', '--vit-like', '--save-path', str(out)])

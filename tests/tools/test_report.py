@@ -59,20 +59,23 @@ def report(tool: ModuleType, runs: Path, tmp_path_factory: pytest.TempPathFactor
     return folder / 'report.html'
 
 
+@pytest.mark.integration
 def test_runs_are_side_by_side_with_what_they_are(report: Path) -> None:
     text = report.read_text(encoding='utf-8')
-    assert '<td>A &lt;1&gt;</td>' in text and '<td>B &amp; &quot;2&quot;</td>' in text
+    assert '<td>A &lt;1&gt;</td>' in text and '<td>B &amp; &#34;2&#34;</td>' in text
     assert 'ImageClassifier; AdamW, lr 0.001' in text and '4 epochs' in text
     for title in ('Training curves', 'Frozen features', 'Interactions of patches', 'Another'):
         assert f'. {title}' in text
 
 
+@pytest.mark.integration
 def test_what_cannot_be_measured_is_named_with_its_reason(report: Path) -> None:
     text = report.read_text(encoding='utf-8')
     assert 'Left out: Reconstructions (no network has a decoder' in text
     assert '. Reconstructions</h2>' not in text
 
 
+@pytest.mark.integration
 def test_every_figure_of_every_section_is_in_the_file(report: Path) -> None:
     folders = [*report.with_name('report_sections').iterdir(), report.with_name('other')]
     finished = [json.loads((one / 'result.json').read_text()) for one in folders
@@ -81,6 +84,7 @@ def test_every_figure_of_every_section_is_in_the_file(report: Path) -> None:
     assert report.read_text(encoding='utf-8').count('data:image/png') == number > 8
 
 
+@pytest.mark.integration
 def test_a_second_time_nothing_is_measured(
     tool: ModuleType, runs: Path, report: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,16 +97,17 @@ def test_a_second_time_nothing_is_measured(
     assert after.count('data:image/png') == before.count('data:image/png') - 1
 
 
+@pytest.mark.integration
 def test_an_interrupted_section_goes_on_where_it_was(
     tool: ModuleType, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measure_part, done = interactions.measure_part, []
 
-    def part(subject, images, settings, number, advance):
+    def part(network, images, settings, number, advance):
         if len(done) == 3:
             raise KeyboardInterrupt
-        done.append((subject.label, number))
-        return measure_part(subject, images, settings, number, advance)
+        done.append((network.label, number))
+        return measure_part(network, images, settings, number, advance)
 
     monkeypatch.setattr(interactions, 'measure_part', part)
     command = arguments(runs, tmp_path / 'report.html', '--sections', 'interactions')
@@ -115,6 +120,7 @@ def test_an_interrupted_section_goes_on_where_it_was(
     assert len(first) == 3 and len(done) == 1 and not set(first) & set(done)
 
 
+@pytest.mark.integration
 def test_other_settings_are_another_folder(tool: ModuleType, runs: Path, tmp_path: Path) -> None:
     for seed in (0, 1, 0):
         command = arguments(runs, tmp_path / 'r.html', '--sections', 'features', '--seed', seed)

@@ -1,10 +1,10 @@
-"""Curves and times out of the logs of runs.
+"""Curves and times from the logs of runs.
 
     python tools/analysis_tools/analyze_logs.py plot_curve LOG [LOG ...] [--keys KEY ...]
     python tools/analysis_tools/analyze_logs.py cal_train_time LOG [LOG ...]
 
-LOG is a work dir (the parts of a resumed run are joined), its scalars.json, or a .log.json of the
-published system.
+LOG is a work dir (the parts of a resumed run are joined), its scalars.json, or a .log.json of
+OpenMixup.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from a2mim.analysis.results import write_figure
 from a2mim.analysis.runs import RunLog, plot_curves, read_run, train_time
 from a2mim.engine.command_line import one_line_errors
 
-SEABORN = 'seaborn-v0_8-'  # how matplotlib calls the published styles
+SEABORN = 'seaborn-v0_8-'  # matplotlib's prefix of seaborn's styles
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -31,7 +31,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     plot.add_argument('logs', nargs='+', metavar='LOG')
     plot.add_argument('--keys', nargs='+', default=['loss'], help='what to draw')
     plot.add_argument('--title')
-    plot.add_argument('--legend', nargs='+', help='a text for each key of each log')
+    plot.add_argument('--legend', nargs='+', help='one text for each key of each log')
     plot.add_argument('--backend', help='also show a window of this backend of matplotlib')
     plot.add_argument('--style', default='whitegrid', help='of matplotlib, such as dark, ggplot')
     plot.add_argument(
@@ -46,10 +46,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def style_name(name: str) -> str:
-    """What matplotlib calls a style.
+    """Name of a style in matplotlib.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If there is no such style.
     """
     for known in (name, SEABORN + name):
         if known in matplotlib.style.available:
@@ -76,7 +76,7 @@ def plot_curve(runs: Sequence[RunLog], args: argparse.Namespace) -> None:
 
 
 def cal_train_time(runs: Sequence[RunLog], args: argparse.Namespace) -> None:
-    """Print how long iterations took."""
+    """Print the seconds per iteration."""
     for run in runs:
         time = train_time(run, include_outliers=args.include_outliers)
         print(f'{run.label}: {time.mean:.4f} s per iteration, standard deviation {time.std:.4f}')

@@ -1,8 +1,8 @@
-"""Try a small model of every file in timm's model zoo as a masked trunk, and print two tables.
+"""Test a small model of every file in timm's model zoo as a masked backbone; print two tables.
 
-Each is masked behind ``feature_info[-2]``, or behind a block named below, and goes through one
-training pass. It works if its weights load strictly in timm, the token and every other parameter
-get a gradient, and a mask that hides nothing changes nothing. The tables are Markdown.
+Each is masked after ``feature_info[-2]``, or after a block named below, and runs one training pass.
+It works if its weights load strictly in timm, the token and every other parameter get a gradient,
+and an empty mask changes nothing. The tables are Markdown.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import platform
 import re
 import time
 import warnings
+from collections.abc import Sequence
 
 import timm
 import torch
@@ -22,7 +23,7 @@ LARGE = re.compile(
     'huge|giant|gigantic|enormous|large|medium|base|clip|xl|so400m|x64d|[57]b|101|152|200|269|'
     '_[blghm](_|$)'
 )
-# Where ``feature_info`` names no module, or a part of a block that its shortcut bypasses.
+# Models whose ``feature_info`` names no module, or a part of a block that its shortcut bypasses.
 BLOCKS = {
     'gemma4_vit': 'encoder.blocks.14',
     'hrnet': 'layer1',
@@ -30,15 +31,20 @@ BLOCKS = {
     'xception': 'block11',
     'xception_aligned': 'blocks.10',
 }
-# A small image saves time wherever a model takes it; 112 is for patches of 14 pixels.
+# Small images save time for models that accept them; 112 is for patches of 14 pixels.
 SMALL_SIZES = (128, 112)
 
 
-def main() -> None:
-    """Check every family that was asked for, all by default."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('families', nargs='*', help="timm's model files, for example resnet beit")
-    families = parser.parse_args().families or timm.list_modules()
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Check the given families, by default all."""
+    families = parse_args(argv).families or timm.list_modules()
     warnings.simplefilter('ignore')
     torch.manual_seed(0)
     start, failures = time.time(), []
@@ -48,7 +54,7 @@ def main() -> None:
         name = smallest(timm.list_models(module=family))
         try:
             print(f'| {family} | {name} | {check(name, BLOCKS.get(family, -2))} |', flush=True)
-        except Exception as error:  # whatever a family comes up with belongs into the table
+        except Exception as error:  # any failure goes into the table
             failures.append(f'| {family} | {name} | {type(error).__name__}: {error} |')
         gc.collect()
     print('\n| file | model | why not |\n|---|---|---|', *failures, sep='\n')
@@ -60,7 +66,7 @@ def main() -> None:
 
 
 def smallest(names: list[str]) -> str:
-    """The model with the fewest parameters, of those whose names do not say that they are big."""
+    """The model with the fewest parameters, among those without a large size in their name."""
     sizes = {}
     for name in [name for name in names if not LARGE.search(name)] or names:
         with torch.device('meta'):
@@ -89,9 +95,9 @@ def check(name: str, place: str | int) -> str:
     with torch.no_grad():
         unmasked = backbone(image)
         if not torch.equal(backbone(image, torch.zeros_like(mask)), unmasked):
-            raise RuntimeError('a mask that hides nothing changes something')
+            raise RuntimeError('an empty mask changes the output')
         if torch.equal(backbone(image, mask), unmasked):
-            raise RuntimeError('a mask changes nothing')
+            raise RuntimeError('a mask does not change the output')
     cells = (
         f'`{backbone.mask_after}`',
         backbone.mask_channels,
@@ -103,17 +109,15 @@ def check(name: str, place: str | int) -> str:
     return ' | '.join(map(str, cells))
 
 
-def choose_size(
-    backbone: TimmBackbone,
-) -> tuple[int, int, tuple[int, int], tuple[int, int]]:
-    """Height and width of an image that the model takes, features and mask blocks in it."""
+def choose_size(backbone: TimmBackbone) -> tuple[int, int, tuple[int, int], tuple[int, int]]:
+    """Image height and width that the model takes, its feature grid, and its grid of blocks."""
     shapes = image_shapes(backbone.model, {})
     if len(shapes) > 1:  # no fixed size
         shapes = [*((3, size, size) for size in SMALL_SIZES), *shapes]
     places = {backbone.mask_after: backbone.model.get_submodule(backbone.mask_after)}
     geometry = trace_first_fit(backbone.model, shapes, places)
     grid, (height, width) = geometry.at(backbone.mask_after).grid, geometry.image_size
-    # The largest blocks of which there are several.
+    # The largest blocks with more than one in the image.
     side = [side for side in fitting_blocks(grid, (height, width)) if side < height][-1]
     return height, width, grid, (height // side, width // side)
 

@@ -1,10 +1,10 @@
-"""What frozen features are worth: nearest neighbours and a linear probe, in per cent.
+"""Quality of frozen features: accuracy of nearest neighbours and of a linear probe, in per cent.
 
     python tools/analysis_tools/evaluate_features.py CONFIG [CHECKPOINT] [options]
 
-CONFIG is any fine-tuning or linear-probe config: its training and validation images are taken,
-both as the validation pipeline shows them, and its trunk with the weights of CHECKPOINT. Without
-one the weights are random: what the numbers of a checkpoint have to be compared with.
+CONFIG is any fine-tuning or linear-probe config: its training and validation images, both in the
+validation pipeline, and its backbone with the weights of CHECKPOINT. Without CHECKPOINT the weights
+are random, which is the baseline of a checkpoint's numbers.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='fine-tuning or linear-probe config')
-    parser.add_argument('checkpoint', nargs='?', help='pre-training checkpoint or extracted trunk')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint or extracted backbone')
     parser.add_argument('--seed', type=int, default=0, help='of random weights')
     parser.add_argument('--knn', action='store_true', help='nearest neighbours only')
     parser.add_argument('--linear', action='store_true', help='linear probe only')
@@ -48,7 +48,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
 
 
 def load_model(cfg: Config, checkpoint: str | None) -> nn.Module:
-    """The classifier of ``cfg`` around the trunk of ``checkpoint``, or around a random one."""
+    """The classifier of ``cfg`` with the backbone of ``checkpoint``, by default a random one."""
     if checkpoint is not None:
         file = existing_file(checkpoint, 'checkpoint')
         cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=file)
@@ -70,7 +70,7 @@ def batches(cfg: Config, split: str) -> Iterable[dict]:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Print the accuracies that were asked for, both by default."""
+    """Print the selected accuracies, by default both."""
     check_out(args.out)
     cfg = load_config(args)
     if cfg.get('val_dataloader') is None:

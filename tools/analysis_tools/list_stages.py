@@ -1,11 +1,11 @@
-"""Print the places in a timm model where a mask token can go: what ``mask_after`` accepts.
+"""Print the layers of a timm model after which a mask token can be inserted (``mask_after``).
 
-A place is a module path; the stages of timm's ``feature_info`` have an index too. The token is as
-wide as ``channels``; ``blocks`` are the sides of mask blocks, in pixels, that fit there.
+A layer is a module path; the stages of timm's ``feature_info`` also have an index. The token has
+``channels`` values; ``blocks`` are the sides of mask blocks, in pixels, that fit the grid.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from mmengine import DictAction
@@ -26,41 +26,23 @@ from a2mim.models.timm_inspection import (
 ROW = '{:<28} {:>5} {:>8} {:>6} {:>9}  {}'
 
 
-def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('model', help='name in timm, for example convnext_tiny')
-    parser.add_argument('--img-size', type=int, nargs='+', metavar='PIXELS', help='side, or H W')
-    parser.add_argument('--all', action='store_true', help='every module that works, not stages')
-    parser.add_argument(
-        '--model-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        metavar='KEY=VALUE',
-        help='for timm, for example embed_dim=192 depth=4',
-    )
-    return parser.parse_args(arguments)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Print one row per place."""
-    args = parse_args(arguments)
-    model, image_shape = build(args.model, args.img_size, args.model_options)
-    rows = list(places(model, image_shape, everything=args.all))
-    _, height, width = image_shape
-    print(f'{args.model}, image of {height}×{width} pixels')
-    print(ROW.format('mask_after', 'index', 'channels', 'stride', 'features', 'blocks'))
-    for path, index, layout in rows:
-        grid = f'{layout.grid[0]}×{layout.grid[1]}'
-        blocks = ', '.join(map(str, fitting_blocks(layout.grid, (height, width))))
-        print(ROW.format(path, index, layout.channels, str(layout.stride), grid, blocks))
+    add = parser.add_argument
+    add('model', help='name in timm, for example convnext_tiny')
+    add('--img-size', type=int, nargs='+', metavar='PIXELS', help='side, or H W')
+    add('--all', action='store_true', help='every module that works, not stages')
+    options = 'for timm, for example embed_dim=192 depth=4'
+    key = 'KEY=VALUE'
+    add('--model-options', nargs='+', action=DictAction, default={}, metavar=key, help=options)
+    return parser.parse_args(argv)
 
 
 def build(name: str, img_size: list[int] | None, options: dict) -> tuple[nn.Module, ImageShape]:
-    """The model, without numbers in its weights, and the shape (C, H, W) of its images."""
+    """The model on the meta device, and the shape (C, H, W) of its images."""
     options = {'num_classes': 0, 'global_pool': '', **options}
     sized = {**options, 'img_size': (img_size[0], img_size[-1])} if img_size else options
     with torch.device('meta'):
@@ -75,10 +57,9 @@ def build(name: str, img_size: list[int] | None, options: dict) -> tuple[nn.Modu
 def places(
     model: nn.Module, image_shape: ImageShape, *, everything: bool
 ) -> Iterator[tuple[str, int | str, FeatureLayout]]:
-    """Path, index into ``feature_info`` and layout of every place, in the order of the model.
+    """Path, index into ``feature_info`` and layout of every layer, in the order of the model.
 
-    Unless ``everything`` is wanted, these are the stages, their downsampling and what the model
-    has beside them.
+    Without ``everything``, these are the stages, their downsampling, and other top-level modules.
     """
     modules = dict(model.named_modules())
     del modules['']
@@ -97,6 +78,20 @@ def places(
             continue
 
 
-if __name__ == '__main__':
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    args = parse_args(argv)
     with one_line_errors():
-        main()
+        model, image_shape = build(args.model, args.img_size, args.model_options)
+        rows = list(places(model, image_shape, everything=args.all))
+        _, height, width = image_shape
+        print(f'{args.model}, image of {height}×{width} pixels')
+        print(ROW.format('mask_after', 'index', 'channels', 'stride', 'features', 'blocks'))
+        for path, index, layout in rows:
+            grid = f'{layout.grid[0]}×{layout.grid[1]}'
+            blocks = ', '.join(map(str, fitting_blocks(layout.grid, (height, width))))
+            print(ROW.format(path, index, layout.channels, str(layout.stride), grid, blocks))
+
+
+if __name__ == '__main__':
+    main()

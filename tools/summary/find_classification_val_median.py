@@ -1,10 +1,10 @@
-"""Median and maximum of a validation over the last epochs of one run or of several.
+"""Median and maximum of a validation metric over the last epochs of one or several runs.
 
     python tools/summary/find_classification_val_median.py PATH EPOCHS LAST_N KEY[-KEY...]
 
-PATH is a work dir, a log, or a folder above several runs; a run without the key, or without a
-validation after EPOCHS, is named and left out. Keys are such as accuracy/top1, of logs
-of the published system head0_top1.
+PATH is a work dir, a log, or a folder of several runs; a run without the key, or without a
+validation after EPOCHS, is skipped with a note. Keys are such as accuracy/top1; in logs of
+OpenMixup head0_top1.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('path', help='work dir, log, or folder of runs')
     parser.add_argument('epoch_num', type=int, metavar='EPOCHS', help='of the runs')
-    parser.add_argument('record_num', type=int, metavar='LAST_N', help='epochs that count')
+    parser.add_argument('record_num', type=int, metavar='LAST_N', help='number of last epochs')
     parser.add_argument('key', metavar='KEY[-KEY...]')
     return parser.parse_args(argv)
 

@@ -1,9 +1,8 @@
-"""Mean over the three runs that logged last, of (maximum + 99th percentile) / 2 of a validation.
+"""Mean of (maximum + 99th percentile) / 2 of a validation metric over the three latest runs.
 
     python tools/summary/find_val_max_3times_average.py PATH KEY
 
-PATH is a folder above the runs, or one run. KEY is such as accuracy/top1, of logs of the published
-system head0_top1.
+PATH is a folder of runs, or one run. KEY is such as accuracy/top1; in logs of OpenMixup head0_top1.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Draw training images as stored, augmented, and as the network sees them.
+"""Draw training images as stored, augmented, and as the network gets them.
 
     python tools/visualizations/browse_dataset.py CONFIG [--num 8] [--data-root DIR]
 
-For pre-training the hidden blocks have the image's mean colour; for classification mixed images
-have their classes and shares below.
+In pre-training the masked blocks have the image's mean colour; in classification the captions of
+mixed images have their classes and shares.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config of pre-training or of classification')
     parser.add_argument('--num', type=int, default=8, metavar='N', help='images, mixed as a batch')
     parser.add_argument('--seed', type=int, default=0, help='of the choice and of mixing')
-    parser.add_argument('--epoch', type=int, default=0, help='whose augmentations, from 0')
+    parser.add_argument('--epoch', type=int, default=0, help='of the augmentations, from 0')
     parser.add_argument('--data-root', '--data_root', metavar='DIR', help='read the images there')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     parser.add_argument('--out', default='work_dirs/analysis/dataset', metavar='DIR')

@@ -1,8 +1,8 @@
-"""Attention of vision transformers: distance of every head in depth, and maps over images.
+"""Attention of vision transformers: distance of every head by depth, and maps over images.
 
-    python tools/visualizations/vis_attention.py SUBJECT [SUBJECT ...] [--block -1] [--query N]
+    python tools/visualizations/vis_attention.py NETWORK [NETWORK ...] [--block -1] [--query N]
 
-Maps are of the class token, without one of the mean over all patches, or of patch --query.
+Maps are of the class token, else of the mean over all patches, or of patch --query.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import numpy as np
 
 from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
 from a2mim.analysis.attention import (
+    AttentionSummary,
     attention_modules,
     draw_attention_distance,
     draw_attention_maps,
@@ -34,35 +35,39 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def distance_rows(labels: Sequence[str], found: Sequence[AttentionSummary]) -> list[dict]:
+    """A table row for each network, block and head."""
+    return [
+        dict(subject=label, block=block, head=head, distance=distance)
+        for label, summary in zip(labels, found, strict=True)
+        for block, heads in zip(summary.blocks, summary.distances, strict=True)
+        for head, distance in enumerate(heads)
+    ]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
     with one_line_errors():
-        subjects, images = open_subjects(args), open_images(args)
-        for subject in subjects:
-            attention_modules(subject.model)
+        networks, images = open_subjects(args), open_images(args)
+        for network in networks:
+            attention_modules(network.model)
         parts = Path(args.out) / 'parts'
         found = [
-            measure_attention(subject, images, args.block, args.query, args.batch_size, parts)
-            for subject in subjects
+            measure_attention(network, images, args.block, args.query, args.batch_size, parts)
+            for network in networks
         ]
-        labels = [subject.label for subject in subjects]
-        rows = [
-            dict(subject=label, block=block, head=head, distance=distance)
-            for label, summary in zip(labels, found, strict=True)
-            for block, heads in zip(summary.blocks, summary.distances, strict=True)
-            for head, distance in enumerate(heads)
-        ]
+        labels = [network.label for network in networks]
         for label, summary in zip(labels, found, strict=True):
             means = ' '.join(f'{mean:.1f}' for mean in summary.distances.mean(axis=1))
             print(f'{label}: mean attention distance by block, px: {means}')
         results = open_results(args, 'Attention', block=args.block, query=args.query)
         caption = f'Attention distance in pixels, {len(images)} images, a dot for every head'
         results.add_figure(draw_attention_distance(labels, found), 'attention_distance', caption)
-        results.add_table(rows, 'attention_distance', caption)
-        # Images are sorted by class: those shown are spread over all.
+        results.add_table(distance_rows(labels, found), 'attention_distance', caption)
+        # Images are sorted by class: spread the shown ones over all.
         shown = np.linspace(0, len(images) - 1, min(SHOWN, len(images))).astype(int).tolist()
-        size = subjects[0].image_size
+        size = networks[0].image_size
         pictures = {
             images.names[i]: images.pixels(size, i, i + 1)[0].permute(1, 2, 0).numpy()
             for i in shown

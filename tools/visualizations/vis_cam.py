@@ -1,26 +1,19 @@
 """Class activation maps of one image, by the package grad-cam: pip install -e '.[analysis]'.
 
     python tools/visualizations/vis_cam.py IMAGE CONFIG CHECKPOINT [options]
-    python tools/visualizations/vis_cam.py IMAGE --subjects SUBJECT [SUBJECT ...] [options]
+    python tools/visualizations/vis_cam.py IMAGE --subjects NETWORK [NETWORK ...] [options]
 
-The image is resized and cropped as the network was validated. Patch tokens are recognised.
+The image is resized and cropped as in validation. Patch tokens are detected.
 """
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from mmengine import Config, DictAction
 
-from a2mim.analysis import Subject, read_subject
-from a2mim.analysis.cam import (
-    METHODS,
-    check_categories,
-    class_activation_map,
-    draw_activation_maps,
-    grad_cam_package,
-)
+from a2mim.analysis import Subject, cam, read_subject
+from a2mim.analysis.networks import around
 from a2mim.analysis.receptive_field import find_stage
 from a2mim.analysis.results import write_figure
 from a2mim.datasets.decoding import read_image
@@ -38,16 +31,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add('image')
     add('config', nargs='?')
-    add('checkpoint', nargs='?', help='of a classifier; with eigencam, also of a trunk')
+    add('checkpoint', nargs='?', help='of a classifier; with eigencam, also of a backbone')
     add('--subjects', nargs='+', default=[], metavar='[LABEL=][random:]SOURCE')
     add('--target-layers', nargs='+', default=[], metavar='MODULE', help='default: a late norm')
-    add('--preview-model', action='store_true', help='print the modules and end')
-    add('--method', choices=tuple(METHODS), default='gradcam')
+    add('--preview-model', action='store_true', help='print the modules and exit')
+    add('--method', choices=tuple(cam.METHODS), default='gradcam')
     add('--target-category', type=int, nargs='+', default=[], help='default: the predicted one')
     add('--eigen-smooth', action='store_true', help='first principal component, not the sum')
     add('--aug-smooth', action='store_true', help='mean over six versions of the image')
-    add('--vit-like', action='store_true', help='accepted; patch tokens are recognised anyway')
-    add('--num-extra-tokens', type=int, metavar='N', help='before the patches; default: timm says')
+    add('--vit-like', action='store_true', help='ignored: patch tokens are detected')
+    add('--num-extra-tokens', type=int, metavar='N', help='before the patches; default: from timm')
     add('--save-path', default='work_dirs/analysis/cam', help='.png or .pdf, or a folder')
     add('--seed', type=int, default=0, help='of random weights')
     add('--device', default='cpu')
@@ -59,7 +52,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def open_networks(args: argparse.Namespace) -> list[Subject]:
     """CONFIG with CHECKPOINT, or --subjects."""
     if bool(args.subjects) == bool(args.checkpoint):
-        raise ValueError('give IMAGE CONFIG CHECKPOINT, or IMAGE --subjects SUBJECT …')
+        raise ValueError('give IMAGE CONFIG CHECKPOINT, or IMAGE --subjects NETWORK …')
     with trust_checkpoints(args.trust_checkpoint):
         if args.subjects:
             return [read_subject(text, args.device, args.seed) for text in args.subjects]
@@ -67,16 +60,15 @@ def open_networks(args: argparse.Namespace) -> list[Subject]:
         cfg.merge_from_dict(args.cfg_options)
         path = Path(existing_file(args.checkpoint, 'checkpoint'))
         whole = load_model_file(path, cfg.to_dict(), None, pretrained=True).to(args.device)
-    trunk = getattr(whole, 'backbone', whole).model
-    size = whole.input_spec.image_size
-    return [Subject(path.stem, str(path), trunk, whole.data_preprocessor, size, whole)]
+    return [around(whole, path.stem, str(path))]
 
 
-def write(args: argparse.Namespace, picture: torch.Tensor, titles: list, maps: list) -> Path:
-    """The figure, and in a folder the maps, too."""
+def write(args: argparse.Namespace, network: Subject, titles: list, maps: list) -> Path:
+    """Write the figure over the picture of ``network``, and into a folder also the maps."""
+    picture = fit_image(read_image(args.image, network.channels), network.image_size)
     caption = f'{args.method} of {args.image}, each map scaled to 0…1'
     settings = dict(image=args.image, method=args.method, layers=args.target_layers)
-    figure = draw_activation_maps(picture.permute(1, 2, 0).numpy(), titles, maps)
+    figure = cam.draw_activation_maps(picture.permute(1, 2, 0).numpy(), titles, maps)
     arrays = {f'map{index}': one for index, one in enumerate(maps)}
     return write_figure(figure, args.save_path, 'cam', caption, settings=settings, arrays=arrays)
 
@@ -86,20 +78,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
         image = existing_file(args.image, 'image')
-        subjects = open_networks(args)
+        networks = open_networks(args)
         if args.preview_model:
-            print('\n'.join(f'{one.label}:\n{one.model}' for one in subjects))
+            print('\n'.join(f'{one.label}:\n{one.model}' for one in networks))
             return
-        grad_cam_package()
-        for subject in subjects:
-            check_categories(subject, args.method, args.target_category)
+        cam.grad_cam_package()
+        for network in networks:
+            cam.check_categories(network, args.method, args.target_category)
             for layer in args.target_layers:
-                find_stage(subject.model, layer)
+                find_stage(network.model, layer)
         titles, maps = [], []
-        for subject in subjects:
-            picture = fit_image(read_image(image, subject.channels), subject.image_size)
-            found, categories = class_activation_map(
-                subject,
+        for network in networks:
+            picture = fit_image(read_image(image, network.channels), network.image_size)
+            found, categories = cam.class_activation_map(
+                network,
                 picture,
                 args.method,
                 layers=args.target_layers,
@@ -110,11 +102,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
             maps += list(found)
             names = [f'class {category}' for category in categories] or [args.method]
-            titles += [f'{subject.label}\n{name}' for name in names]
-        # The picture is that of the first network.
-        picture = fit_image(read_image(image, subjects[0].channels), subjects[0].image_size)
+            titles += [f'{network.label}\n{name}' for name in names]
         print('; '.join(title.replace('\n', ': ') for title in titles))
-        print(f'figure: {write(args, picture, titles, maps)}')
+        print(f'figure: {write(args, networks[0], titles, maps)}')
 
 
 if __name__ == '__main__':

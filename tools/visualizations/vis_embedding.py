@@ -1,9 +1,9 @@
-"""Features of labelled images in the plane, a panel for every network, by t-SNE or UMAP.
+"""Embedding of labelled images' features by t-SNE or UMAP, one panel per network.
 
-    python tools/visualizations/vis_embedding.py SUBJECT [SUBJECT ...] [--method tsne]
+    python tools/visualizations/vis_embedding.py NETWORK [NETWORK ...] [--method tsne]
 
-With --images DIR the folders in DIR are the classes. Titles have the share of images whose
-nearest neighbours, in all dimensions, vote for their class.
+With --images DIR the folders in DIR are the classes. Titles state the k-NN accuracy in all
+dimensions.
 """
 
 import argparse
@@ -41,28 +41,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     with one_line_errors():
         parts = Path(args.out) / 'parts'
         check_embedding(args.method, args.num_images, width)
-        subjects, images = open_subjects(args), open_images(args, labelled=True)
+        networks, images = open_subjects(args), open_images(args, labelled=True)
         labels, titles, places, rows = images.labels.numpy(), [], [], []
-        for subject in subjects:
-            features = image_features(subject, images, args.batch_size, parts)
+        for network in networks:
+            features = image_features(network, images, args.batch_size, parts)
             agreement = neighbour_agreement(features, labels)
             place = embed(features, args.method, neighbours=width, seed=args.seed)
-            titles.append(f'{subject.label}\n5-NN {agreement:.1f} %')
+            titles.append(f'{network.label}\n5-NN {agreement:.1f} %')
             places.append(place)
             rows += [
-                dict(subject=subject.label, image=name, label=int(label), x=x, y=y)
+                dict(subject=network.label, image=name, label=int(label), x=x, y=y)
                 for name, label, (x, y) in zip(images.names, labels, place.tolist(), strict=True)
             ]
-            print(f'{subject.label}: {agreement:.1f} % known by 5 nearest neighbours')
+            print(f'{network.label}: {agreement:.1f} % accuracy of 5 nearest neighbours')
         options = dict(method=args.method, neighbours=width)
         results = open_results(args, 'Features in the plane', **options)
         caption = (
-            f'{args.method} of pooled features, {len(images)} images, a colour a class; 5-NN: '
-            'share of every second image that the others know, in all dimensions'
+            f'{args.method} of pooled features, {len(images)} images, a colour per class; 5-NN: '
+            'accuracy in all dimensions, every second image tests, the others vote'
         )
         figure = draw_embeddings(titles, places, labels, images.classes)
         results.add_figure(figure, 'embedding', caption)
-        results.add_table(rows, 'embedding', 'Places of the images in the plane, without unit')
+        results.add_table(rows, 'embedding', 'Coordinates of the images, without unit')
         results.finish()
         print(f'figure and embedding.csv: {args.out}')
 

@@ -1,9 +1,9 @@
-"""Effective receptive fields: which pixels move the central position of a stage.
+"""Effective receptive fields: gradient of a stage's central position with respect to the pixels.
 
-    python tools/visualizations/vis_erf.py SUBJECT [SUBJECT ...] [--stage -1]
+    python tools/visualizations/vis_erf.py NETWORK [NETWORK ...] [--stage -1]
 
-erf.csv has the sides of the smallest squares that hold 20, 30, 50 and 99 per cent of the
-contribution, in pixels, and the share of the image that they cover.
+erf.csv has the sides of the smallest squares that contain 20, 30, 50 and 99 per cent of the
+contribution, in pixels, and their share of the image.
 """
 
 import argparse
@@ -37,15 +37,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
     with one_line_errors():
-        subjects, images = open_subjects(args), open_images(args)
-        for subject in subjects:
-            find_stage(subject.model, args.stage)
+        networks, images = open_subjects(args), open_images(args)
+        for network in networks:
+            find_stage(network.model, args.stage)
         parts = Path(args.out) / 'parts'
         fields = [
             effective_receptive_field(one, images, args.stage, args.batch_size, parts)
-            for one in subjects
+            for one in networks
         ]
-        labels, rows = [subject.label for subject in subjects], []
+        labels, rows = [network.label for network in networks], []
         for label, field in zip(labels, fields, strict=True):
             for share, (side, area) in zip(
                 SHARES, square_with_share(field.contribution), strict=True
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         results.add_figure(draw_receptive_fields(labels, fields), 'erf', caption)
         results.add_table(
-            rows, 'erf', 'Smallest squares that hold a share of the contribution, in pixels'
+            rows, 'erf', 'Smallest squares that contain a share of the contribution, in pixels'
         )
         results.add_arrays(
             'erf', **{f'network{i}': field.contribution for i, field in enumerate(fields)}

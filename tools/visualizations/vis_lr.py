@@ -1,8 +1,8 @@
-"""Draw the learning rate that a config trains with, per iteration.
+"""Draw the learning rate of a config by iteration.
 
     python tools/visualizations/vis_lr.py CONFIG --dataset-size 1281167 --ngpus 8
 
-No image is read where --dataset-size is given. Under layer decay every learning rate has a curve.
+With --dataset-size no image is read. Under layer decay every learning rate has a curve.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='config of any training')
     parser.add_argument('--dataset-size', type=int, metavar='N', help='number of images')
-    parser.add_argument('--ngpus', type=int, default=1, metavar='N', help='number of processes')
+    parser.add_argument('--ngpus', type=int, default=1, metavar='N', help='world size')
     parser.add_argument('--title', help='name of the config without it')
     parser.add_argument('--style', default='whitegrid', help='seaborn style, as matplotlib has it')
     parser.add_argument(
@@ -42,11 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def window(text: str) -> tuple[float, float]:
-    """``12*7`` to inches.
-
-    Raises:
-        ValueError: If it is something else.
-    """
+    """Read ``12*7`` as inches."""
     try:
         width, height = (float(side) for side in text.split('*'))
     except ValueError:
@@ -57,7 +53,7 @@ def window(text: str) -> tuple[float, float]:
 
 
 def draw(rates: Rates, title: str, size: tuple[float, float]) -> Figure:
-    """An axes for each thing that changes."""
+    """Draw one panel for each value that changes."""
     figure = Figure(figsize=size, layout='constrained')
     axes = figure.subplots(len(rates.values), sharex=True, squeeze=False)[:, 0]
     for axis, (name, values) in zip(axes, rates.values.items(), strict=True):

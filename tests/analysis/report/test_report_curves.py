@@ -56,5 +56,5 @@ def test_keys_are_sorted_into_figures(key: str, name: str) -> None:
 
 
 def test_without_logs_the_reason_is_said() -> None:
-    with pytest.raises(ValueError, match='no work dir with logs is among the networks'):
+    with pytest.raises(ValueError, match='no network is given as a work dir with logs'):
         add_curves(Comparison([]), None)

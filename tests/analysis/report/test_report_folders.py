@@ -7,8 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from a2mim.analysis import Results
-from a2mim.analysis.report import check_report_path, write_report
-from a2mim.analysis.report_page import GENERATOR, read_entry, read_result_folder
+from a2mim.analysis.report import check_report_path, read_entry, write_report
+from a2mim.analysis.report_page import GENERATOR, read_result_folder
 
 OURS = f'<!DOCTYPE html>\n<meta name="generator" content="{GENERATOR}">\n'
 
@@ -34,7 +34,7 @@ def test_a_finished_folder_is_read_as_it_was_written(folder: Path) -> None:
 
 def test_an_interrupted_measurement_is_refused(folder: Path) -> None:
     (folder / 'result.json').unlink()
-    with pytest.raises(FileNotFoundError, match=r'one has no result\.json.* interrupted'):
+    with pytest.raises(FileNotFoundError, match=r'one has no result\.json.*interrupted'):
         read_result_folder(folder)
 
 
@@ -55,11 +55,11 @@ def test_a_corrupt_index_is_refused(folder: Path, text: str) -> None:
 @pytest.mark.parametrize(
     'name, content, error, message',
     [
-        ('picture.png', None, FileNotFoundError, r'picture\.png is missing, though'),
-        ('picture.png', b'GIF89a', ValueError, r'picture\.png is no PNG'),
+        ('picture.png', None, FileNotFoundError, r'picture\.png is missing'),
+        ('picture.png', b'GIF89a', ValueError, r'picture\.png is not a PNG'),
         ('numbers.csv', b'', ValueError, r'numbers\.csv has rows of different lengths'),
         ('numbers.csv', b'a,b\n1\n', ValueError, r'numbers\.csv has rows of different lengths'),
-        ('numbers.csv', b'\xff\xfe', ValueError, r'numbers\.csv is no table'),
+        ('numbers.csv', b'\xff\xfe', ValueError, r'numbers\.csv is not a table'),
     ],
 )
 def test_damaged_files_are_refused(folder, name, content, error, message) -> None:
@@ -75,7 +75,7 @@ def test_nothing_outside_the_folder_is_read(folder: Path, name: str) -> None:
     index = json.loads((folder / 'result.json').read_text())
     index['figures'][0]['file'] = name
     (folder / 'result.json').write_text(json.dumps(index))
-    with pytest.raises(ValueError, match='which is no file in its folder'):
+    with pytest.raises(ValueError, match='which is not a file in its folder'):
         read_result_folder(folder)
 
 
@@ -92,13 +92,13 @@ def test_a_work_dir_is_its_latest_checkpoint_and_its_logs(tmp_path: Path) -> Non
     named, plain = read_entry(f'Name={run}'), read_entry(str(run))
     assert (named.text, named.work_dir) == (f'Name={run}/latest.pth', run)
     assert (plain.text, plain.work_dir) == (f'run={run}/latest.pth', run)
-    twin = read_entry(f'random:{run}')
-    assert (twin.text, twin.work_dir) == (f'random run=random:{run}/latest.pth', None)
+    random = read_entry(f'random:{run}')
+    assert (random.text, random.work_dir) == (f'random run=random:{run}/latest.pth', None)
     assert read_entry(str(make_run(tmp_path / 'quiet', logs=False))).work_dir is None
 
 
 @pytest.mark.parametrize('text', ['random:resnet18', 'Name=some/file.pth', 'resnet18.a1_in1k'])
-def test_what_is_no_folder_is_left_to_the_subject(text: str) -> None:
+def test_what_is_no_folder_is_left_to_read_subject(text: str) -> None:
     assert (read_entry(text).text, read_entry(text).work_dir) == (text, None)
 
 
@@ -116,7 +116,7 @@ def test_a_report_replaces_a_report_and_nothing_else(tmp_path: Path) -> None:
     assert path.read_text(encoding='utf-8') == f'{OURS}ß'
     assert list(path.parent.iterdir()) == [path]
     path.write_text('<html>precious</html>')
-    with pytest.raises(FileExistsError, match='no report of this tool and is not overwritten'):
+    with pytest.raises(FileExistsError, match='not a report of this tool and is not overwritten'):
         write_report(path, OURS)
     assert path.read_text() == '<html>precious</html>'
 

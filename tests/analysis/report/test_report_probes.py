@@ -1,4 +1,4 @@
-"""Frozen features: labelled images, twins, errors."""
+"""Frozen features: labelled images, random baselines, errors."""
 
 from pathlib import Path
 
@@ -7,18 +7,18 @@ import pytest
 import torch
 
 from a2mim.analysis import Subject, read_subject
+from a2mim.analysis.images import LabelledImages
 from a2mim.analysis.report_sections import (
-    LabelledImages,
-    PooledTrunk,
+    PooledBackbone,
     probe,
-    random_twins,
+    random_baselines,
     standard_error,
 )
 from toy_run import write_images
 
 
 @pytest.fixture(scope='module')
-def subject() -> Subject:
+def network() -> Subject:
     return read_subject('net=random:test_convnext')
 
 
@@ -34,7 +34,7 @@ def test_features_are_the_mean_of_the_last_map(name: str) -> None:
     one = read_subject(f'random:{name}')
     batch = torch.rand(2, 3, *one.image_size)
     with torch.no_grad():
-        found = PooledTrunk(one)(batch, mode='tensor')
+        found = PooledBackbone(one)(batch, mode='tensor')
         whole = one.model.forward_features(batch)
     # A class token comes before the positions of a ViT.
     mean = whole[:, 1:].mean(dim=1) if whole.ndim == 3 else whole.mean(dim=(2, 3))
@@ -52,13 +52,13 @@ def test_a_probe_changes_nothing_of_the_network() -> None:
     assert one.fingerprint() == before
 
 
-def test_one_random_twin_for_each_architecture_that_has_none(subject: Subject) -> None:
-    trained = Subject('a', 'test_vit', subject.model, subject.preprocessor, subject.image_size)
-    twins = random_twins([trained, Subject('b', *list(vars(trained).values())[1:])], seed=0)
-    assert [(twin.label, twin.source) for twin in twins] == [
+def test_one_random_baseline_for_each_architecture_that_has_none(network: Subject) -> None:
+    trained = Subject('a', 'test_vit', network.model, network.preprocessor, network.image_size)
+    baselines = random_baselines([trained, Subject('b', *list(vars(trained).values())[1:])], seed=0)
+    assert [(one.label, one.source) for one in baselines] == [
         ('random test_convnext', 'random:test_vit')
     ]
-    assert random_twins([trained, subject], seed=0) == []
+    assert random_baselines([trained, network], seed=0) == []
 
 
 def test_photographs_that_fit_are_others_than_those_that_judge() -> None:
@@ -69,9 +69,9 @@ def test_photographs_that_fit_are_others_than_those_that_judge() -> None:
     assert torch.equal(batch['label'].bincount(), torch.full((14,), 2))
 
 
-def test_a_folder_of_colours_is_told_apart(tmp_path: Path, subject: Subject) -> None:
+def test_a_folder_of_colours_is_told_apart(tmp_path: Path, network: Subject) -> None:
     for split, number in (('train', 8), ('val', 4)):
         write_images(tmp_path / split, number)
     splits = [LabelledImages(str(tmp_path), split, 0, 0) for split in ('train', 'val')]
-    row = probe(subject, *splits, batch_size=16)
+    row = probe(network, *splits, batch_size=16)
     assert row['network'] == 'net' and row['linear probe (%)'] > 90

@@ -6,9 +6,9 @@ from a2mim.analysis import read_subject
 
 
 def test_a_fingerprint_changes_with_any_weight():
-    subject = read_subject('random:test_vit')
-    before = subject.fingerprint()
+    network = read_subject('random:test_vit')
+    before = network.fingerprint()
     assert before == read_subject('random:test_vit').fingerprint()
     with torch.no_grad():
-        next(subject.model.parameters())[:1] += 1
-    assert subject.fingerprint() != before
+        next(network.model.parameters())[:1] += 1
+    assert network.fingerprint() != before

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from a2mim.interfaces import Algorithm
 from a2mim.registry import DATASETS, HOOKS
 
+TEMPERATURE = 0.07
 Split = tuple[np.ndarray, np.ndarray]  # features (N, D) and labels (N,)
 
 
@@ -54,22 +55,15 @@ def extract_features(model: nn.Module, batches: Iterable[dict]) -> Split:
     return torch.cat(features).cpu().numpy(), torch.cat(labels).cpu().numpy()
 
 
-def knn_accuracy(
-    train: Split,
-    test: Split,
-    *,
-    neighbours: int = 20,
-    temperature: float = 0.07,
-) -> float:
+def knn_accuracy(train: Split, test: Split, *, neighbours: int = 20) -> float:
     """Accuracy, in per cent, of a vote of the nearest neighbours.
 
-    The votes are weighted by ``exp(cosine similarity / temperature)``.
+    The votes are weighted by ``exp(cosine similarity / TEMPERATURE)``.
 
     Args:
         train: Features (N, D) and labels (N,) of the images that vote.
         test: Features and labels of the images that are classified.
         neighbours: Number of votes.
-        temperature: The lower, the more the nearest one counts.
 
     Raises:
         ValueError: If ``neighbours`` is less than 1, or more than there are training images.
@@ -86,8 +80,8 @@ def knn_accuracy(
         neighbours,
         metric='cosine',
         algorithm='brute',
-        # The largest weight is 1, so that nothing overflows at a low temperature.
-        weights=lambda distance: np.exp(-distance / temperature),  # pyright: ignore[reportArgumentType], sklearn has no stubs
+        # A callable, which pyright misses without stubs. The largest weight is 1: no overflow.
+        weights=lambda d: np.exp(-d / TEMPERATURE),  # pyright: ignore[reportArgumentType]
     )
     return 100.0 * classifier.fit(*train).score(*test)
 

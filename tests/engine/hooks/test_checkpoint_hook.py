@@ -341,6 +341,19 @@ def test_files_that_a_killed_run_did_not_come_to_remove_go_in_their_turn(tmp_pat
     assert names(tmp_path) == ['epoch_1.pth', 'epoch_2.pth', 'latest.pth']
 
 
+def test_another_folder_holds_a_folder_named_like_the_work_dir(tmp_path):
+    work_dir, other = tmp_path / 'run', tmp_path / 'other'
+    build(work_dir, interval=1, out_dir=str(other), filename_tmpl='state_{}.pth').train()
+    assert names(other / 'run') == ['latest.pth', 'state_1.pth', 'state_2.pth']
+    assert names(work_dir) == []
+    assert (work_dir / 'last_checkpoint').read_text() == str(other / 'run' / 'state_2.pth')
+
+
+def test_the_interval_counts_from_where_saving_begins(tmp_path):
+    build(tmp_path, interval=2, by_epoch=False, save_begin=3, save_last=False).train()
+    assert names(tmp_path, 'iter*') == ['iter_3.pth', 'iter_5.pth']
+
+
 def test_an_unknown_argument_is_refused_at_once():
     with pytest.raises(TypeError, match="no argument 'keep'"):
         CheckpointHook(interval=1, keep=3)

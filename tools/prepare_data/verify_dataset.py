@@ -54,8 +54,8 @@ def show(source: StoredImages, good: Sequence[ImageCheck], bad: Sequence[ImageCh
         return
     sizes = np.array([result.size for result in good])
     by_area = sizes[np.argsort(sizes.prod(axis=1), kind='stable')]
-    for name, place in (('smallest', 0), ('median', len(sizes) // 2), ('largest', -1)):
-        print(f'{name:<9} {by_area[place][0]}×{by_area[place][1]} pixels (height × width)')
+    for name, rank in (('smallest', 0), ('median', len(sizes) // 2), ('largest', -1)):
+        print(f'{name:<9} {by_area[rank][0]}×{by_area[rank][1]} pixels (height × width)')
     modes = Counter(result.mode for result in good).most_common()
     print(f'stored as {", ".join(f"{mode} ({number})" for mode, number in modes)}')
 

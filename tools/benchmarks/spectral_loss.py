@@ -2,7 +2,8 @@
 
 The direct form transforms all images of prediction and target, full and complex, averages the
 spectra and differentiates automatically, as the reference implementation does. Both forms run in
-turns in one process; a row holds medians. Memory is the peak above the inputs, in a fresh process each.
+turns in one process; a row holds medians. Memory is the peak above the inputs, each in a process of
+its own.
 
     OMP_NUM_THREADS=1 python tools/benchmarks/spectral_loss.py --batches 8 64 256 --rounds 7
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         num_classes: int
         num_features: int
         feature_info: Any  # a FeatureInfo, or a list of dicts with module, num_chs, reduction
+        patch_embed: Any  # timm's PatchEmbed, of networks with patches
         pretrained_cfg: dict[str, Any]
         default_cfg: dict[str, Any]
         forward_features: Callable[[Tensor], Tensor]

@@ -1,8 +1,8 @@
-"""Masks on grids: which blocks are hidden, and how a block mask reaches pixels and features.
+"""Masks on grids: which blocks are masked, and how a block mask reaches pixels and features.
 
 Axes: B batch, C channels, (H, W) pixels or features, (h, w) mask blocks.
-A mask has one meaning everywhere: 1 where a block is hidden from the encoder, 0 where it is
-visible. It is made once, at block resolution, and upsampled by whoever needs it.
+A mask is 1 where a block is masked and 0 where it is visible. The data set makes it, at block
+resolution; its users upsample it.
 """
 
 import math
@@ -39,15 +39,15 @@ def block_grid(
 def random_block_mask(
     grid: tuple[int, int], ratio: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """Hide exactly ``ceil(ratio * h * w)`` blocks, each subset with equal probability.
+    """Mask exactly ``ceil(ratio * h * w)`` blocks, each subset with equal probability.
 
     Args:
         grid: Blocks (h, w).
-        ratio: Share of hidden blocks, in [0, 1].
+        ratio: Share of masked blocks, in [0, 1].
         generator: Source of randomness; the same state gives the same mask.
 
     Returns:
-        uint8 array (h, w), 1 where hidden.
+        uint8 array (h, w), 1 where masked.
 
     Raises:
         ValueError: If ``ratio`` is outside [0, 1].
@@ -55,24 +55,24 @@ def random_block_mask(
     Reference:
         Xie et al., SimMIM, CVPR 2022 (https://arxiv.org/abs/2111.09886), section 3.2.
     """
-    num_hidden = num_hidden_blocks(grid, ratio)
+    num_masked = num_hidden_blocks(grid, ratio)
     mask = np.zeros(grid[0] * grid[1], dtype=np.uint8)
-    mask[generator.permutation(mask.size)[:num_hidden]] = 1
+    mask[generator.permutation(mask.size)[:num_masked]] = 1
     return mask.reshape(grid)
 
 
 def num_hidden_blocks(grid: tuple[int, int], ratio: float) -> int:
-    """``ceil(ratio * h * w)``, the number of blocks that a mask hides."""
+    """``ceil(ratio * h * w)``, the number of masked blocks."""
     if not 0 <= ratio <= 1:
-        raise ValueError(f'mask ratio={ratio} must lie in [0, 1]; the paper hides 0.6')
-    # Rounded first, because 0.07 * 100 is 7.000000000000001 in floating point.
+        raise ValueError(f'mask ratio={ratio} must lie in [0, 1]; the paper masks 0.6')
+    # Rounded first: 0.07 * 100 is 7.000000000000001 in floating point.
     return math.ceil(round(ratio * grid[0] * grid[1], 9))
 
 
 def upsample_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """Repeat every block of ``mask`` (B, h, w) until it covers ``size`` = (H, W).
 
-    A channel axis is not added. Where ``size`` equals the grid, the mask is returned as it is.
+    No channel axis is added. Where ``size`` equals the grid, the mask itself is returned.
 
     Raises:
         ValueError: If H is not a multiple of h, or W not a multiple of w.
@@ -92,14 +92,14 @@ def upsample_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def fill_hidden(image: Tensor, mask: Tensor) -> Tensor:
-    """Replace the hidden blocks of every image by its own mean colour.
+    """Fill the masked blocks of every image with its own mean colour.
 
     The mean is taken per image and per channel over all pixels of the already normalised image,
-    hidden ones included, as in the published system.
+    masked ones included, as in the reference implementation.
 
     Args:
         image: (B, C, H, W), normalised pixels (zero mean, unit variance).
-        mask: (B, h, w), 1 where hidden; H and W are multiples of h and w.
+        mask: (B, h, w), 1 where masked; H and W are multiples of h and w.
 
     Returns:
         (B, C, H, W); the input is not changed.
@@ -110,9 +110,10 @@ def fill_hidden(image: Tensor, mask: Tensor) -> Tensor:
     Reference:
         Li et al., A2MIM, ICML 2023 (https://arxiv.org/abs/2205.13943), section 4.1.
     """
-    hidden = upsample_mask(mask, tuple(image.shape[-2:])).unsqueeze(1).to(image.dtype)
+    height, width = image.shape[-2:]
+    masked = upsample_mask(mask, (height, width)).unsqueeze(1).to(image.dtype)
     mean = image.mean(dim=(2, 3), keepdim=True)
-    return torch.lerp(image, mean, hidden)
+    return torch.lerp(image, mean, masked)
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Data: sources of images, transforms on bytes, datasets and samplers."""
+"""Image sources, transforms, data sets and samplers; importing this registers them all."""
 
 from a2mim.datasets.archives import LmdbImages, WebShards
 from a2mim.datasets.builtin import CIFAR, PhotoPatches
@@ -13,8 +13,8 @@ from a2mim.datasets.samplers import (
     ShardSampler,
 )
 from a2mim.datasets.transforms import (
-    BlockMask,
     CenterCrop,
+    PatchMask,
     RandomErasing,
     RandomFlip,
     RandomResizedCrop,
@@ -26,7 +26,6 @@ from a2mim.datasets.transforms import (
 __all__ = [
     'CIFAR',
     'IMAGE_SUFFIXES',
-    'BlockMask',
     'CenterCrop',
     'EpochSampler',
     'ImageDataset',
@@ -35,6 +34,7 @@ __all__ = [
     'InfiniteEpochSampler',
     'LmdbImages',
     'MaskedImageDataset',
+    'PatchMask',
     'PhotoPatches',
     'RandomErasing',
     'RandomFlip',

@@ -1,6 +1,6 @@
-"""CIFAR-10 and CIFAR-100.
+"""Data sets that need no preparation: CIFAR-10 and -100, and patches of photographs.
 
-Axes: (H, W) = 32 × 32 pixels.
+Axes: N images, (H, W) pixels.
 """
 
 import os
@@ -20,13 +20,13 @@ from a2mim.registry import DATASETS
 
 @DATASETS.register_module()
 class CIFAR:
-    """Small photographs of 10 or 100 classes, read by torchvision and kept in memory.
+    """CIFAR-10 or CIFAR-100 (32 × 32 pixels), read by torchvision and kept in memory.
 
     Args:
         root: Folder that holds ``cifar-10-batches-py`` or ``cifar-100-python``.
         name: 'cifar10' or 'cifar100'.
-        train: The 50,000 images for training, otherwise the 10,000 for testing.
-        download: Fetch the data if they are not there.
+        train: The 50,000 training images, otherwise the 10,000 test images.
+        download: Download the data if they are missing.
         labels_per_class: Keep only so many images of each class.
 
     Raises:
@@ -72,7 +72,7 @@ def _read(
     reader: type[datasets.CIFAR10], root: str, train: bool, download: bool
 ) -> datasets.CIFAR10:
     if download:
-        # One process a job fetches, the others find the result.
+        # One process downloads, the others wait.
         if is_main_process():
             reader(root, train=train, download=True)
         barrier()
@@ -81,14 +81,8 @@ def _read(
     except RuntimeError as error:
         raise FileNotFoundError(
             f'no intact {reader.__name__} in {os.path.join(root, reader.base_folder)!r}; '
-            'point root at the folder that holds it, or set download=True to fetch it there'
+            'set root to the folder that holds it, or download=True to download it there'
         ) from error
-
-
-# [photo_patches]
-# Patches of the photographs that come with scikit-image: a data set without a download.
-#
-# Axes: N patches, (H, W) pixels. Every photograph is a canvas of 4 × 5 regions.
 
 
 PHOTOS = (
@@ -98,19 +92,19 @@ PHOTOS = (
 )  # fmt: skip
 REGION = 120
 ROWS, COLUMNS = 4, 5
-# Pixels at each side of a region that no patch uses. They keep the splits apart, beyond the reach
-# of the filter that resizes a photograph to its canvas.
+# Unused pixels at each side of a region. They separate the splits by more than the reach of the
+# filter that resizes a photograph to its canvas.
 MARGIN = 4
 
 
 @DATASETS.register_module()
 class PhotoPatches:
-    """Square patches of 14 real photographs; the label says from which photograph.
+    """Square patches of 14 photographs of scikit-image; the label is the photograph.
 
-    The central 5:4 part of each photograph is resized to 480 × 600 pixels and cut into 20 regions
-    of 120 pixels: 12 for training, 4 each for validation and test, one of each in every row and
-    elsewhere in the next photograph. Patches of different splits share no pixel, and every class
-    has the same number of them.
+    The central 5:4 part of each photograph is resized to 480 × 600 pixels and cut into 4 × 5
+    regions of 120 pixels: 12 for training, and in each row one for validation and one for test, at
+    other positions in the next photograph. Patches of different splits share no pixel, and all
+    classes have the same number of patches.
 
     Args:
         split: 'train', 'val' or 'test'.
@@ -142,7 +136,7 @@ class PhotoPatches:
         self.patch_size = patch_size
         self.canvases = np.stack([_canvas(name) for name in PHOTOS])
         # (N, 3): photograph, top, left.
-        self.places = np.array(
+        self.patches = np.array(
             [
                 (photo, *corner)
                 for photo in range(len(PHOTOS))
@@ -150,21 +144,21 @@ class PhotoPatches:
             ]
         )
         if labels_per_class is not None:
-            self.places = self.places[spread_over_classes(self.places[:, 0], labels_per_class)]
+            self.patches = self.patches[spread_over_classes(self.patches[:, 0], labels_per_class)]
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.patches)
 
     def load(self, index: int) -> Tensor:
         """A patch, (3, patch_size, patch_size), uint8; a view of its photograph."""
-        photo, top, left = self.places[index]
+        photo, top, left = self.patches[index]
         side = self.patch_size
         patch = self.canvases[photo, top : top + side, left : left + side]
         return torch.from_numpy(patch).permute(2, 0, 1)
 
     def label(self, index: int) -> int:
         """Number of the photograph."""
-        return int(self.places[index, 0])
+        return int(self.patches[index, 0])
 
 
 def _canvas(name: str) -> np.ndarray:
@@ -183,7 +177,7 @@ def _canvas(name: str) -> np.ndarray:
 
 
 def _corners(photo: int, split: str, patch_size: int, stride: int) -> list[tuple[int, int]]:
-    """Top left corners of the patches of one photograph, region by region."""
+    """Top left corners of the patches of one photograph."""
     steps = range(MARGIN, REGION - MARGIN - patch_size + 1, stride)
     return [
         (row * REGION + top, column * REGION + left)
@@ -194,5 +188,5 @@ def _corners(photo: int, split: str, patch_size: int, stride: int) -> list[tuple
 
 
 def _split_of(photo: int, row: int, column: int) -> str:
-    """One region a row for validation and one for test, a knight's move from row to row."""
+    """One region of each row for validation and one for test, shifted by two per row."""
     return {0: 'val', 2: 'test'}.get((2 * row + column + photo) % COLUMNS, 'train')

@@ -1,6 +1,6 @@
-"""Labelled images for classification.
+"""The data sets for pre-training and classification, and the collation of their samples.
 
-Axes: C channels, (H, W) pixels.
+Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,97 +16,92 @@ from a2mim.datasets.transforms import Pipeline
 from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS, FUNCTIONS, TRANSFORMS
 
-# [substitute]
-# What a data set does with an image that cannot be read.
-#
-# Axes: C channels, (H, W) pixels.
 
+@DATASETS.register_module()
+class MaskedImageDataset(Dataset):
+    """An image and the mask of its blocks.
 
-NUM_TRIALS = 10  # with a tenth of the images bad, all of them fail once in 10^10 bad images
-STREAM = 1  # a word behind the key: draws apart from those of the augmentations
+    The training device normalises and masks the image: a worker returns one byte per value and no
+    second image.
 
+    Args:
+        source: Config of an image source.
+        pipeline: Configs of transforms ``(image, rng) -> image``, applied in order.
+        mask: Config of a mask, such as ``dict(type='PatchMask', image_size=224, block_size=32,
+            ratio=0.6)``.
+        seed: Together with the sample's key it determines every random draw.
+        on_bad_image: 'raise' an error for an image that cannot be read, or 'substitute' another
+            image, with its label if it has one.
 
-class Source(Protocol):
-    """The part of an image source that is needed here."""
-
-    def __len__(self) -> int: ...
-
-    def load(self, index: int) -> Tensor:
-        """An image, (C, H, W), uint8."""
-
-
-# Takes a source, a key and a seed; gives the image, its index, and further entries of the sample.
-Loader = Callable[[Source, SampleKey, int], tuple[Tensor, int, dict[str, int]]]
-
-
-def load_or_raise(source: Source, key: SampleKey, seed: int) -> tuple[Tensor, int, dict]:
-    """Load the image of a key. For evaluation: a score on other images would be another score."""
-    return source.load(key.index), key.index, {}
-
-
-def load_or_substitute(source: Source, key: SampleKey, seed: int) -> tuple[Tensor, int, dict]:
-    """Load the image of a key or, if it cannot be read, another one: a function of seed and key.
-
-    Returns:
-        The image, its index, and the entry ``unreadable`` of the sample: the index of the image
-        that was to be read if it could not be, -1 otherwise.
+    Shape:
+        image: (C, H, W), uint8.
+        mask: (h, w), uint8, 1 where masked.
+        label: int64 once collated; only if the source has labels.
+        unreadable: int64 once collated: the index of the unreadable image that this one replaces,
+            or -1. Only with ``on_bad_image='substitute'``.
 
     Raises:
-        BadDataError: If the images that were drawn in its place cannot be read either.
+        ValueError: If the blocks do not tile the image, the pipeline gives another size than the
+            mask expects, or ``on_bad_image`` is unknown.
+        BadDataError: If an image cannot be read and is not substituted.
     """
-    try:
-        return source.load(key.index), key.index, {'unreadable': -1}
-    except BadDataError as error:
-        for index in _others(len(source), key, seed):
-            try:
-                return source.load(index), index, {'unreadable': key.index}
-            except BadDataError:
-                continue
-        raise BadDataError(
-            f'{error}. The {NUM_TRIALS} images drawn in its place cannot be read either'
-        ) from error
 
+    def __init__(
+        self,
+        source: dict,
+        pipeline: list[dict],
+        mask: dict,
+        seed: int = 0,
+        *,
+        on_bad_image: str = 'raise',
+    ) -> None:
+        self.mask = TRANSFORMS.build(mask)
+        self.source = DATASETS.build(source)
+        self.transform = Pipeline(pipeline)
+        self.seed = seed
+        self.load = find_loader(on_bad_image)
+        self.metainfo = {'classes': self.source.classes}
 
-def _others(size: int, key: SampleKey, seed: int) -> Iterator[int]:
-    """Indices of other images than that of ``key``; none if there is no other."""
-    if size > 1:
-        rng = np.random.default_rng((seed, key.epoch, key.index, key.repeat, STREAM))
-        for draw in rng.integers(size - 1, size=NUM_TRIALS):
-            yield int(draw) + int(draw >= key.index)
+    def __len__(self) -> int:
+        return len(self.source)
 
-
-LOADERS = {'raise': load_or_raise, 'substitute': load_or_substitute}
-
-
-def find_loader(on_bad_image: str) -> Loader:
-    """The function of that name.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    if on_bad_image not in LOADERS:
-        raise ValueError(f'on_bad_image={on_bad_image!r} must be one of {sorted(LOADERS)}')
-    return LOADERS[on_bad_image]
+    def __getitem__(self, key: int | SampleKey) -> dict[str, torch.Tensor | int]:
+        key = SampleKey.of(key)
+        rng = key.generator(self.seed)
+        # Drawn first, so that a mask does not depend on the augmentations.
+        mask = self.mask(rng)
+        image, index, note = self.load(self.source, key, self.seed)
+        image = self.transform(image, rng)
+        if tuple(image.shape[-2:]) != self.mask.image_size:
+            raise ValueError(
+                f'the pipeline gives images of {tuple(image.shape[-2:])} pixels but the mask has '
+                f'image_size={self.mask.image_size}; crop or resize to the size of the mask'
+            )
+        sample = {'image': image, 'mask': mask, **note}
+        label = self.source.label(index)
+        if label is not None:
+            sample['label'] = label
+        return sample
 
 
 @DATASETS.register_module()
 class ImageDataset(Dataset):
-    """An image, the number of its class and, if wanted, a box to erase from the image.
+    """An image, its label and, with ``erase``, a box to erase from the image.
 
     Args:
         source: Config of an image source with labels.
         pipeline: Configs of transforms ``(image, rng) -> image``, applied in order.
         erase: Config of a box, such as ``dict(type='RandomErasing', image_size=224, p=0.25)``.
         seed: Together with the sample's key it determines every random draw.
-        on_bad_image: What follows from an image that cannot be read: 'raise' an error, or
-            'substitute' another image and the label of that.
+        on_bad_image: 'raise' an error for an image that cannot be read, or 'substitute' another
+            image with its label.
 
     Shape:
         image: (C, H, W), uint8.
         label: int64 once collated.
         erase: (4,), int64: top, left, height, width; only if ``erase`` is set.
-        unreadable: int64 once collated: the index of an image that cannot be read, for which this
-            one stands; -1 for none. Only if images are substituted.
+        unreadable: int64 once collated: the index of the unreadable image that this one replaces,
+            or -1. Only with ``on_bad_image='substitute'``.
 
     Raises:
         ValueError: If the source has no labels, the pipeline gives another size than ``erase``
@@ -153,97 +148,86 @@ class ImageDataset(Dataset):
         return {'image': image, 'label': self.source.label(index), **box, **note}
 
 
-# [masked_image]
-# Images with a block mask, for pre-training.
-#
-# Axes: C channels, (H, W) pixels, (h, w) mask blocks.
-
-
-@DATASETS.register_module()
-class MaskedImageDataset(Dataset):
-    """An image as bytes and the blocks of it to hide.
-
-    Normalising and hiding are left to the device that trains: a worker then hands over one byte
-    per value and no second image.
-
-    Args:
-        source: Config of an image source.
-        pipeline: Configs of transforms ``(image, rng) -> image``, applied in order.
-        mask: Config of a mask, such as ``dict(type='BlockMask', image_size=224, block_size=32,
-            ratio=0.6)``.
-        seed: Together with the sample's key it determines every random draw.
-        on_bad_image: What follows from an image that cannot be read: 'raise' an error, or
-            'substitute' another image, with its label if it has one.
-
-    Shape:
-        image: (C, H, W), uint8.
-        mask: (h, w), uint8, 1 where hidden.
-        label: int64 once collated; only if the source has labels.
-        unreadable: int64 once collated: the index of an image that cannot be read, for which this
-            one stands; -1 for none. Only if images are substituted.
-
-    Raises:
-        ValueError: If the blocks do not tile the image, the pipeline gives another size than the
-            mask expects, or ``on_bad_image`` is unknown.
-        BadDataError: If an image cannot be read and is not substituted.
-    """
-
-    def __init__(
-        self,
-        source: dict,
-        pipeline: list[dict],
-        mask: dict,
-        seed: int = 0,
-        *,
-        on_bad_image: str = 'raise',
-    ) -> None:
-        self.mask = TRANSFORMS.build(mask)
-        self.source = DATASETS.build(source)
-        self.transform = Pipeline(pipeline)
-        self.seed = seed
-        self.load = find_loader(on_bad_image)
-        self.metainfo = {'classes': self.source.classes}
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, key: int | SampleKey) -> dict[str, torch.Tensor | int]:
-        key = SampleKey.of(key)
-        rng = key.generator(self.seed)
-        # Drawn first, so that a mask does not depend on the augmentations.
-        mask = self.mask(rng)
-        image, index, note = self.load(self.source, key, self.seed)
-        image = self.transform(image, rng)
-        if tuple(image.shape[-2:]) != self.mask.image_size:
-            raise ValueError(
-                f'the pipeline gives images of {tuple(image.shape[-2:])} pixels but the mask has '
-                f'image_size={self.mask.image_size}; crop or resize to the size of the mask'
-            )
-        sample = {'image': image, 'mask': mask, **note}
-        label = self.source.label(index)
-        if label is not None:
-            sample['label'] = label
-        return sample
-
-
-# [collate]
-# From a list of samples to a batch.
-#
-# Axes: B batch, C channels, (H, W) pixels.
-
-
 @FUNCTIONS.register_module()
 def channels_last_collate(samples: list[dict]) -> dict[str, Tensor]:
-    """Collate as torch does, but leave the colours of a pixel side by side in memory.
+    """Default collation, but with images in channels-last memory layout.
 
-    Images leave the resize as (C, H, W) with strides (1, W·C, C). Stacked as they are, every image
-    would be transposed on the way; stacked as (H, W, C) it is one copy.
+    Images leave the resize as (C, H, W) with strides (1, W·C, C): stacked as (C, H, W) each would
+    be transposed, stacked as (H, W, C) it is one copy.
 
     Shape:
-        samples: dicts with ``image`` (C, H, W), and what else default collation takes.
+        samples: dicts with ``image`` (C, H, W), and other entries for default collation.
         returns: dict with ``image`` (B, C, H, W) in channels-last memory format.
     """
     flipped = [{**sample, 'image': sample['image'].permute(1, 2, 0)} for sample in samples]
     batch = default_collate(flipped)
     batch['image'] = batch['image'].permute(0, 3, 1, 2)
     return batch
+
+
+NUM_TRIALS = 10  # if a tenth of the images is bad, all trials fail with probability 10^-10
+STREAM = 1  # appended to the key: a random stream apart from that of the augmentations
+
+
+class Source(Protocol):
+    """The methods of an image source that loading needs."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int) -> Tensor:
+        """An image, (C, H, W), uint8."""
+        ...
+
+
+# From a source, a key and a seed to the image, its index, and further entries of the sample.
+Loader = Callable[[Source, SampleKey, int], tuple[Tensor, int, dict[str, int]]]
+
+
+def load_or_raise(source: Source, key: SampleKey, seed: int) -> tuple[Tensor, int, dict]:
+    """Load the image of a key. For evaluation, where a substitute would change the score."""
+    return source.load(key.index), key.index, {}
+
+
+def load_or_substitute(source: Source, key: SampleKey, seed: int) -> tuple[Tensor, int, dict]:
+    """Load the image of a key or, if it cannot be read, another one drawn from seed and key.
+
+    Returns:
+        The image, its index, and the entry ``unreadable`` of the sample: the index of the image
+        that cannot be read, or -1.
+
+    Raises:
+        BadDataError: If the images drawn in its place cannot be read either.
+    """
+    try:
+        return source.load(key.index), key.index, {'unreadable': -1}
+    except BadDataError as error:
+        for index in _others(len(source), key, seed):
+            try:
+                return source.load(index), index, {'unreadable': key.index}
+            except BadDataError:
+                continue
+        raise BadDataError(
+            f'{error}. The {NUM_TRIALS} images drawn in its place cannot be read either'
+        ) from error
+
+
+def _others(size: int, key: SampleKey, seed: int) -> Iterator[int]:
+    """Indices of other images than that of ``key``, if there are any."""
+    if size > 1:
+        rng = np.random.default_rng((seed, key.epoch, key.index, key.repeat, STREAM))
+        for draw in rng.integers(size - 1, size=NUM_TRIALS):
+            yield int(draw) + int(draw >= key.index)
+
+
+LOADERS = {'raise': load_or_raise, 'substitute': load_or_substitute}
+
+
+def find_loader(on_bad_image: str) -> Loader:
+    """The function of that name.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    if on_bad_image not in LOADERS:
+        raise ValueError(f'on_bad_image={on_bad_image!r} must be one of {sorted(LOADERS)}')
+    return LOADERS[on_bad_image]

@@ -1,4 +1,4 @@
-"""Encoded images that lie somewhere: what files, tar shards and databases have in common.
+"""Sources of encoded images: the base class, folders and list files.
 
 Axes: C channels, (H, W) pixels.
 """
@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -15,52 +16,17 @@ from a2mim.datasets.decoding import IMAGE_SUFFIXES, decode_image, read_file, ref
 from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS
 
-# [few_labels]
-# Small labelled subsets, the same in every run.
-
-
-def spread_over_classes(labels: np.ndarray, per_class: int) -> np.ndarray:
-    """Pick ``per_class`` images of each class, evenly spaced over those it has.
-
-    Neighbours in a source are often alike (frames of a film, patches of a photograph), so the
-    first few would show less than the class has to show.
-
-    Args:
-        labels: (N,), class of each image.
-        per_class: Images to keep of each class.
-
-    Returns:
-        Ascending indices into ``labels``.
-
-    Raises:
-        ValueError: If a class has fewer images, or ``per_class`` is not positive.
-    """
-    if per_class < 1:
-        raise ValueError(f'labels_per_class={per_class} must be at least 1, or None for all')
-    by_class = np.argsort(labels, kind='stable')
-    classes, counts = np.unique(labels, return_counts=True)
-    if counts.min(initial=per_class) < per_class:
-        scarce = counts.argmin()
-        raise ValueError(
-            f'labels_per_class={per_class} is more than the {counts[scarce]} images of class '
-            f'{classes[scarce]}'
-        )
-    within = ((np.arange(per_class) + 0.5) * counts[:, None] / per_class).astype(np.int64)
-    starts = np.cumsum(counts) - counts
-    return np.sort(by_class[(starts[:, None] + within).ravel()])
-
 
 class StoredImages(ABC):
-    """Images that are read as bytes and decoded, with or without labels.
+    """Base class of image sources that decode bytes (files, tar shards, LMDB).
 
     Args:
-        root: The folder that holds them.
-        entries: (N,), where each image lies below ``root``, in the words of the subclass. One
-            array instead of a million objects: worker processes share it without copying.
+        root: The folder of the images.
+        entries: (N,), the location of each image below ``root``, in a form of the subclass. An
+            array, so that worker processes share it without a copy.
         labels: One class per image, or None.
         classes: Names of the classes, empty without labels.
-        channels: C; see ``read_image``.
-        shrink_to: Faster, coarser decoding of large JPEG files; see ``read_image``.
+        channels, shrink_to: See ``read_image``.
         labels_per_class: Keep only so many images of each class.
 
     Raises:
@@ -98,10 +64,10 @@ class StoredImages(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What an image is called: a path, or ``file::member``."""
+        """The name of an image: a path, or ``file::member``."""
 
     def suffix(self, index: int) -> str:
-        """The ending of that, in small letters."""
+        """The suffix of its name, in lower case."""
         return suffix_of(self.name(index))
 
     @abstractmethod
@@ -109,7 +75,7 @@ class StoredImages(ABC):
         """The bytes of an image.
 
         Raises:
-            OSError: If there are none to be had.
+            OSError: If they cannot be read.
         """
 
     def load(self, index: int) -> Tensor:
@@ -133,10 +99,6 @@ class StoredImages(ABC):
         return None if self.labels is None else int(self.labels[index])
 
 
-# [image_files]
-# Images that lie in files: what folders and lists have in common.
-
-
 class ImageFiles(StoredImages):
     """Files below a folder, with or without labels.
 
@@ -154,13 +116,13 @@ class ImageFiles(StoredImages):
         paths: Sequence[str],
         labels: Sequence[int] | None,
         classes: Sequence[str],
-        **options: int | None,
+        **options: Any,
     ) -> None:
         entries = np.array([os.fsencode(path) for path in paths])
         super().__init__(root, entries, labels, classes, **options)
 
     def name(self, index: int) -> str:
-        """Path of an image; bytes that are no UTF-8 stand in it as ``os.fsdecode`` gives them."""
+        """Path of an image; bytes that are not UTF-8 are decoded by ``os.fsdecode``."""
         return os.path.join(self.root, os.fsdecode(self.entries[index]))
 
     def content(self, index: int) -> bytes:
@@ -168,27 +130,21 @@ class ImageFiles(StoredImages):
         return read_file(self.name(index), self.channels)
 
 
-# [image_folder]
-# A folder of images, with or without one folder per class.
-
-
 @DATASETS.register_module()
 class ImageFolder(ImageFiles):
-    """All images below a folder, however deep, in the order of their paths.
+    """All images below a folder, at any depth, in the order of their paths.
 
-    Hidden files and folders are left out; links are followed.
+    Hidden files and folders are skipped; links are followed.
 
     Args:
         root: The folder.
-        with_labels: Take the folder directly below ``root`` as the class. Classes are numbered
-            in the order of their names.
-        channels: C; see ``read_image``.
-        shrink_to: Faster, coarser decoding of large JPEG files; see ``read_image``.
+        with_labels: Take the folders directly below ``root`` as classes, in alphabetical order.
+        channels, shrink_to: See ``read_image``.
         labels_per_class: Keep only so many images of each class.
 
     Raises:
-        FileNotFoundError: If the folder is missing or holds no image.
-        ValueError: If ``with_labels`` is set and a class folder is empty or images lie outside.
+        FileNotFoundError: If the folder is missing or has no image.
+        ValueError: If ``with_labels`` is set and a class folder is empty or an image is in none.
     """
 
     def __init__(
@@ -206,8 +162,8 @@ class ImageFolder(ImageFiles):
         paths = sorted(_images_below(root))
         if not paths:
             raise FileNotFoundError(
-                f'root={root!r} holds no image; files with these endings are looked for, '
-                f'in sub-folders too: {" ".join(IMAGE_SUFFIXES)}'
+                f'no image in root={root!r} or its sub-folders; expected are files with one of '
+                f'these suffixes: {" ".join(IMAGE_SUFFIXES)}'
             )
         classes = _class_folders(root, paths) if with_labels else []
         number = {name: label for label, name in enumerate(classes)}
@@ -239,7 +195,7 @@ def _class_folders(root: str, paths: list[str]) -> list[str]:
     if loose:
         raise ValueError(
             f'with_labels=True takes the folders in root={root!r} as classes, but {len(loose)} '
-            f'images lie beside them, such as {loose[0]!r}; move them or set with_labels=False'
+            f'images are in none, such as {loose[0]!r}; move them or set with_labels=False'
         )
     filled = {path.split(os.sep, 1)[0] for path in paths}
     folders = sorted(
@@ -248,27 +204,22 @@ def _class_folders(root: str, paths: list[str]) -> list[str]:
     empty = [name for name in folders if name not in filled]
     if empty:
         raise ValueError(
-            f'with_labels=True takes the folders in root={root!r} as classes, but these hold no '
+            f'with_labels=True takes the folders in root={root!r} as classes, but these have no '
             f'image: {empty[:5]}; fill or remove them'
         )
     return folders
 
 
-# [image_list]
-# Images named in a list file, as in the published ImageNet lists.
-
-
 @DATASETS.register_module()
 class ImageList(ImageFiles):
-    """One image a line, ``path`` or ``path label``, in the order of the file.
+    """Images of a list file, one ``path`` or ``path label`` per line, as in the ImageNet lists.
 
     Paths may contain spaces. All lines have a label or none has. Classes are named by number.
 
     Args:
-        list_file: The text file, UTF-8; names of files may be other bytes.
+        list_file: The text file, UTF-8; file names may have other bytes.
         root: Folder to which the paths are relative.
-        channels: C; see ``read_image``.
-        shrink_to: Faster, coarser decoding of large JPEG files; see ``read_image``.
+        channels, shrink_to: See ``read_image``.
         labels_per_class: Keep only so many images of each class.
 
     Raises:
@@ -289,7 +240,7 @@ class ImageList(ImageFiles):
         if not os.path.isfile(list_file):
             raise FileNotFoundError(f'list_file={list_file!r} does not exist')
         paths, labels = read_list(list_file)
-        # Only the first: looking for a million files would delay every start.
+        # Only the first: a check of a million files would delay every start.
         if not os.path.isfile(os.path.join(root, paths[0])):
             raise FileNotFoundError(
                 f'{paths[0]!r}, the first entry of {list_file!r}, is not in root={root!r}; '
@@ -308,7 +259,7 @@ class ImageList(ImageFiles):
 
 
 def read_list(list_file: str) -> tuple[list[str], list[int] | None]:
-    """Paths and labels of a list; no label at all gives None.
+    """Paths and labels of a list, None without labels.
 
     Raises:
         ValueError: If the list has no entry, or only some lines have a label.
@@ -317,7 +268,7 @@ def read_list(list_file: str) -> tuple[list[str], list[int] | None]:
     lines = text.split('\n')  # splitlines would also cut at characters that names may contain
     entries = [_split(line.strip()) for line in lines if line.strip()]
     if not entries:
-        raise ValueError(f'list_file={list_file!r} has no entry; write one "path [label]" a line')
+        raise ValueError(f'list_file={list_file!r} has no entry; write one "path [label]" per line')
     paths, labels = zip(*entries, strict=True)
     labelled = sum(label is not None for label in labels)
     if labelled not in (0, len(labels)):
@@ -330,8 +281,39 @@ def read_list(list_file: str) -> tuple[list[str], list[int] | None]:
 
 
 def _split(line: str) -> tuple[str, int | None]:
-    """A last word of digits is a label, unless the line ends as the name of an image does."""
+    """Split off a last word of digits as the label, unless the line ends with an image suffix."""
     path, _, last = line.rpartition(' ')
     if path and last.isdecimal() and not line.lower().endswith(IMAGE_SUFFIXES):
         return path.rstrip(), int(last)
     return line, None
+
+
+def spread_over_classes(labels: np.ndarray, per_class: int) -> np.ndarray:
+    """Pick ``per_class`` images of each class, evenly spaced over the class.
+
+    Neighbours in a source are often similar (frames of a video, patches of a photograph), so the
+    first few images would be less diverse.
+
+    Args:
+        labels: (N,), class of each image.
+        per_class: Images to keep of each class.
+
+    Returns:
+        Ascending indices into ``labels``.
+
+    Raises:
+        ValueError: If a class has fewer images, or ``per_class`` is not positive.
+    """
+    if per_class < 1:
+        raise ValueError(f'labels_per_class={per_class} must be at least 1, or None for all')
+    by_class = np.argsort(labels, kind='stable')
+    classes, counts = np.unique(labels, return_counts=True)
+    if counts.min(initial=per_class) < per_class:
+        scarce = counts.argmin()
+        raise ValueError(
+            f'labels_per_class={per_class} is more than the {counts[scarce]} images of class '
+            f'{classes[scarce]}'
+        )
+    within = ((np.arange(per_class) + 0.5) * counts[:, None] / per_class).astype(np.int64)
+    starts = np.cumsum(counts) - counts
+    return np.sort(by_class[(starts[:, None] + within).ravel()])

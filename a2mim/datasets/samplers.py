@@ -1,7 +1,7 @@
-"""Samplers that say which sample, in which epoch, and which copy of it.
+"""Samplers that yield (index, epoch, repeat) keys, from which each sample seeds its generator.
 
-A dataset draws every random number of a sample from its key alone. The key travels from the
-sampler to the worker, so that a sample is the same in any worker and after any resume.
+The random draws of a sample depend on its key and the seed alone, so that a sample is the same in
+any worker and after any resume.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from a2mim.registry import DATA_SAMPLERS
 
 
 class SampleKey(NamedTuple):
-    """What makes one training sample: the image, the epoch and the copy within the epoch."""
+    """The key of a training sample: the image, the epoch, and the repeat within the epoch."""
 
     index: int
     epoch: int = 0
@@ -25,11 +25,11 @@ class SampleKey(NamedTuple):
 
     @classmethod
     def of(cls, key: 'int | SampleKey') -> 'SampleKey':
-        """A plain index stands for its first copy in epoch 0."""
-        return key if isinstance(key, cls) else cls(operator.index(key))
+        """``key`` itself, or the key of a plain index: repeat 0 in epoch 0."""
+        return key if isinstance(key, SampleKey) else cls(operator.index(key))
 
     def generator(self, seed: int) -> np.random.Generator:
-        """The only source of randomness of this sample."""
+        """The generator for all random draws of this sample."""
         return np.random.default_rng((seed, self.epoch, self.index, self.repeat))
 
 
@@ -38,8 +38,8 @@ class EpochSampler(DefaultSampler):
     """mmengine's sampler, yielding a ``SampleKey`` instead of an index.
 
     The order of an epoch is a function of (seed, epoch), and rank r of n takes the entries r,
-    r + n, …: n processes with batch b see in each step the images of one process with batch
-    n·b. Images that fill up the last step count as further copies.
+    r + n, …: in each step, n processes with batch size b see the images of one process with batch
+    size n·b. Images that fill up the last step are further repeats.
 
     Args:
         dataset: Anything with a length.
@@ -52,26 +52,26 @@ class EpochSampler(DefaultSampler):
     start = 0
 
     def start_at(self, sample: int) -> None:
-        """Begin the current epoch, and each later one, with the ``sample``-th of this rank.
+        """Start the current epoch, and each later one, at the ``sample``-th sample of this rank.
 
-        A run that is resumed within an epoch goes on there without loading what it has seen.
+        A run that resumes within an epoch skips earlier samples without loading them.
         """
         self.start = sample
 
     def order(self, epoch: int) -> np.ndarray:
-        """The indices of an epoch, in its order."""
+        """The indices of an epoch, in order."""
         size = len(self.dataset)
         if self.shuffle:
             return np.random.default_rng((self.seed, epoch)).permutation(size)
         return np.arange(size)
 
     def keys(self, epoch: int, start: int = 0) -> Iterator[SampleKey]:
-        """What this rank sees of an epoch, from its ``start``-th sample on."""
+        """The keys of this rank for an epoch, from its ``start``-th sample on."""
         order = self.order(epoch)
         first = self.rank + start * self.world_size
         for position in range(first, self.total_size, self.world_size):
-            repeat, place = divmod(position, len(order))
-            yield SampleKey(int(order[place]), epoch, repeat)
+            repeat, entry = divmod(position, len(order))
+            yield SampleKey(int(order[entry]), epoch, repeat)
 
     def __iter__(self) -> Iterator[SampleKey]:
         return self.keys(self.epoch, self.start)
@@ -79,42 +79,39 @@ class EpochSampler(DefaultSampler):
 
 @DATA_SAMPLERS.register_module()
 class InfiniteEpochSampler(EpochSampler):
-    """One epoch after another without end, for training that counts iterations.
+    """Yields epoch after epoch without end, for training by iterations.
 
-    A batch may join the end of one pass through the data and the start of the next; ``epoch`` is
-    the number of the first pass, and ``start_at`` counts samples through all of them.
+    A batch may span the end of one epoch and the start of the next. ``epoch`` is the number of the
+    first epoch; ``start_at`` counts samples over all epochs.
     """
 
     endless = True
 
     def __iter__(self) -> Iterator[SampleKey]:
-        passes, start = divmod(self.start, len(self))
-        for epoch in itertools.count(self.epoch + passes):
+        epochs, start = divmod(self.start, len(self))
+        for epoch in itertools.count(self.epoch + epochs):
             yield from self.keys(epoch, start)
             start = 0
 
 
-# [repeated_sampler]
-# Repeated augmentation: a step sees some images several times, each time augmented anew.
-
-
-ROUND = 256  # the published rule drops what does not fill this many
+# The number of samples is rounded down to a multiple of this, as in timm.
+ROUND = 256
 
 
 @DATA_SAMPLERS.register_module()
 class RepeatedEpochSampler(EpochSampler):
-    """As many samples an epoch as there are images, but copies of a third of them.
+    """Repeated augmentation: one epoch has len(dataset) samples, a third of the images three times.
 
-    Every image of the epoch's order stands there ``num_repeats`` times in a row. Rank r of n takes
-    the entries r, r + n, …, so that the copies of an image fall to different ranks. It stops after
-    ⌊⌊len / 256⌋ · 256 / n⌋ of them: 160128 on each of 8 ranks for ImageNet-1K, 626 batches of 256
-    of which the last is half full. A data set below 256 images is not cut.
+    Every image of the epoch's order is repeated ``num_repeats`` times in a row. Rank r of n takes
+    the entries r, r + n, …, so that the repeats of an image go to different ranks. It stops after
+    ⌊⌊len / 256⌋ · 256 / n⌋ samples: 160128 on each of 8 ranks for ImageNet-1K, 626 batches of 256
+    of which the last is half full. Data sets below 256 images are not cut.
 
-    The order is a function of (seed, epoch), where the published one is of the epoch alone.
+    The order is a function of (seed, epoch); in the reference implementation of the epoch alone.
 
     Args:
         dataset: Anything with a length.
-        num_repeats: Copies of an image.
+        num_repeats: Repeats of an image.
         shuffle: Whether each epoch has its own order.
         seed: Shared by all ranks; the runner passes its own.
 
@@ -131,7 +128,7 @@ class RepeatedEpochSampler(EpochSampler):
     ) -> None:
         super().__init__(dataset, shuffle, seed)
         if num_repeats < 1:
-            raise ValueError(f'num_repeats={num_repeats} must be at least 1; published: 3')
+            raise ValueError(f'num_repeats={num_repeats} must be at least 1; the reference has 3')
         self.num_repeats = num_repeats
         size = len(dataset)
         if size < ROUND:
@@ -140,59 +137,48 @@ class RepeatedEpochSampler(EpochSampler):
             self.num_samples = size // ROUND * ROUND // self.world_size
 
     def keys(self, epoch: int, start: int = 0) -> Iterator[SampleKey]:
-        """What this rank sees of an epoch, from its ``start``-th sample on."""
+        """The keys of this rank for an epoch, from its ``start``-th sample on."""
         order = self.order(epoch)
         for step in range(start, self.num_samples):
-            place, repeat = divmod(self.rank + step * self.world_size, self.num_repeats)
-            # Where there are more ranks than copies, the first images come again as further ones.
-            again, place = divmod(place, len(order))
-            yield SampleKey(int(order[place]), epoch, repeat + again * self.num_repeats)
-
-
-# [shard_sampler]
-# An order of the images that reads shards one after the other, and is random all the same.
-#
-# Axes: N images.
+            entry, repeat = divmod(self.rank + step * self.world_size, self.num_repeats)
+            # With more ranks than repeats, the first images are repeated further.
+            again, entry = divmod(entry, len(order))
+            yield SampleKey(int(order[entry]), epoch, repeat + again * self.num_repeats)
 
 
 @DATA_SAMPLERS.register_module()
 class ShardSampler(EpochSampler):
-    """The shards in random order, each process its own part of them, mixed within a window.
+    """Shards in random order, a part of them for each process, with images shuffled in a window.
 
-    At any time a process reads the shards of one window, which the memory of the machine holds
-    between reads; its data workers share them. Processes read different shards, but for one that
-    may lie across the border of two parts. The order is a function of the seed, the epoch and the
-    number of processes.
+    A process reads the shards of one window at a time, which stay in the page cache. Processes
+    read different shards, except for one that may lie on the border of two parts. The order is a
+    function of the seed, the epoch and the world size.
 
     Args:
-        dataset: Its ``source`` has ``starts``, the numbers of the images with which shards begin.
-        window: Images that are mixed; a few times the images of a shard.
+        dataset: Its ``source`` has ``starts``, the indices of the first images of shards.
+        window: Number of images to shuffle; a few times the images of a shard.
         seed: Shared by all ranks; the runner passes its own.
-        round_up: Whether every rank gets the same number of samples.
 
     Raises:
         ValueError: If ``window`` is less than 2.
         TypeError: If the data set has no shards.
     """
 
-    def __init__(
-        self, dataset: Sized, window: int, seed: int | None = None, round_up: bool = True
-    ) -> None:
-        super().__init__(dataset, shuffle=True, seed=seed, round_up=round_up)
+    def __init__(self, dataset: Sized, window: int, seed: int | None = None) -> None:
+        super().__init__(dataset, shuffle=True, seed=seed)
         if window < 2:
             raise ValueError(
-                f'window={window} mixes nothing; give a few times the images of a shard'
+                f'window={window} shuffles nothing; give a few times the images of a shard'
             )
         source = getattr(dataset, 'source', dataset)
-        if not hasattr(source, 'starts'):
-            raise TypeError(
-                f'{type(source).__name__} has no shards to read in turn; use EpochSampler for it'
-            )
+        starts = getattr(source, 'starts', None)
+        if starts is None:
+            raise TypeError(f'{type(source).__name__} has no shards; use EpochSampler')
         self.window = window
-        self.starts = np.asarray(source.starts)
+        self.starts = np.asarray(starts)
 
     def order(self, epoch: int) -> np.ndarray:
-        """The indices of an epoch; rank r of n takes every n-th from the r-th on."""
+        """The indices of an epoch; rank r of n takes the entries r, r + n, …."""
         rng = np.random.default_rng((self.seed, epoch))
         shards = np.split(np.arange(len(self.dataset)), self.starts[1:])
         in_turn = np.concatenate([shards[number] for number in rng.permutation(len(shards))])

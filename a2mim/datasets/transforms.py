@@ -1,4 +1,8 @@
-"""A pipeline: transforms one after the other, fed by one source of randomness."""
+"""Transforms of uint8 images and the random parts of a sample: masks and boxes to erase.
+
+Each transform ``(image, rng) -> image`` draws from the generator of the sample alone.
+Axes: C channels, (H, W) pixels, (h, w) mask blocks.
+"""
 
 import math
 import random
@@ -29,27 +33,21 @@ class Pipeline:
         self.transforms = [TRANSFORMS.build(config) for config in configs]
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """Apply them all."""
+        """Apply all transforms."""
         for transform in self.transforms:
             image = transform(image, rng)
         return image
-
-
-# [resize]
-# Resizing bytes as Pillow does it, several times faster.
-#
-# Axes: C channels, (H, W) pixels.
 
 
 INTERPOLATIONS = ('bilinear', 'bicubic')
 
 
 def resize(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
-    """Resize with antialiasing; within one grey level of Pillow's filter of the same name.
+    """Resize with antialiasing; pixels differ by at most 1 from Pillow's filter of the same name.
 
     Shape:
-        image: (C, H, W), uint8; a view of a larger image is fine.
-        returns: (C, *size), uint8, the channels of a pixel side by side in memory.
+        image: (C, H, W), uint8; may be a view.
+        returns: (C, *size), uint8, in channels-last memory layout.
     """
     # PyTorch vectorises over the channels of a pixel, but only for a dense tensor.
     pixels = image[None].contiguous(memory_format=torch.channels_last)
@@ -57,26 +55,26 @@ def resize(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
 
 
 def check_interpolation(interpolation: str) -> str:
-    """Refuse an unknown name when the config is built."""
+    """Return ``interpolation``, or raise for an unknown name."""
     if interpolation not in INTERPOLATIONS:
         raise ValueError(f'interpolation={interpolation!r} must be one of {INTERPOLATIONS}')
     return interpolation
 
 
 def as_pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    """(H, W) of a square side or of a pair, both at least one pixel."""
+    """(H, W) from the side of a square or a pair; raises below one pixel."""
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1:
-        raise ValueError(f'size={size} must be at least one pixel each way')
+        raise ValueError(f'size={size} must be at least one pixel in height and width')
     return height, width
 
 
 @TRANSFORMS.register_module()
 class Resize:
-    """Bring the short side to a length, or the image to a shape.
+    """Resize the short side to a length, or the image to (H, W).
 
     Args:
-        size: Length of the short side, the long side following in proportion; or (H, W).
+        size: Length of the short side, at a fixed aspect ratio; or (H, W).
         interpolation: 'bilinear' or 'bicubic'.
 
     Shape:
@@ -85,26 +83,21 @@ class Resize:
     """
 
     def __init__(self, size: int | tuple[int, int], interpolation: str = 'bicubic') -> None:
-        as_pair(size)
-        self.size = size
+        pair = as_pair(size)
+        self.size = size if isinstance(size, int) else pair
         self.interpolation = check_interpolation(interpolation)
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """Resize; ``rng`` is not used."""
-        return resize(image, self._target(*image.shape[-2:]), self.interpolation)
+        height, width = image.shape[-2:]
+        return resize(image, self._target(height, width), self.interpolation)
 
     def _target(self, height: int, width: int) -> tuple[int, int]:
         if not isinstance(self.size, int):
-            return tuple(self.size)
+            return self.size
         short = min(height, width)
-        # The long side is cut off, not rounded, as in torchvision.
+        # The long side is rounded down, as in torchvision.
         return height * self.size // short, width * self.size // short
-
-
-# [random_resized_crop]
-# A random part of the image, brought to the size of training.
-#
-# Axes: C channels, (H, W) pixels.
 
 
 CROP_TRIALS = 10
@@ -112,16 +105,14 @@ CROP_TRIALS = 10
 
 @TRANSFORMS.register_module()
 class RandomResizedCrop:
-    """Crop a random area of random shape, then resize it.
-
-    The crop is cut before the resize, so that no pixel is resized in vain.
+    """Crop a random area of random aspect ratio, then resize it.
 
     Args:
         size: Side of the result, or (H, W), in pixels.
         scale: Range of the crop's share of the image's area.
         ratio: Range of the crop's width over height.
-        interpolation: 'bilinear', as in the published pre-training, or 'bicubic', as in the
-            published fine-tuning.
+        interpolation: 'bilinear', as in the reference pre-training, or 'bicubic', as in its
+            fine-tuning.
 
     Shape:
         image: (C, H, W), uint8.
@@ -153,7 +144,8 @@ class RandomResizedCrop:
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """Crop and resize."""
-        top, left, height, width = self.box(*image.shape[-2:], rng)
+        rows, columns = image.shape[-2:]
+        top, left, height, width = self.box(rows, columns, rng)
         crop = image[:, top : top + height, left : left + width]
         return resize(crop, self.size, self.interpolation)
 
@@ -164,24 +156,18 @@ class RandomResizedCrop:
             ratio = math.exp(rng.uniform(*self.log_ratio))
             rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
             if 0 < rows <= height and 0 < columns <= width:
-                # Fractions, not integers: the same draws cover the same part of the picture
-                # when it is decoded at another size.
+                # Fractions, so that equal draws crop the same part of an image that is decoded at
+                # another size.
                 top = int(rng.random() * (height - rows + 1))
                 left = int(rng.random() * (width - columns + 1))
                 return top, left, rows, columns
         return self._largest_box(height, width)
 
     def _largest_box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """The central crop for images so long or so small that no trial fits."""
+        """The central crop, for images so narrow or so small that no trial fits."""
         rows = min(height, round(width / self.ratio[0]))
         columns = min(width, round(height * self.ratio[1]))
         return (height - rows) // 2, (width - columns) // 2, rows, columns
-
-
-# [center_crop]
-# The centre of an image.
-#
-# Axes: C channels, (H, W) pixels.
 
 
 @TRANSFORMS.register_module()
@@ -209,19 +195,15 @@ class CenterCrop:
         if spare_rows < 0 or spare_columns < 0:
             raise ValueError(
                 f'cannot cut {height}×{width} pixels out of an image of '
-                f'{image.shape[-2]}×{image.shape[-1]}; put a Resize of at least that size before'
+                f'{image.shape[-2]}×{image.shape[-1]}; put a Resize to at least that size before'
             )
         top, left = round(spare_rows / 2), round(spare_columns / 2)
         return image[:, top : top + height, left : left + width]
 
 
-# [random_flip]
-# Mirror images.
-
-
 @TRANSFORMS.register_module()
 class RandomFlip:
-    """Exchange left and right in a share of the images.
+    """Mirror an image horizontally with probability ``p``.
 
     Args:
         p: Probability of a flip.
@@ -244,12 +226,6 @@ class RandomFlip:
         return image.flip(-1) if rng.random() < self.p else image
 
 
-# [random_erasing]
-# The rectangle of an image that is to be erased.
-#
-# Axes: (H, W) pixels.
-
-
 ERASING_TRIALS = 10
 AREA = (0.02, 1 / 3)  # share of the image
 LOG_RATIO = (math.log(0.3), -math.log(0.3))  # height over width
@@ -257,10 +233,10 @@ LOG_RATIO = (math.log(0.3), -math.log(0.3))  # height over width
 
 @TRANSFORMS.register_module()
 class RandomErasing:
-    """Draw a box in a share of the images; the device that trains fills it with noise.
+    """Draw a box with probability ``p``; ``ImagePreprocessor`` fills it with noise.
 
-    The noise follows normalising, so that it has the statistics of an image, and is no byte. A
-    worker therefore hands over four numbers.
+    The noise comes after normalisation, on the training device, so that a worker returns four
+    numbers.
 
     Args:
         image_size: Side of the image, or (H, W), in pixels.
@@ -289,7 +265,7 @@ class RandomErasing:
         return torch.tensor(box or (0, 0, 0, 0))
 
     def _box(self, rng: np.random.Generator) -> tuple[int, int, int, int] | None:
-        """The first of some boxes that is smaller than the image."""
+        """The first of ``ERASING_TRIALS`` boxes that is smaller than the image, or None."""
         height, width = self.image_size
         for _ in range(ERASING_TRIALS):
             area = height * width * rng.uniform(*AREA)
@@ -302,26 +278,20 @@ class RandomErasing:
         return None
 
 
-# [block_mask]
-# The mask of a sample as a configurable part.
-#
-# Axes: (H, W) pixels, (h, w) mask blocks.
-
-
-@TRANSFORMS.register_module()
-class BlockMask:
-    """Hide a fixed share of the square blocks of an image, chosen at random.
+@TRANSFORMS.register_module(name=['PatchMask', 'BlockMask'])
+class PatchMask:
+    """Mask a fixed share of the patches of an image, chosen at random, as in SimMIM.
 
     Args:
-        image_size: Side of the image that leaves the pipeline, or (H, W), in pixels.
-        block_size: Side of a block, or (height, width), in pixels; must divide ``image_size``.
-        ratio: Share of hidden blocks; their number is rounded up.
+        image_size: Side of the output of the pipeline, or (H, W), in pixels.
+        block_size: Side of a patch, or (height, width), in pixels; must divide ``image_size``.
+        ratio: Share of masked patches; their number is rounded up.
 
     Shape:
-        returns: (h, w), uint8, 1 where hidden.
+        returns: (h, w), uint8, 1 where masked.
 
     Raises:
-        ValueError: If the blocks do not tile the image, or ``ratio`` is outside [0, 1].
+        ValueError: If the patches do not tile the image, or ``ratio`` is outside [0, 1].
     """
 
     def __init__(
@@ -331,33 +301,26 @@ class BlockMask:
         ratio: float = 0.6,
     ) -> None:
         self.grid = block_grid(image_size, block_size)
-        num_hidden_blocks(self.grid, ratio)  # refuses a wrong ratio now, not in a worker
+        num_hidden_blocks(self.grid, ratio)  # checks the ratio here, not in a worker
         self.ratio = ratio
-        self.image_size = (
-            (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        )
+        self.image_size = as_pair(image_size)
 
     def __call__(self, rng: np.random.Generator) -> Tensor:
         """Draw a mask."""
         return torch.from_numpy(random_block_mask(self.grid, self.ratio, rng))
 
 
-# [global_generators]
-# Make code that draws from global generators a function of ours.
-
-
 @contextmanager
 def seeded_globally(rng: np.random.Generator) -> Iterator[None]:
-    """Seed Python's, numpy's and torch's generators from ``rng``; put them back afterwards.
+    """Seed Python's, numpy's and torch's generators from ``rng``; restore them on exit.
 
-    timm and torchvision draw from these. Inside the block what they draw depends on ``rng`` alone,
-    and nothing outside notices.
+    timm and torchvision draw from these generators.
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     seed = int(rng.integers(2**32))
     random.seed(seed)
     np.random.seed(seed)
-    torch.random.default_generator.manual_seed(seed)  # of the CPU only: no call to a GPU
+    torch.default_generator.manual_seed(seed)  # of the CPU only
     try:
         yield
     finally:
@@ -366,14 +329,8 @@ def seeded_globally(rng: np.random.Generator) -> Iterator[None]:
         torch.set_rng_state(states[2])
 
 
-# [timm_augment]
-# timm's RandAugment.
-#
-# Axes: (H, W) pixels.
-
-
-# Uncovered corners get the mean colour of ImageNet; timm's recipes pass the same. The published RSB
-# recipes have red and blue exchanged, a left-over of images in BGR order.
+# Uncovered corners get the mean colour of ImageNet, as in timm. The RSB configs of the reference
+# implementation swap red and blue, from images in BGR order.
 FILL = (124, 116, 104)
 
 
@@ -383,7 +340,7 @@ class TimmAugment:
 
     Args:
         policy: For instance 'rand-m6-mstd0.5-inc1': magnitude 6 of 10 with a standard deviation
-            of 0.5, operations that grow stronger with the magnitude.
+            of 0.5, operations whose strength grows with the magnitude.
 
     Shape:
         image: (3, H, W), uint8.
@@ -415,7 +372,7 @@ class TimmAugment:
         if image.shape[0] != 3:
             raise ValueError(
                 f'TimmAugment needs RGB images, got {image.shape[0]} channels; '
-                'leave it out of the pipeline, crops and flips take any number of channels'
+                'leave it out of the pipeline; crops and flips take any number of channels'
             )
         picture = Image.fromarray(image.permute(1, 2, 0).numpy())
         with seeded_globally(rng):
@@ -426,31 +383,25 @@ class TimmAugment:
 def posterize(picture: Image.Image, bits: int, **_: object) -> Image.Image:
     """Keep the highest ``bits`` of every value, 0 to 8.
 
-    timm's operation ends the run at the highest level, which keeps none: Pillow 12 and later
-    refuse 0 bits. Earlier ones, which the published runs had, gave a black image.
+    Replaces timm's operation: at the highest level it keeps 0 bits, which Pillow 12 and later
+    refuse and earlier versions turn into a black image.
     """
     if bits == 0:
         return picture.point(lambda _: 0)
     return ImageOps.posterize(picture, bits)
 
 
-# [torchvision_transform]
-# Any transform of torchvision by its name.
-#
-# Axes: C channels, (H, W) pixels.
-
-
 @TRANSFORMS.register_module()
 class TorchvisionTransform:
-    """A transform of ``torchvision.transforms.v2`` whose randomness comes from the sample's key.
+    """A transform of ``torchvision.transforms.v2`` that draws from the sample's generator.
 
     Args:
         name: Name of the class, such as 'ColorJitter'.
         **options: Its arguments.
 
     Shape:
-        image: (C, H, W), uint8; torchvision's colour operations refuse other than 1 or 3 channels.
-        returns: what the transform makes of it.
+        image: (C, H, W), uint8; torchvision's colour operations need 1 or 3 channels.
+        returns: the output of the transform.
 
     Raises:
         ValueError: If torchvision has no such transform.

@@ -1,4 +1,4 @@
-"""Read every image of a source, in several processes that may die of it.
+"""Check every image of a source in worker processes, which an image may crash.
 
 Axes: C channels, (H, W) pixels.
 """
@@ -15,8 +15,8 @@ from PIL import Image, UnidentifiedImageError
 from a2mim.datasets.image_files import StoredImages
 from a2mim.errors import BadDataError
 
-CHUNK = 32  # images that a process is handed at a time
-# What the reason of an error contains, and what a person calls such a file.
+CHUNK = 32  # images per task
+# Text in the reason of an error, and the kind of error to report.
 KINDS = {
     'it is empty': 'empty',
     'no known image format': 'no image',
@@ -31,15 +31,15 @@ KINDS = {
 DEADLY = 'deadly'
 
 
-class Verdict(NamedTuple):
-    """What reading an image has shown.
+class ImageCheck(NamedTuple):
+    """The result of reading an image.
 
     Attributes:
         index: The image.
-        kind: In a word why it cannot be read, None if it can.
-        reason: The same in a sentence.
-        size: (H, W) of a good image.
-        mode: What a good image is stored as, such as 'RGB'.
+        kind: The kind of error, None for a readable image.
+        reason: The error message.
+        size: (H, W) of a readable image.
+        mode: Its Pillow mode, such as 'RGB'.
     """
 
     index: int
@@ -49,73 +49,75 @@ class Verdict(NamedTuple):
     mode: str = ''
 
 
-def examine(source: StoredImages, index: int) -> Verdict:
+def check_image(source: StoredImages, index: int) -> ImageCheck:
     """Read one image."""
     try:
         image = source.load(index)
     except BadDataError as error:
         reason = _reason(error)
         kinds = (kind for text, kind in KINDS.items() if text.lower() in reason.lower())
-        return Verdict(index, next(kinds, 'damaged'), reason)
-    return Verdict(index, size=tuple(image.shape[1:]), mode=_mode(source, index))
+        return ImageCheck(index, next(kinds, 'damaged'), reason)
+    _, height, width = image.shape
+    return ImageCheck(index, size=(height, width), mode=_mode(source, index))
 
 
-def examine_all(source: StoredImages, workers: int) -> Iterator[Verdict]:
-    """Read all images, in any order; 0 ``workers`` read in this process.
+def check_images(source: StoredImages, workers: int) -> Iterator[ImageCheck]:
+    """Read all images, in any order; with 0 ``workers`` in this process.
 
-    A process that dies takes nothing with it: what it was given is read again, one image at a
-    time, until the one is known that kills.
+    If a process crashes, its images are read again one at a time, to find the one that crashes it.
     """
     size = len(source)
-    chunks = deque(range(start, min(start + CHUNK, size)) for start in range(0, size, CHUNK))
+    chunks: deque[Sequence[int]] = deque(
+        range(start, min(start + CHUNK, size)) for start in range(0, size, CHUNK)
+    )
     if workers == 0:
-        yield from (examine(source, index) for chunk in chunks for index in chunk)
+        yield from (check_image(source, index) for chunk in chunks for index in chunk)
         return
     while chunks:
         unfinished: dict[Future, Sequence[int]] = {}
         try:
             with _pool(source, workers) as pool:
-                yield from _examine_chunks(pool, chunks, unfinished, 2 * workers)
+                yield from _check_chunks(pool, chunks, unfinished, 2 * workers)
         except BrokenProcessPool:
             for chunk in unfinished.values():
-                yield from _examine_singly(source, chunk)
+                yield from _check_singly(source, chunk)
 
 
-def _examine_chunks(
+def _check_chunks(
     pool: ProcessPoolExecutor,
     chunks: deque[Sequence[int]],
     unfinished: dict[Future, Sequence[int]],
     most: int,
-) -> Iterator[Verdict]:
-    """Work ``chunks`` off, with at most so many ``unfinished`` ones, which an error leaves there.
+) -> Iterator[ImageCheck]:
+    """Read ``chunks``, with at most ``most`` in ``unfinished``, where an error leaves them.
 
     Raises:
-        BrokenProcessPool: If a process died.
+        BrokenProcessPool: If a process crashed.
     """
     while chunks or unfinished:
         while chunks and len(unfinished) < most:
             chunk = chunks.popleft()
-            unfinished[pool.submit(_examine_here, chunk)] = chunk
+            unfinished[pool.submit(_check_here, chunk)] = chunk
         for future in wait(unfinished, return_when=FIRST_COMPLETED).done:
-            verdicts = future.result()
+            results = future.result()
             del unfinished[future]
-            yield from verdicts
+            yield from results
 
 
-def _examine_singly(source: StoredImages, indices: Iterable[int]) -> Iterator[Verdict]:
-    """Read images one after the other in a process of their own, replaced when it dies."""
+def _check_singly(source: StoredImages, indices: Iterable[int]) -> Iterator[ImageCheck]:
+    """Read images one by one in a process that is replaced when it crashes."""
     left = deque(indices)
     while left:
         with _pool(source, 1) as pool:
             try:
                 while left:
-                    yield from pool.submit(_examine_here, [left[0]]).result()
+                    yield from pool.submit(_check_here, [left[0]]).result()
                     left.popleft()
             except BrokenProcessPool:
-                yield Verdict(left.popleft(), DEADLY, 'the process that reads it dies')
+                yield ImageCheck(left.popleft(), DEADLY, 'the process that reads it dies')
 
 
-# The source travels to a process once, when that starts: it may hold millions of names.
+# Sent to a process once, at its start: a source may hold millions of names.
 _HERE: dict[str, StoredImages] = {}
 
 
@@ -123,19 +125,19 @@ def _pool(source: StoredImages, workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, initializer=_HERE.update, initargs=({'source': source},))
 
 
-def _examine_here(indices: Iterable[int]) -> list[Verdict]:
-    return [examine(_HERE['source'], index) for index in indices]
+def _check_here(indices: Iterable[int]) -> list[ImageCheck]:
+    return [check_image(_HERE['source'], index) for index in indices]
 
 
 def _reason(error: BaseException) -> str:
-    """What the error of the decoder or the file system says, without the path."""
+    """The message of the decoder or the file system, without the path."""
     while isinstance(error, BadDataError) and error.__cause__:
         error = error.__cause__
     return getattr(error, 'strerror', None) or str(error) or type(error).__name__
 
 
 def _mode(source: StoredImages, index: int) -> str:
-    """How Pillow calls what an image is stored as; arrays and bands are beyond it."""
+    """Pillow's mode of an image, or the number of bands of an array."""
     try:
         with Image.open(io.BytesIO(source.content(index))) as picture:
             return picture.mode

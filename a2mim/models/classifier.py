@@ -1,6 +1,6 @@
-"""Fine-tuning and linear probing: the same trunk with timm's own classification head.
+"""Classification: fine-tuning, linear probing, and probing of every stage of a backbone.
 
-Axes: B batch, C channels, (H, W) pixels, K classes.
+Axes: B batch, C channels, (H, W) pixels or features, S stages, K classes.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from a2mim.interfaces import TimmNetwork
+from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.timm_backbone import build_backbone
 from a2mim.registry import MODELS
 
@@ -18,17 +20,17 @@ from a2mim.registry import MODELS
 class ImageClassifier(BaseModel):
     """Classify images with a timm model, fully fine-tuned or as a linear probe.
 
-    The head is timm's own, so that pooling and the place of the final norm are those of the
+    The head is timm's own, so that pooling and the order of the final norm are those of the
     family (ConvNeXt: pool, norm, linear; the paper's ViT: mean over patches, norm, linear), and
-    the trained classifier loads in ``timm.create_model`` as it is.
+    the trained classifier loads in ``timm.create_model``.
 
     Args:
         backbone: Config of a ``TimmBackbone`` with ``num_classes`` set and no mask token.
         loss: Config of the loss, called with logits (B, K) and labels (B,) or (B, K).
         data_preprocessor: Config of the ``ImagePreprocessor``.
         head_init_std: Standard deviation of the normal that initialises the linear layer.
-        frozen_trunk: Train the head only, on features computed without gradient and with the
-            trunk in evaluation mode (linear probe).
+        frozen_trunk: Linear probe: train the head only; the backbone runs without gradient and in
+            evaluation mode.
 
     Shape:
         image: (B, C, H, W), normalised.
@@ -37,6 +39,8 @@ class ImageClassifier(BaseModel):
     Raises:
         ValueError: If the backbone has no classifier.
     """
+
+    data_preprocessor: ImagePreprocessor
 
     def __init__(
         self,
@@ -58,24 +62,20 @@ class ImageClassifier(BaseModel):
                 'the classifier; set backbone.num_classes to the number of classes (at least 1)'
             )
         nn.init.normal_(head.weight, std=head_init_std)
-        nn.init.zeros_(head.bias)
+        if head.bias is not None:
+            nn.init.zeros_(head.bias)
         if frozen_trunk:
             self.requires_grad_(False)
             head.requires_grad_(True)
 
     def forward(
         self, image: Tensor, label: Tensor | None = None, mode: str = 'tensor'
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]] | Tensor:
-        """Dispatch as mmengine asks for: ``'loss'``, ``'predict'`` or ``'tensor'`` (pooled)."""
+    ) -> dict[str, Tensor] | list[dict[str, Tensor | None]] | Tensor:
+        """Dispatch by mmengine's ``mode``; ``'tensor'`` returns pooled features."""
         if mode == 'loss':
             return dict(loss=self.classifier_loss(self.logits(image), label))
         if mode == 'predict':
-            scores = self.logits(image).float().softmax(dim=1).cpu()  # (B, K)
-            labels = [None] * len(scores) if label is None else label.cpu()
-            return [
-                dict(scores=score, label=target)
-                for score, target in zip(scores, labels, strict=True)
-            ]
+            return _predictions(self.logits(image), label)
         model = self.backbone.model
         return model.forward_head(model.forward_features(image), pre_logits=True)  # (B, C)
 
@@ -87,29 +87,27 @@ class ImageClassifier(BaseModel):
         return model.forward_head(features)
 
     def train(self, mode: bool = True) -> 'ImageClassifier':
-        """Keep a frozen trunk in evaluation mode: its batch statistics must not move."""
+        """Keep a frozen backbone in evaluation mode: its batch statistics must not change."""
         super().train(mode)
         if self.frozen_trunk:
             self.backbone.eval()
         return self
 
     def init_weights(self) -> None:
-        """Load the trunk where the config asks for it; the head starts afresh."""
+        """Load the backbone where the config asks for it; the head starts afresh."""
         self.backbone.init_weights()
 
 
-# [stage_probe]
-# Probing a trunk at every stage: one linear classifier each, on features that do not learn.
-#
-# Axes: B batch, C channels, (H, W) pixels or features, S stages, K classes.
+# Most features of a stage that its linear layer reads.
+MAX_FEATURES = 9216
 
 
 @MODELS.register_module()
 class StageProbe(BaseModel):
-    """Say from which stage of a frozen timm trunk the classes can be read, and how well.
+    """Train a linear classifier on every stage of a frozen backbone.
 
-    Every stage is averaged over a grid so coarse that about as many numbers are left as of any
-    other (ResNet-50: 6×6×256, 4×4×512, 3×3×1024, 2×2×2048), normalised over the batch, and read by
+    Every stage is averaged over a coarse grid, so that all have about equally many features
+    (ResNet-50: 6×6×256, 4×4×512, 3×3×1024, 2×2×2048), normalised over the batch, and classified by
     a linear layer of its own.
 
     Args:
@@ -118,20 +116,20 @@ class StageProbe(BaseModel):
         data_preprocessor: Config of the ``ImagePreprocessor``.
         num_classes: K.
         stages: Indices into timm's ``feature_info``.
-        numbers: Most numbers of a stage that its linear layer reads.
 
     Shape:
         image: (B, C, H, W), normalised.
         label: (B,), class indices.
 
     Raises:
-        ValueError: If the family does not hand out its stages, has no such stage, or one with more
-            channels than ``numbers``.
+        ValueError: If ``stages`` is empty, or timm does not return such stages of this family.
 
     Reference:
         Goyal et al., Scaling and Benchmarking Self-Supervised Visual Representation Learning,
         ICCV 2019 (https://arxiv.org/abs/1905.01235).
     """
+
+    data_preprocessor: ImagePreprocessor
 
     def __init__(
         self,
@@ -141,67 +139,65 @@ class StageProbe(BaseModel):
         *,
         num_classes: int,
         stages: Sequence[int],
-        numbers: int = 9216,
     ) -> None:
         super().__init__(MODELS.build(data_preprocessor))
         self.backbone = build_backbone(backbone, self.data_preprocessor).requires_grad_(False)
         self.stage_loss = MODELS.build(loss)
         self.stages = list(stages)
-        channels = stage_channels(self.backbone.model, self.stages)
-        if not self.stages or max(channels) > numbers:
-            raise ValueError(
-                f'stages={self.stages} have {channels} channels; give at least one stage, and '
-                f'numbers={numbers} no smaller than its channels'
-            )
-        self.readers = nn.ModuleList(reader(width, numbers, num_classes) for width in channels)
+        channels = _stage_channels(self.backbone.model, self.stages)
+        self.readers = nn.ModuleList(_linear_reader(width, num_classes) for width in channels)
 
     def forward(
         self, image: Tensor, label: Tensor | None = None, mode: str = 'tensor'
-    ) -> dict[str, Tensor] | list[dict[str, Tensor]] | Tensor:
-        """Dispatch as mmengine asks for: ``'loss'``, ``'predict'`` or ``'tensor'`` (B, S, K)."""
+    ) -> dict[str, Tensor] | list[dict[str, Tensor | None]] | Tensor:
+        """Dispatch by mmengine's ``mode``; ``'tensor'`` returns logits (B, S, K)."""
         with torch.no_grad():
             features = self.backbone.model.forward_intermediates(
                 image, indices=self.stages, intermediates_only=True
             )
         logits = [read(stage) for read, stage in zip(self.readers, features, strict=True)]
         if mode == 'loss':
-            # The sum, which mmengine takes, trains every reader as if it were alone.
+            # mmengine sums the losses; no two readers share parameters, so each trains alone.
             return {
                 f'loss_stage{stage}': self.stage_loss(scores, label)
                 for stage, scores in zip(self.stages, logits, strict=True)
             }
-        scores = torch.stack(logits, dim=1)
-        if mode == 'tensor':
-            return scores
-        scores = scores.float().softmax(dim=2).cpu()
-        labels = [None] * len(scores) if label is None else label.cpu()
-        return [dict(scores=s, label=target) for s, target in zip(scores, labels, strict=True)]
+        stacked = torch.stack(logits, dim=1)
+        return stacked if mode == 'tensor' else _predictions(stacked, label)
 
     def train(self, mode: bool = True) -> 'StageProbe':
-        """Keep the trunk in evaluation mode: its batch statistics must not move."""
+        """Keep the backbone in evaluation mode: its batch statistics must not change."""
         super().train(mode)
         self.backbone.eval()
         return self
 
     def init_weights(self) -> None:
-        """Load the trunk where the config asks for it; the linear layers start afresh."""
+        """Load the backbone where the config asks for it; the linear layers start afresh."""
         self.backbone.init_weights()
 
 
-def stage_channels(model: nn.Module, stages: list[int]) -> list[int]:
+def _predictions(logits: Tensor, label: Tensor | None) -> list[dict[str, Tensor | None]]:
+    """Probabilities and label of every image, on the CPU, from logits (B, ..., K)."""
+    scores = logits.float().softmax(dim=-1).cpu()
+    labels = [None] * len(scores) if label is None else label.cpu()
+    return [dict(scores=s, label=target) for s, target in zip(scores, labels, strict=True)]
+
+
+def _stage_channels(model: TimmNetwork, stages: list[int]) -> list[int]:
     """Channels of some stages of a timm model."""
     info = getattr(model, 'feature_info', [])
-    if not hasattr(model, 'forward_intermediates') or not all(0 <= s < len(info) for s in stages):
+    known = hasattr(model, 'forward_intermediates') and all(0 <= s < len(info) for s in stages)
+    if not stages or not known:
         raise ValueError(
-            f'stages={stages} must be indices into the {len(info)} stages that '
-            f'{type(model).__name__} hands out; tools/analysis_tools/list_stages.py prints them'
+            f'stages={stages} must name at least one of the {len(info)} stages that '
+            f'{type(model).__name__} returns; tools/analysis_tools/list_stages.py prints them'
         )
     return [info[stage]['num_chs'] for stage in stages]
 
 
-def reader(channels: int, numbers: int, num_classes: int) -> nn.Sequential:
-    """Average over the finest grid that leaves ``numbers``, normalise, and read."""
-    side = isqrt(numbers // channels)
+def _linear_reader(channels: int, num_classes: int) -> nn.Sequential:
+    """Average over the finest grid within ``MAX_FEATURES``, normalise, and classify."""
+    side = isqrt(MAX_FEATURES // channels)
     linear = nn.Linear(channels * side**2, num_classes)
     nn.init.normal_(linear.weight, std=0.01)
     nn.init.zeros_(linear.bias)

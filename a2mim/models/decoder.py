@@ -1,9 +1,12 @@
-"""From features back to an image: one convolution, and its channels spread over pixels.
+"""The decoder: a convolution, then pixel shuffle from features to an image.
 
 Axes: B batch, C channels, (H, W) pixels.
 """
 
-from timm.layers import LayerNorm2d, create_act_layer
+from typing import cast
+
+from timm.layers.create_act import create_act_layer
+from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,27 +15,27 @@ from a2mim.registry import MODELS
 
 @MODELS.register_module()
 class PixelShuffleDecoder(nn.Module):
-    """The decoder of the paper: so simple that the trunk has to do the work.
+    """The decoder of the paper, which leaves the work to the backbone.
 
-    A convolution gives every position ``stride² · out_channels`` numbers; they become the
-    ``stride × stride`` pixels that the position stands for.
+    A convolution predicts ``stride² · out_channels`` values at every position, which become its
+    ``stride × stride`` pixels.
 
     Args:
         in_channels: Width of the features.
         stride: Pixels per position.
         out_channels: Channels of the image.
         kernel_size: Of the convolution, odd.
-        block: A module before the convolution, of the same width (an ablation); ``channels`` is
-            filled in.
-        activation: timm's name of an activation of the pixels, ``'sigmoid'`` for example.
+        block: Config of a module of the same width before the convolution (an ablation); the
+            decoder adds ``channels``.
+        activation: timm's name of an activation of the pixels, such as ``'sigmoid'``.
 
     Shape:
         features: (B, in_channels, H / stride, W / stride).
         returns: (B, out_channels, H, W).
 
     Raises:
-        ValueError: If ``stride`` is no whole number, ``kernel_size`` is even, or features of
-            another width come in.
+        ValueError: If ``stride`` is not a positive integer, ``kernel_size`` is even, or the
+            features have another width.
 
     Reference:
         Xie et al., SimMIM, CVPR 2022 (https://arxiv.org/abs/2111.09886), section 3.3.
@@ -60,16 +63,19 @@ class PixelShuffleDecoder(nn.Module):
         self.projection = nn.Conv2d(
             in_channels, out_channels * stride**2, kernel_size, padding=kernel_size // 2
         )
-        # Five deviations: the published cut at ±2 lets a rare weight of exactly ±2 through.
+        # Cut at 5 standard deviations: the cut at ±2 of the reference implementation lets rare
+        # weights of exactly ±2 through.
         nn.init.trunc_normal_(self.projection.weight, std=0.02, a=-0.1, b=0.1)
-        nn.init.zeros_(self.projection.bias)
-        self.activation = create_act_layer(activation) if activation else nn.Identity()
+        nn.init.zeros_(cast(Tensor, self.projection.bias))
+        self.activation = nn.Identity()
+        if activation is not None:
+            self.activation = cast(nn.Module, create_act_layer(activation))
 
     def forward(self, features: Tensor) -> Tensor:
         """Decode ``features`` into an image."""
         if features.shape[1] != self.in_channels:
             raise ValueError(
-                f'the decoder expects in_channels={self.in_channels}, the trunk gives '
+                f'the decoder expects in_channels={self.in_channels}, the backbone gives '
                 f'{features.shape[1]} channels'
             )
         pixels = self.projection(self.block(features))
@@ -78,27 +84,19 @@ class PixelShuffleDecoder(nn.Module):
 
 @MODELS.register_module()
 class DepthwiseBlock(nn.Module):
-    """A depth-wise convolution, a LayerNorm over channels and a GELU: more decoder, for ablation.
+    """A 5×5 depth-wise convolution, a LayerNorm over channels and a GELU, for an ablation.
 
     Args:
         channels: C.
-        kernel_size: Of the convolution, odd.
 
     Shape:
         features: (B, C, H, W).
         returns: The same.
     """
 
-    def __init__(self, channels: int, kernel_size: int = 5) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            channels,
-            channels,
-            kernel_size,
-            padding=kernel_size // 2,
-            groups=channels,
-            bias=False,
-        )
+        self.conv = nn.Conv2d(channels, channels, 5, padding=2, groups=channels, bias=False)
         self.norm = LayerNorm2d(channels, eps=1e-5)
         self.activation = nn.GELU()
         nn.init.trunc_normal_(self.conv.weight, std=0.02, a=-0.1, b=0.1)

@@ -1,14 +1,15 @@
-"""Element-wise criteria: how much a prediction is charged for its distance to the target.
+"""Element-wise regression losses, and the classification losses of timm and torch.
 
-All have one signature, ``forward(pred, target)``, and return a real tensor of the same shape; who
-calls them decides which elements count and how they are averaged. Each depends on the difference
-d = pred - target alone, through |d|: the absolute value, or the modulus of a complex spectrum.
+An element-wise loss has the signature ``forward(pred, target)`` and returns a real tensor of the
+same shape; the caller selects and averages elements. It is a function of |d| alone, d being
+pred - target: the absolute value, or the modulus of a complex spectrum.
 """
 
 import math
 
 import torch
-from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from timm.loss.binary_cross_entropy import BinaryCrossEntropy
+from timm.loss.cross_entropy import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 from torch.nn import CrossEntropyLoss
 
@@ -16,7 +17,7 @@ from a2mim.registry import MODELS
 
 
 def require_one_shape(pred: Tensor, target: Tensor) -> None:
-    """Refuse what broadcasting would silently compare with the wrong pixels.
+    """Refuse shapes that broadcasting would silently compare with the wrong pixels.
 
     Raises:
         ValueError: If the shapes differ.
@@ -29,7 +30,7 @@ def require_one_shape(pred: Tensor, target: Tensor) -> None:
 
 
 def subtract(pred: Tensor, target: Tensor) -> Tensor:
-    """``pred - target`` of equal shapes, in float32 or, where one of them has it, in float64."""
+    """``pred - target`` of equal shapes, in float32, or in float64 if one of them is."""
     require_one_shape(pred, target)
     # Named dtypes, not autocast: half precision would round small differences away.
     dtype = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
@@ -44,7 +45,7 @@ def squared_modulus(values: Tensor) -> Tensor:
 
 
 class Criterion(nn.Module):
-    """Base of the element-wise criteria; a subclass says what a difference costs.
+    """Base of the element-wise losses; a subclass defines ``penalty``.
 
     Shape:
         pred, target: any one shape; real, or complex spectra.
@@ -55,17 +56,17 @@ class Criterion(nn.Module):
     """
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        """The penalty of every element."""
+        """The loss of every element."""
         return self.penalty(subtract(pred, target))
 
     def penalty(self, difference: Tensor) -> Tensor:
-        """What each element of ``pred - target`` costs, 0 where it is 0."""
+        """The loss of each element of ``pred - target``."""
         raise NotImplementedError(f'{type(self).__name__} must define penalty(difference)')
 
 
 @MODELS.register_module()
 class L1Loss(Criterion):
-    """Absolute difference ``|d|``, the spatial loss of the ViT recipes and of SimMIM."""
+    """Absolute difference ``|d|``, the spatial loss of the ViT configs and of SimMIM."""
 
     def penalty(self, difference: Tensor) -> Tensor:
         """See :class:`Criterion`."""
@@ -83,7 +84,7 @@ class MSELoss(Criterion):
 
 @MODELS.register_module()
 class HuberLoss(Criterion):
-    """``|d|² / 2β`` below β and ``|d| - β / 2`` above it, smooth in between.
+    """``|d|² / 2β`` below β and ``|d| - β / 2`` above it.
 
     Args:
         beta: Distance at which the square turns into a line; more than 0.
@@ -119,13 +120,13 @@ class CharbonnierLoss(Criterion):
 
 @MODELS.register_module()
 class BalancedL1Loss(Criterion):
-    """An L1 loss whose gradient rises steeply, so that small errors count among large ones.
+    """An L1 loss with a steep gradient at 0, so that small errors count among large ones.
 
     With ``b = exp(γ / α) - 1`` it is ``α/b (b|d| + 1) ln(b|d|/β + 1) - α|d|`` below β and
     ``γ|d| + γ/b - αβ`` above it.
 
     Args:
-        alpha: How much small errors are lifted; smaller lifts more.
+        alpha: Smaller values give small errors more weight.
         beta: Distance at which the loss turns into a line.
         gamma: Slope of that line.
 
@@ -158,29 +159,24 @@ def _positive(name: str, value: float) -> float:
     return value
 
 
-# [focal_criteria]
-# Focal criteria: a distance times how surprising it is, so that easy pixels fade from the loss.
-#
-# The focus of an element at distance |d| is ``s(α|d|)^γ`` with ``s(z) = 2 sigmoid(z) - 1`` or
-# ``s(z) = tanh(z)``: 0 where the prediction is right, towards 1 where it is far off.
-
-
 # 2 sigmoid(z) - 1 = tanh(z / 2): one function, and no cancellation near 0.
 SLOPES = {'sigmoid': 0.5, 'tanh': 1.0}
 
 
 @MODELS.register_module()
 class FocalL1Loss(Criterion):
-    """``|d| · s(α|d|)^γ``, the spatial loss of the convolutional recipes.
+    """``|d| · s(α|d|)^γ``, the spatial loss of the convolutional configs.
 
-    With the values of the recipes it is |d| tanh(|d| / 10), close to d² / 10 for |d| < 3: one tenth
-    of a squared error with linear tails.
+    The focus ``s(α|d|)^γ``, with ``s(z) = 2 sigmoid(z) - 1`` or ``s(z) = tanh(z)``, is 0 for a
+    correct prediction and close to 1 for a large error: it down-weights pixels that are already
+    well predicted. With the values of the configs the loss is |d| tanh(|d| / 10), close to
+    d² / 10 for |d| < 3.
 
     Args:
         alpha: Slope of the focus; more than 0.
         gamma: Sharpness of the focus, 0 or more; 0 switches it off.
         activation: ``'sigmoid'`` or ``'tanh'``, the function s above.
-        residual: Add the distance itself, so that easy pixels keep their share.
+        residual: Add the distance itself.
 
     Raises:
         ValueError: If a parameter lies outside its range.
@@ -211,7 +207,7 @@ class FocalL1Loss(Criterion):
         """``s(α · distance)^γ``, plus 1 with ``residual``."""
         focus = torch.tanh(self.slope * distance)
         if self.gamma != 1:
-            # The slope of x^γ is infinite at 0 for γ < 1, and 0 · inf is not a number.
+            # The slope of x^γ is infinite at 0 for γ < 1, and 0 · inf is NaN.
             focus = focus.clamp(min=torch.finfo(focus.dtype).tiny) ** self.gamma
         return focus + 1 if self.residual else focus
 
@@ -224,10 +220,6 @@ class FocalMSELoss(FocalL1Loss):
         """See :class:`Criterion`."""
         distance = difference.abs()
         return distance.square() * self.focus(distance)
-
-
-# [classification]
-# Classification losses: timm's and torch's, under the names that our configs use.
 
 
 for loss in (

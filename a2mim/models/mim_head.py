@@ -1,7 +1,7 @@
-"""The head of masked image modelling: compare a reconstruction with the image, in two spaces.
+"""The head of masked image modelling: compare a reconstruction with the image and its spectrum.
 
 Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks.
-A mask is 1 where a block is hidden from the encoder and 0 where it is visible.
+A mask is 1 where a block is masked and 0 where it is visible.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from a2mim.masking import upsample_mask
 from a2mim.registry import MODELS
 
-# What stands for the visible pixels of a reconstruction before its spectrum is taken; each entry
-# maps (reconstruction without gradient, target) to something that broadcasts to (B, C, H, W).
+# What replaces the visible pixels of a reconstruction before its spectrum is taken: functions of
+# (reconstruction without gradient, target) whose result broadcasts to (B, C, H, W).
 VISIBLE_FILLS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     'target': lambda reconstruction, target: target,
     'prediction': lambda reconstruction, target: reconstruction,
@@ -24,11 +24,11 @@ VISIBLE_FILLS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @MODELS.register_module()
 class MIMHead(nn.Module):
-    """Spatial loss over hidden pixels and, optionally, a loss on the spectrum of the whole image.
+    """Spatial loss over masked pixels and, optionally, a loss on the spectrum of the whole image.
 
-    A spectrum mixes all pixels, but only hidden ones should be learnt. So it is taken of a
-    composite: the reconstruction where pixels are hidden, a stand-in without gradient where they
-    are visible.
+    A spectrum mixes all pixels, but only masked ones are to be predicted. So it is taken of a
+    composite: the reconstruction where pixels are masked, a fill without gradient where they are
+    visible.
 
     Args:
         spatial: Element-wise criterion, such as ``dict(type='L1Loss')``.
@@ -39,7 +39,7 @@ class MIMHead(nn.Module):
             cannot lower the loss by copying its input.
         visible_leak: Share of the reconstruction in the visible pixels of the composite, 0 to 1;
             it scales their gradient too. At 1 the composite is the reconstruction itself.
-        visible_fill: The stand-in: ``'target'``, ``'prediction'``, ``'mean'`` (of the target, per
+        visible_fill: The fill: ``'target'``, ``'prediction'``, ``'mean'`` (of the target, per
             image and channel) or ``'mixed'`` (half prediction, half target).
 
     Raises:
@@ -74,7 +74,7 @@ class MIMHead(nn.Module):
 
         Shape:
             reconstruction, target: (B, C, H, W), normalised pixels (zero mean, unit variance).
-            mask: (B, h, w), 1 where hidden; H and W are multiples of h and w.
+            mask: (B, h, w), 1 where masked; H and W are multiples of h and w.
             returns: scalars ``loss_spatial`` and, with a spectral loss, ``loss_spectral``.
 
         Raises:
@@ -88,7 +88,7 @@ class MIMHead(nn.Module):
             )
         dtype = torch.promote_types(reconstruction.dtype, torch.float32)
         reconstruction, target, mask = reconstruction.to(dtype), target.to(dtype), mask.to(dtype)
-        # The published system adds the two terms; apart, each can be seen in the log.
+        # The reference implementation adds the two terms; apart, each appears in the log.
         losses = {'loss_spatial': self._spatial_loss(reconstruction, target, mask)}
         if self.spectral is not None:
             composite = self._composite(reconstruction, target, mask)
@@ -98,31 +98,32 @@ class MIMHead(nn.Module):
 
     def _spatial_loss(self, reconstruction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         """Weighted mean of the criterion over pixels and channels of the batch."""
-        num_channels, *size = target.shape[1:]
-        weight = upsample_mask(_weigh(mask, self.visible_weight), tuple(size))  # (B, H, W)
+        num_channels, height, width = target.shape[1:]
+        weight = upsample_mask(_weigh(mask, self.visible_weight), (height, width))  # (B, H, W)
         error = self.spatial(reconstruction, target)  # (B, C, H, W)
         _require_shape('spatial', self.spatial, error, target.shape)
         # Channels are summed first: the map to be weighted is then C times smaller.
         total = (error.sum(dim=1) * weight).sum()
-        # 1e-5 is the published guard; with nothing hidden the loss is 0.
+        # 1e-5 as in the reference implementation; with nothing masked the loss is 0.
         return total / (weight.sum() + 1e-5) / num_channels
 
     def _composite(self, reconstruction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        """The reconstruction where hidden; where visible, ``visible_leak`` of it over the fill."""
+        """The reconstruction where masked; where visible, ``visible_leak`` of it over the fill."""
         if self.visible_leak == 1:
             return reconstruction
         fill = VISIBLE_FILLS[self.visible_fill](reconstruction.detach(), target)
-        share = upsample_mask(_weigh(mask, self.visible_leak), tuple(target.shape[-2:]))
+        height, width = target.shape[-2:]
+        share = upsample_mask(_weigh(mask, self.visible_leak), (height, width))
         return torch.lerp(fill, reconstruction, share.unsqueeze(1))
 
 
 def _weigh(mask: Tensor, visible: float) -> Tensor:
-    """1 where hidden and ``visible`` elsewhere."""
+    """1 where masked and ``visible`` elsewhere."""
     return mask + (1 - mask) * visible
 
 
 def _require_shape(name: str, loss: nn.Module, value: Tensor, shape: tuple[int, ...]) -> None:
-    """Refuse a loss in the wrong place: a scalar as ``spatial``, or a map as ``spectral``."""
+    """Refuse a scalar loss as ``spatial``, or an element-wise one as ``spectral``."""
     if value.shape != shape:
         raise TypeError(
             f'{name}={loss} returns shape {tuple(value.shape)} where {tuple(shape)} is needed: '

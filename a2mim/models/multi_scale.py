@@ -1,44 +1,43 @@
-"""Maps from several depths of a timm trunk, for images of any size: what a detector builds on.
+"""Multi-scale features of a timm model for detectors, from images of any size.
 
 Axes: B batch, C channels, (H, W) features.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from timm.layers import LayerNorm2d, resample_abs_pos_embed
+from timm.layers.norm import LayerNorm2d
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
+from a2mim.interfaces import TimmNetwork
 from a2mim.registry import MODELS
 
-# [image_positions]
-# Positions of a timm model for images of another size than its own, for one pass at a time.
-#
-# Most families of timm do this themselves. Those with positions for one grid of patches, as BEiT,
-# are served here; their parameters stay what they are.
-
-
 TABLE, INDEX = 'relative_position_bias_table', 'relative_position_index'
-# Rows of a table for the pairs with the class token: to it, from it, with itself.
+# Rows of a table for the pairs with the class token: to it, from it, and of it with itself.
 CLASS_PAIRS = 3
 Grid = tuple[int, int]
 
 
 class ImagePositions:
-    """What has to be replaced in a model while it encodes an image of other proportions.
+    """Fit the positions of a timm model to the image size, for one pass at a time.
 
-    The embedding is interpolated, by timm's rule. In tables of relative positions every distance
-    keeps its entry, and a distance beyond the table takes that of the farthest one in it.
+    Most families of timm do this themselves; this class serves those with positions for one grid
+    of patches, such as BEiT, and leaves their parameters as they are. The embedding is interpolated
+    as in timm. In tables of relative positions every distance keeps its entry; a distance beyond
+    the table takes the entry of the largest one.
 
     Args:
         model: A timm model with patches; its positions are for ``patch_embed.grid_size``.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: TimmNetwork) -> None:
         self.model = model
-        self.own: Grid = tuple(model.patch_embed.grid_size)
-        self.tables = {
+        rows, columns = model.patch_embed.grid_size
+        self.own: Grid = (rows, columns)
+        self.tables: dict[str, Any] = {
             name: module
             for name, module in model.named_modules()
             if getattr(module, TABLE, None) is not None
@@ -48,8 +47,8 @@ class ImagePositions:
         """Parameters and buffers for (rows, columns) of patches, by their names in the model.
 
         Raises:
-            ValueError: If tables are not for all pairs of patches, or are read once more in the
-                backward pass.
+            ValueError: If tables are not for all pairs of patches, or gradient checkpointing
+                reads them again in the backward pass.
         """
         if grid == self.own:
             return {}
@@ -69,7 +68,7 @@ class ImagePositions:
 
     @contextmanager
     def windows(self, grid: Grid) -> Iterator[None]:
-        """Let the tables be read for ``grid`` within the block."""
+        """Context manager in which the tables are read for ``grid``."""
         self._set_windows(grid)
         try:
             yield
@@ -79,14 +78,14 @@ class ImagePositions:
     def _set_windows(self, grid: Grid) -> None:
         for module in self.tables.values():
             module.window_size = grid
-            if hasattr(module, 'window_area'):  # the one table that all blocks of BEiT share
+            if hasattr(module, 'window_area'):  # one table for all blocks of BEiT
                 module.window_area = grid[0] * grid[1]
 
     def _check_tables(self, grid: Grid) -> None:
         pairs = (2 * self.own[0] - 1) * (2 * self.own[1] - 1) + CLASS_PAIRS
-        astray = [n for n, module in self.tables.items() if len(getattr(module, TABLE)) != pairs]
-        reason = f'the table of {astray[0]} is for windows' if astray else None
-        # Checkpointing runs the blocks again in the backward pass, when the index is gone.
+        windowed = [n for n, module in self.tables.items() if len(getattr(module, TABLE)) != pairs]
+        reason = f'the table of {windowed[0]} is for windows' if windowed else None
+        # Checkpointing runs the blocks again in the backward pass, without the index.
         if getattr(self.model, 'grad_checkpointing', False) and torch.is_grad_enabled():
             reason = 'grad_checkpointing is on'
         if reason:
@@ -119,27 +118,29 @@ def distance_index(own: Grid, grid: Grid, device: torch.device | None = None) ->
 
 
 class MultiScaleReader:
-    """Reads a timm model at several depths through its own ``forward_intermediates``.
+    """Returns the maps of several depths of a timm model, by its ``forward_intermediates``.
 
-    The last norm of the model is applied to the map of its last depth, as in pre-training, and to
-    no other. Images that the patches do not tile are padded below and on the right, and positions
-    are fitted to every image: by timm, or by ``ImagePositions``.
+    The last norm of the model is applied to the map of its last depth only, as in pre-training.
+    Images that the patches do not tile are padded below and on the right, and positions are fitted
+    to every image: by timm, or by ``ImagePositions``.
 
     Args:
-        model: The timm model; no part of the reader, so that names of its weights stay.
+        model: The timm model. The reader is not a module, so that names of weights do not change.
         out_indices: Indices into its ``feature_info``: stages from the stem up, or blocks.
 
     Attributes:
-        out_channels, stride: For each index, C and the pixels of one position.
+        out_channels, stride: For each index, C and the pixels per position.
 
     Raises:
         ValueError: If the model has no such depth.
     """
 
-    def __init__(self, model: nn.Module, out_indices: Sequence[int]) -> None:
+    def __init__(self, model: TimmNetwork, out_indices: Sequence[int]) -> None:
         depths = list(getattr(model, 'feature_info', []))
         if not hasattr(model, 'forward_intermediates') or not depths:
-            raise ValueError(f'timm reads {type(model).__name__} at its end only; no out_indices')
+            raise ValueError(
+                f'timm returns the last features of {type(model).__name__} only; no out_indices'
+            )
         indices = list(out_indices)
         if not indices or indices != sorted(set(indices) & set(range(len(depths)))):
             raise ValueError(
@@ -151,42 +152,42 @@ class MultiScaleReader:
         self.out_channels = tuple(depths[index]['num_chs'] for index in indices)
         self.stride = tuple(depths[index]['reduction'] for index in indices)
         self._reads_end = indices[-1] == len(depths) - 1
-        self._positions = None
-        patches = getattr(model, 'patch_embed', None)
+        self._positions: ImagePositions | None = None
+        patches: Any = getattr(model, 'patch_embed', None)
         if hasattr(patches, 'dynamic_img_pad'):
             patches.strict_img_size, patches.dynamic_img_pad = False, True
             if not getattr(model, 'dynamic_img_size', False):
                 self._positions = ImagePositions(model)
 
     def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Encode ``image`` (B, 3, height, width); return a (B, C, H, W) for each index.
+        """Encode ``image`` (B, 3, height, width); return a map (B, C, H, W) for each index.
 
         Raises:
-            ValueError: If the model has positions that do not fit such an image.
+            ValueError: If the positions of the model do not fit such an image.
         """
         if self._positions is None:
             maps = read_maps(self.model, image, self.out_indices)
         else:
-            maps = self._read_at_its_size(image)
+            maps = self._read_fitted(image, self._positions)
         if self._reads_end:
             maps[-1] = apply_last_norm(self.model, maps[-1])
         return tuple(maps)
 
-    def _read_at_its_size(self, image: Tensor) -> list[Tensor]:
-        grid = tuple(self.model.patch_embed.dynamic_feat_size(image.shape[-2:]))
-        replaced = self._positions.at(grid)
+    def _read_fitted(self, image: Tensor, positions: ImagePositions) -> list[Tensor]:
+        rows, columns = self.model.patch_embed.dynamic_feat_size(image.shape[-2:])
+        replaced = positions.at((rows, columns))
         if not replaced:
             return read_maps(self.model, image, self.out_indices)
         named = {f'model.{name}': tensor for name, tensor in replaced.items()}
-        with self._positions.windows(grid):
+        with positions.windows((rows, columns)):
             reading = _Reading(self.model)
             return torch.func.functional_call(reading, named, (image, self.out_indices))
 
 
 class _Reading(nn.Module):
-    """``read_maps`` as a module, whose parameters can be replaced for one pass."""
+    """``read_maps`` as a module, whose parameters ``functional_call`` replaces."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: TimmNetwork) -> None:
         super().__init__()
         self.model = model
 
@@ -194,15 +195,15 @@ class _Reading(nn.Module):
         return read_maps(self.model, image, indices)
 
 
-def read_maps(model: nn.Module, image: Tensor, indices: list[int]) -> list[Tensor]:
-    """What a timm model makes of ``image`` at its depths ``indices``, as (B, C, H, W)."""
+def read_maps(model: TimmNetwork, image: Tensor, indices: list[int]) -> list[Tensor]:
+    """Maps (B, C, H, W) of a timm model at its depths ``indices``."""
     return model.forward_intermediates(
         image, indices=indices, stop_early=True, output_fmt='NCHW', intermediates_only=True
     )
 
 
 def apply_last_norm(model: nn.Module, features: Tensor) -> Tensor:
-    """The layer norm that ``model`` ends with, if it has one, on maps (B, C, H, W)."""
+    """Apply the last layer norm of ``model``, if it has one, to maps (B, C, H, W)."""
     norm = getattr(model, 'norm', None) or getattr(getattr(model, 'head', None), 'norm', None)
     if not isinstance(norm, nn.LayerNorm):
         return features
@@ -211,26 +212,22 @@ def apply_last_norm(model: nn.Module, features: Tensor) -> Tensor:
     return norm(features.movedim(1, -1)).movedim(-1, 1)
 
 
-# [rescale_pyramid]
-# A pyramid from the maps of a plain ViT, which all have one stride.
-
-
 @MODELS.register_module()
 class RescalePyramid(nn.Module):
-    """Bring one map each to a finer or coarser grid; patches of 16 pixels make strides 4 to 32.
+    """Rescale the maps of a plain ViT, which have one stride, to a pyramid: 16 to 4, 8, 16 and 32.
 
-    Transposed convolutions refine by 4 and by 2, a maximum of 2 by 2 positions coarsens.
+    Transposed convolutions upsample by 4 and by 2; max pooling downsamples by 2.
 
     Args:
         embed_dim: C of every map.
         scales: For each map, the factor on H and W: 4, 2, 1 or 0.5.
 
     Shape:
-        maps: A (B, C, H, W) for each scale.
-        returns: A (B, C, H * scale, W * scale) for each.
+        maps: A map (B, C, H, W) for each scale.
+        returns: A map (B, C, H * scale, W * scale) for each.
 
     Raises:
-        ValueError: If a scale is none of those.
+        ValueError: If there is another scale.
 
     Reference:
         Li et al., Exploring Plain Vision Transformer Backbones for Object Detection, ECCV 2022
@@ -242,7 +239,7 @@ class RescalePyramid(nn.Module):
         self.levels = nn.ModuleList(_rescale(embed_dim, scale) for scale in scales)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Rescale every map by its own factor."""
+        """Rescale each map by its factor."""
         return tuple(level(item) for level, item in zip(self.levels, maps, strict=True))
 
 

@@ -1,24 +1,19 @@
-"""Focal frequency loss: squared differences of spectra, weighted by how wrong each frequency is.
+"""Losses on the spectrum: the focal frequency loss, and any element-wise loss of coefficients.
 
-Axes: B batch, C channels, (H, W) pixels, W' = W // 2 + 1 columns of a half spectrum.
+Axes: B batch, C channels, (H, W) pixels, W' = W // 2 + 1 columns of a half spectrum. The spectrum
+of a real image is Hermitian: columns k and W - k are conjugate, so one of them is computed.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmengine import dist
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from a2mim.models.losses import Criterion, require_one_shape, squared_modulus, subtract
 from a2mim.registry import MODELS
-
-# [half_spectrum]
-# Half spectra: what a real image needs of its Fourier transform, and sums over the rest.
-#
-# Axes: (H, W) pixels, W' = W // 2 + 1 columns of the half spectrum. The transform of a real
-# image is
-# Hermitian: column k and column W - k hold conjugate numbers, so one of each pair is computed.
 
 
 def half_spectrum(image: Tensor) -> Tensor:
@@ -29,7 +24,7 @@ def half_spectrum(image: Tensor) -> Tensor:
 def mean_over_spectrum(values: Tensor, width: int) -> Tensor:
     """Mean of ``values`` (..., H, W') over the full spectrum, ``width`` = W columns wide.
 
-    ``values`` must be equal at conjugate frequencies, as is all that depends on the modulus.
+    ``values`` must be equal at conjugate frequencies, as functions of the modulus are.
     """
     columns = values.sum(dim=tuple(range(values.ndim - 1)))
     # Columns 1 … ceil(W / 2) - 1 have a conjugate; column 0 and, for even W, column W / 2 do not.
@@ -44,24 +39,23 @@ class FocalFrequencyLoss(nn.Module):
     ΔF is the orthonormal Fourier transform of the prediction minus that of the target, and
     ``w = |ΔF|^α``, its logarithm taken and divided by its maximum. w carries no gradient.
 
-    The transform is linear. So the difference of two spectra is the spectrum of a difference, and
-    the average spectrum of a batch is the spectrum of the average image: one transform of C real
-    images replaces 2B·C complex ones, and gives the same number.
+    The transform is linear: the difference of two spectra is the spectrum of a difference, and the
+    average spectrum of a batch is the spectrum of the average image. So one transform of C real
+    images replaces 2B·C complex ones.
 
-    Because the average is taken over the images that a process sees at once, the value depends on
-    that number, as in the published system: other GPUs, another batch or gradient accumulation
-    change the objective. ``sync`` removes the dependence on the number of processes.
+    The average is taken over the batch of one process, so the objective depends on the batch size,
+    the world size and gradient accumulation, as in the reference implementation. ``sync`` removes
+    the dependence on the world size.
 
     Args:
         loss_weight: Factor on the result.
         alpha: Power of ``|ΔF|`` in the weight; 0 weighs all frequencies equally.
         average_spectrum: Compare the average spectra of the batch, not image with image.
         log_weight: Take ``ln(w + 1)``, which flattens the weight.
-        batch_norm_weight: Divide the weight by its maximum over everything; otherwise by the
-            maximum of each image and channel.
-        sync: Average the spectra over all processes too. Every process must hold equally many
-            images; the gradients are those of the joint batch once averaged over the processes, as
-            DistributedDataParallel does.
+        batch_norm_weight: Divide the weight by its maximum over the batch; otherwise by the maximum
+            of each image and channel.
+        sync: Average the spectra over all processes too. All processes need the same batch size;
+            averaged by DistributedDataParallel, the gradients are those of the joint batch.
 
     Shape:
         pred, target: (B, C, H, W), normalised pixels (zero mean, unit variance).
@@ -117,19 +111,19 @@ class FocalFrequencyLoss(nn.Module):
             weight = weight.log1p()
         axes = (0, 1, 2, 3) if self.batch_norm_weight else (2, 3)
         peak = weight.amax(dim=axes, keepdim=True)
-        # Where all is right, 0 / tiny is the 0 that is wanted and 0 / 0 would not be.
+        # For pred = target, 0 / tiny is 0 where 0 / 0 is NaN.
         return weight / peak.clamp(min=torch.finfo(peak.dtype).tiny)
 
 
 class _WeightedPower(torch.autograd.Function):
     """Mean of ``w |F|²`` over the spectrum F of real images, with w held constant.
 
-    Its gradient is ``2 / N`` times the image whose spectrum is ``w F``: one real transform back
-    instead of the padded complex one that automatic differentiation would take.
+    The gradient is ``2 / N`` times the image whose spectrum is ``w F``: one real inverse transform,
+    where automatic differentiation takes a padded complex one.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, image: Tensor, weigh: Callable[[Tensor], Tensor]) -> Tensor:
+    def forward(ctx: Any, image: Tensor, weigh: Callable[[Tensor], Tensor]) -> Tensor:
         """Scalar from ``image`` (B, C, H, W) and ``weigh``, from powers to weights."""
         spectrum = half_spectrum(image)  # (B, C, H, W')
         power = squared_modulus(spectrum)
@@ -140,7 +134,7 @@ class _WeightedPower(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         """Gradient (B, C, H, W) of the image."""
         (weighted,) = ctx.saved_tensors
         image = torch.fft.irfft2(weighted, s=ctx.shape[-2:], norm='ortho')
@@ -148,10 +142,10 @@ class _WeightedPower(torch.autograd.Function):
 
 
 def _batch_mean(image: Tensor) -> Tensor:
-    """Mean over the batch, (B, C, H, W) to (1, C, H, W), summed in float32 at least.
+    """Mean over the batch, (B, C, H, W) to (1, C, H, W), in float32 or float64.
 
-    A sum and a division rather than a mean: the gradient of a sum is a view, repeated over the
-    batch without a copy, while that of a mean is written out B times.
+    A sum and a division rather than a mean: the gradient of a sum is an expanded view, that of a
+    mean a copy of B times the size.
     """
     dtype = torch.promote_types(image.dtype, torch.float32)
     return image.sum(dim=0, keepdim=True, dtype=dtype) / len(image)
@@ -160,39 +154,33 @@ def _batch_mean(image: Tensor) -> Tensor:
 def _average_over_processes(image: Tensor) -> Tensor:
     """The mean of ``image`` over all processes, with the gradient of the identity.
 
-    The mean's own gradient has a factor 1 / processes in it; averaging the parameters' gradients
-    over the processes puts the same factor in, so it is left out here.
+    Averaging the parameters' gradients over the processes applies the factor 1 / world size, so it
+    is left out here.
     """
     mean = image.detach().clone()
     dist.all_reduce(mean, 'mean')
     return image + (mean - image.detach())
 
 
-# [spectrum_loss]
-# Spectrum loss: an element-wise criterion on Fourier coefficients instead of pixels.
-#
-# Axes: B batch, C channels, (H, W) pixels, W' = W // 2 + 1 columns of a half spectrum.
-
-
 @MODELS.register_module()
 class SpectrumLoss(nn.Module):
     """Mean of a criterion over the orthonormal Fourier transforms of prediction and target.
 
-    A criterion depends on the difference alone and the transform is linear, so one transform of
-    the difference serves; as the images are real, one half of it does.
+    A criterion is a function of the difference and the transform is linear, so the transform of
+    the difference suffices.
 
     Args:
         criterion: Element-wise criterion, such as ``dict(type='FocalL1Loss')``.
         loss_weight: Factor on the result.
-        reweight: Multiply each element by its own penalty, taken as a constant, so that the
-            frequencies that are most wrong weigh most.
+        reweight: Multiply each element by its own loss, taken as a constant: the frequencies with
+            the largest errors get the largest weights.
 
     Shape:
         pred, target: (B, C, H, W), normalised pixels (zero mean, unit variance).
         returns: scalar; float32, or float64 for double inputs.
 
     Raises:
-        TypeError: If ``criterion`` is no element-wise criterion.
+        TypeError: If ``criterion`` is not an element-wise criterion.
     """
 
     def __init__(self, criterion: dict, loss_weight: float = 1.0, reweight: bool = False) -> None:
@@ -206,7 +194,7 @@ class SpectrumLoss(nn.Module):
         self.reweight = reweight
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        """The mean penalty of the spectra of ``pred`` and ``target``."""
+        """The mean loss of the spectra of ``pred`` and ``target``."""
         spectrum = half_spectrum(subtract(pred, target))  # (B, C, H, W')
         error = self.criterion.penalty(spectrum)
         if self.reweight:

@@ -1,37 +1,162 @@
-"""What a timm trunk makes of the grid of an image: at its output, and where a token can go.
+"""Build timm models, find their modules, and read the layout of the features that these return.
 
-Axes: B batch, C channels, (H, W) features.
+Axes: B batch, C channels, (H, W) features, L patch tokens, P prefix tokens (class, registers).
+timm has three layouts: (B, C, H, W), (B, H, W, C) and (B, P + L, C).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any, cast
 
 import timm
 import torch
-from timm.layers import to_2tuple
+from timm.layers.helpers import to_2tuple
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from a2mim.interfaces import TimmNetwork
 from a2mim.weights.safe_load import weights_only_switch
 
-# [layout]
-# Where channels, positions and extra tokens lie in what a timm module returns.
-#
-# Axes: B batch, C channels, (H, W) features, L patch tokens, P prefix tokens (class, registers).
-# timm knows three layouts: (B, C, H, W), (B, H, W, C) and (B, P + L, C).
+ImageShape = tuple[int, int, int]
+# Of a tensor with B = 1 first; None for any other output.
+Shape = tuple[int, ...] | None
+
+
+def create_trunk(model_name: str, **timm_kwargs: Any) -> TimmNetwork:
+    """Call ``timm.create_model``, with errors that name the remedy.
+
+    Raises:
+        ValueError: If timm has no such model, or none with these options, or ``checkpoint_path``
+            names a file for timm to read.
+        TypeError: If the model does not take one of the options.
+    """
+    # timm resolves names such as hf-hub:… on the hub.
+    if ':' not in model_name and not timm.is_model(model_name):
+        close = get_close_matches(model_name.split('.')[0], timm.list_models(), n=5, cutoff=0.5)
+        raise ValueError(
+            f'timm {timm.__version__} has no model {model_name!r}; close to it: '
+            f'{", ".join(close) or "nothing"}; timm.list_models() has all'
+        )
+    if 'checkpoint_path' in timm_kwargs:
+        raise ValueError(
+            f'checkpoint_path={timm_kwargs["checkpoint_path"]!r} would be loaded without the '
+            "checks of this package; use init_cfg=dict(type='Pretrained', checkpoint=PATH)"
+        )
+    try:
+        with weights_only_switch('1'):  # for what pretrained=True reads
+            return cast(TimmNetwork, timm.create_model(model_name, **timm_kwargs))
+    except TypeError as error:
+        raise TypeError(
+            f'{model_name} does not take the options {sorted(timm_kwargs)}: {error}; '
+            'an option of TimmBackbone may be misspelt'
+        ) from error
+    except AssertionError as error:
+        raise ValueError(
+            f'timm builds no {model_name} with the options {timm_kwargs}: {error}'
+        ) from error
+
+
+def create_trunk_for_any_size(model_name: str, **timm_kwargs: Any) -> TimmNetwork:
+    """``create_trunk`` for images of any size, by timm's option where the family has it.
+
+    The weights and their names are the same. The other families need no option (convolutional
+    networks) or the help of ``ImagePositions``.
+    """
+    try:
+        return create_trunk(model_name, **{'dynamic_img_size': True, **timm_kwargs})
+    except TypeError:
+        return create_trunk(model_name, **timm_kwargs)
+
+
+def find_module(model: nn.Module, mask_after: str | int) -> tuple[str, nn.Module]:
+    """Name and module that ``mask_after`` means: a module name, or an index into ``feature_info``.
+
+    Raises:
+        ValueError: If there is no such module or no such index.
+    """
+    stages = [info['module'] for info in getattr(model, 'feature_info', [])]
+    if isinstance(mask_after, str):
+        name = mask_after
+    elif -len(stages) <= mask_after < len(stages):
+        name = stages[mask_after]
+    else:
+        raise ValueError(
+            f'mask_after={mask_after} is not an index into the {len(stages)} stages {stages}'
+        )
+    modules = dict(model.named_modules())
+    if name not in modules or not name:
+        close = get_close_matches(name, modules, n=5)
+        raise ValueError(
+            f'{type(model).__name__} has no module {name!r}; close to it: '
+            f'{", ".join(close) or "nothing"}; its stages are {", ".join(stages)}'
+        )
+    return name, modules[name]
+
+
+def last_block(module: nn.Module) -> nn.Module:
+    """The last block of a Sequential, or ``module`` itself.
+
+    With gradient checkpointing timm calls the blocks of a Sequential one by one, and skips the
+    hooks of the container without any error.
+    """
+    while type(module).forward is nn.Sequential.forward and len(cast(nn.Sequential, module)):
+        module = cast(nn.Sequential, module)[-1]
+    return module
+
+
+def enable_checkpointing(model: TimmNetwork) -> None:
+    """Enable gradient checkpointing.
+
+    Raises:
+        ValueError: If timm has none for this family.
+    """
+    try:
+        model.set_grad_checkpointing(True)
+    except (AssertionError, AttributeError) as error:
+        raise ValueError(
+            f'timm has no gradient checkpointing for {type(model).__name__}; '
+            'use grad_checkpointing=False'
+        ) from error
+
+
+def prefers_channels_last(model: nn.Module) -> bool:
+    """Whether a network is convolutional: it has a 2-D convolution with a kernel beyond its stride.
+
+    Patch embeddings and projections have none; stems, stages and depth-wise convolutions do.
+    """
+    convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+    return any(max(conv.kernel_size) > min(conv.stride) for conv in convolutions)
+
+
+def image_shapes(model: TimmNetwork, timm_kwargs: Mapping[str, Any]) -> list[ImageShape]:
+    """(C, height, width) of the images of a model, its default first.
+
+    A model without a fixed size has a second one, a multiple of 32: EfficientNet-B4 has stride 32
+    and a default of 380 pixels, which 32 does not divide.
+    """
+    channels = timm_kwargs.get('in_chans') or 3
+    if timm_kwargs.get('img_size'):
+        height, width = cast(tuple[int, int], to_2tuple(timm_kwargs['img_size']))
+        return [(channels, height, width)]
+    config = model.pretrained_cfg
+    height, width = config['input_size'][-2:]
+    shapes = [(channels, height, width)]
+    if not config.get('fixed_input_size', False):
+        shapes.append((channels, -(-height // 32) * 32, -(-width // 32) * 32))
+    return shapes
 
 
 @dataclass(frozen=True)
 class FeatureLayout:
-    """How to read the features at one place of one model.
+    """How to read the features that one module returns.
 
     Attributes:
         channels: C.
         channel_axis: 1 for (B, C, H, W), -1 for the other two.
         grid: (H, W) for an image of ``image_size`` pixels.
-        image_size: The pixels (height, width) that the layout was read with.
+        image_size: (height, width) in pixels of the image of the trace.
         num_prefix: P, 0 for maps.
         is_map: Whether positions have two axes.
     """
@@ -45,7 +170,7 @@ class FeatureLayout:
 
     @property
     def stride(self) -> int | tuple[int, int] | None:
-        """Pixels per position; None where a position is no whole number of pixels."""
+        """Pixels per position; None where that is not a whole number."""
         if any(size % cells for size, cells in zip(self.image_size, self.grid, strict=True)):
             return None
         rows, columns = self.image_size[0] // self.grid[0], self.image_size[1] // self.grid[1]
@@ -95,17 +220,17 @@ def read_layout(
     channels_last: bool,
     num_prefix_tokens: int,
 ) -> FeatureLayout:
-    """Recognise the layout of features of this ``shape`` by their geometry.
+    """Infer the layout of features from their ``shape``.
 
     A grid must have the proportions of the image. Where (B, C, H, W) and (B, H, W, C) both fit,
-    ``channels_last`` (timm's ``output_fmt``) decides; where two readings of a token sequence
-    fit, nothing does.
+    ``channels_last`` (timm's ``output_fmt``) decides. Two readings of a token sequence are an
+    error.
 
     Args:
         shape: Of the features of one image, B = 1 first.
         image_size: (height, width) of the image, in pixels.
         channels_last: Whether the model prefers (B, H, W, C).
-        num_prefix_tokens: Extra tokens of the model; they may join late (CaiT), or not at all.
+        num_prefix_tokens: Extra tokens of the model; they may be appended late (CaiT) or never.
 
     Raises:
         ValueError: If no reading fits, or several do.
@@ -114,7 +239,7 @@ def read_layout(
     if len(shape) == 4 and shape[0] == 1:
         readings = [
             FeatureLayout(shape[axis], axis, grid, image_size)
-            for axis, grid in ((1, shape[2:]), (-1, shape[1:3]))
+            for axis, grid in ((1, (shape[2], shape[3])), (-1, (shape[1], shape[2])))
             if _is_alike(grid, image_size)
         ]
         preferred = -1 if channels_last else 1
@@ -129,7 +254,7 @@ def read_layout(
         ]
     if len(readings) == 1:
         return readings[0]
-    reason = 'can be read in more than one way' if readings else 'are no map and no token grid'
+    reason = 'fit several layouts' if readings else 'are neither a map nor a token grid'
     raise ValueError(
         f'features of shape {tuple(shape)} for an image of {image_size[0]}×{image_size[1]} pixels, '
         f'which {reason}'
@@ -137,7 +262,7 @@ def read_layout(
 
 
 def fitting_blocks(grid: tuple[int, int], image_size: tuple[int, int]) -> list[int]:
-    """Sides of the square blocks, in pixels, that tile an image and unite whole features of it."""
+    """Sides in pixels of the square blocks that tile an image and consist of whole features."""
     return [
         side
         for side in range(1, min(image_size) + 1)
@@ -154,38 +279,128 @@ def _rectangles(num_cells: int) -> list[tuple[int, int]]:
 
 
 def _is_alike(grid: tuple[int, int], image_size: tuple[int, int]) -> bool:
-    """Whether a grid has the proportions of an image, give or take one cell of rounding."""
+    """Whether a grid has the proportions of an image, within one cell of rounding."""
     (h, w), (height, width) = grid, image_size
     if height == width:
         return h == w
     return abs(h * width - w * height) <= max(height, width)
 
 
-# [trace]
-# One forward pass that reads shapes and changes nothing.
-#
-# The pass runs on the meta device, where tensors have a shape and no numbers: no time, no memory,
-# no BatchNorm statistics. A model that needs real numbers on its way gets them.
+@dataclass(frozen=True)
+class Geometry:
+    """The shapes of one forward pass: of the output, and of modules by name."""
+
+    model: nn.Module
+    image_size: tuple[int, int]
+    output_shape: Shape
+    module_shapes: dict[str, list[Shape]]
+
+    def output(self) -> FeatureLayout:
+        """Layout of what the model returns.
+
+        Raises:
+            ValueError: If that is not a feature map with a whole stride, or a single position.
+        """
+        layout = self._read('the model', self.output_shape)
+        if layout.grid == (1, 1):
+            raise ValueError(
+                f'{type(self.model).__name__} pools an image of {_by(self.image_size)} pixels into '
+                'one position: no decoder can reconstruct its pixels'
+            )
+        return layout
+
+    def at(self, name: str) -> FeatureLayout:
+        """Layout of what the module ``name`` returns.
+
+        Raises:
+            ValueError: If the module does not run exactly once, or returns no features with a
+                whole stride.
+        """
+        shapes = self.module_shapes[name]
+        if len(shapes) != 1:
+            raise ValueError(
+                f'{name!r} of {type(self.model).__name__} runs {len(shapes)} times in one pass; '
+                'a mask token needs a module that runs once'
+            )
+        return self._read(f'{name!r}', shapes[0])
+
+    def _read(self, source: str, shape: Shape) -> FeatureLayout:
+        try:
+            if shape is None:
+                raise ValueError('something other than one tensor')
+            layout = read_layout(
+                shape,
+                self.image_size,
+                channels_last=getattr(self.model, 'output_fmt', 'NCHW') == 'NHWC',
+                num_prefix_tokens=getattr(self.model, 'num_prefix_tokens', 0),
+            )
+            if layout.stride is None:
+                raise ValueError(
+                    f'{_by(layout.grid)} features of {_by(self.image_size)} pixels, not a '
+                    'whole number of pixels each: neither mask blocks nor a decoder can match them'
+                )
+        except ValueError as error:
+            raise ValueError(f'{type(self.model).__name__}: {source} returns {error}') from error
+        return layout
 
 
-Shape = tuple[int, ...] | None
+def trace_first_fit(
+    model: nn.Module, shapes: Sequence[ImageShape], modules: Mapping[str, nn.Module]
+) -> Geometry:
+    """``trace_geometry`` with the first image shape that gives every layout.
+
+    Raises:
+        ValueError: For the last shape, if none does.
+    """
+    reason = ValueError('give at least one image shape')
+    for shape in shapes:
+        try:
+            geometry = trace_geometry(model, shape, modules)
+            for name in modules:
+                geometry.at(name)
+            geometry.output()
+        except ValueError as error:
+            reason = error
+        else:
+            return geometry
+    raise reason
+
+
+def trace_geometry(
+    model: nn.Module, image_shape: ImageShape, modules: Mapping[str, nn.Module]
+) -> Geometry:
+    """Run ``model`` once on a blank image and record the output shapes of ``modules`` by name.
+
+    Raises:
+        ValueError: If the model takes no such image.
+    """
+    blocks = {name: last_block(module) for name, module in modules.items()}
+    try:
+        output, shapes = trace_shapes(model, image_shape, blocks.values())
+    except Exception as error:
+        raise ValueError(
+            f'{type(model).__name__} takes no image of {image_shape[0]} channels and '
+            f'{_by(image_shape[1:])} pixels: {error}'
+        ) from error
+    by_name = {name: shapes[block] for name, block in blocks.items()}
+    return Geometry(model, image_shape[1:], output, by_name)
 
 
 def trace_shapes(
     model: nn.Module, image_shape: tuple[int, int, int], modules: Iterable[nn.Module]
 ) -> tuple[Shape, dict[nn.Module, list[Shape]]]:
-    """Shape that ``model`` returns for one blank image, and those that ``modules`` return in it.
+    """Shapes of the outputs of ``model`` and of its ``modules`` for one blank image.
+
+    The pass runs on the meta device, where tensors have a shape and no values: it costs no time and
+    leaves BatchNorm statistics alone. A model that needs real values gets them.
 
     Args:
         model: Any model that takes a batch of images.
         image_shape: (C, H, W) of the image.
-        modules: Parts of the model; one that runs twice has two shapes, one that does not, none.
-
-    Returns:
-        Shapes with B = 1 first; None stands for anything but a tensor.
+        modules: Parts of the model. One that runs twice has two shapes, one that does not run none.
 
     Raises:
-        Exception: Whatever the model raises where it cannot take such an image.
+        Exception: Of the model, if it cannot take such an image.
     """
     shapes: dict[nn.Module, list[Shape]] = {module: [] for module in modules}
 
@@ -199,7 +414,7 @@ def trace_shapes(
         with torch.no_grad(), torch.random.fork_rng(devices=[]), _evaluating(model):
             try:
                 output = _run_on_meta(model, blank)
-            # A model without meta support raises an error of its own choice.
+            # The exception of a model without meta support can be of any type.
             except Exception:
                 for records in shapes.values():
                     records.clear()
@@ -222,243 +437,16 @@ def _shape(output: object) -> Shape:
 
 @contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; every module gets its own mode back."""
+    """Context manager for evaluation mode; restores the mode of every module."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         yield
     finally:
-        # LeViT and others drop what they cached for evaluation when they go to training mode.
+        # LeViT and others drop their evaluation cache when they switch to training mode.
         model.train()
         for module, mode in modes.items():
             module.training = mode
-
-
-# [timm_model]
-# timm models by name, and their parts by path: errors here say which names were meant.
-
-
-def create_trunk(model_name: str, **timm_kwargs: object) -> nn.Module:
-    """``timm.create_model`` with errors that help.
-
-    Raises:
-        ValueError: If timm has no such model, or none with these options, or a file is named that
-            timm would read by itself.
-        TypeError: If the model does not take one of the options.
-    """
-    # Names such as hf-hub:… are looked up elsewhere.
-    if ':' not in model_name and not timm.is_model(model_name):
-        close = get_close_matches(model_name.split('.')[0], timm.list_models(), n=5, cutoff=0.5)
-        raise ValueError(
-            f'timm {timm.__version__} has no model {model_name!r}; close to it: '
-            f'{", ".join(close) or "nothing"}; timm.list_models() has all'
-        )
-    if 'checkpoint_path' in timm_kwargs:
-        raise ValueError(
-            f'checkpoint_path={timm_kwargs["checkpoint_path"]!r} would pass by the checks of this '
-            "package; use init_cfg=dict(type='Pretrained', checkpoint=PATH)"
-        )
-    try:
-        with weights_only_switch('1'):  # for what pretrained=True reads
-            return timm.create_model(model_name, **timm_kwargs)
-    except TypeError as error:
-        raise TypeError(
-            f'{model_name} does not take the options {sorted(timm_kwargs)}: {error}; '
-            'an option of TimmBackbone may be misspelt'
-        ) from error
-    except AssertionError as error:
-        raise ValueError(
-            f'timm builds no {model_name} with the options {timm_kwargs}: {error}'
-        ) from error
-
-
-def create_trunk_for_any_size(model_name: str, **timm_kwargs: object) -> nn.Module:
-    """``create_trunk`` for images of changing size, where timm offers that for the family.
-
-    The weights and their names are the same. What it does not offer it for either needs no such
-    option, as a convolutional network, or must be helped from outside.
-    """
-    try:
-        return create_trunk(model_name, **{'dynamic_img_size': True, **timm_kwargs})
-    except TypeError:
-        return create_trunk(model_name, **timm_kwargs)
-
-
-def find_module(model: nn.Module, place: str | int) -> tuple[str, nn.Module]:
-    """Path and module that ``place`` means: a module path, or an index into ``feature_info``.
-
-    Raises:
-        ValueError: If there is no such module or no such index.
-    """
-    stages = [info['module'] for info in getattr(model, 'feature_info', [])]
-    if isinstance(place, int):
-        if not -len(stages) <= place < len(stages):
-            raise ValueError(
-                f'mask_after={place} is no index into the {len(stages)} stages {stages}'
-            )
-        place = stages[place]
-    modules = dict(model.named_modules())
-    if place not in modules or not place:
-        close = get_close_matches(place, modules, n=5)
-        raise ValueError(
-            f'{type(model).__name__} has no module {place!r}; close to it: '
-            f'{", ".join(close) or "nothing"}; its stages are {", ".join(stages)}'
-        )
-    return place, modules[place]
-
-
-def last_block(module: nn.Module) -> nn.Module:
-    """The module whose output is ``module``'s output and which timm calls in every mode.
-
-    With gradient checkpointing timm calls the blocks of a Sequential one by one, so that a hook
-    on the container would be skipped without any error.
-    """
-    while type(module).forward is nn.Sequential.forward and len(module):
-        module = module[-1]
-    return module
-
-
-def enable_checkpointing(model: nn.Module) -> None:
-    """Switch gradient checkpointing on.
-
-    Raises:
-        ValueError: If timm has none for this family.
-    """
-    try:
-        model.set_grad_checkpointing(True)
-    except (AssertionError, AttributeError) as error:
-        raise ValueError(
-            f'timm has no gradient checkpointing for {type(model).__name__}; '
-            'use grad_checkpointing=False'
-        ) from error
-
-
-def prefers_channels_last(model: nn.Module) -> bool:
-    """Whether a trunk is convolutional: a 2-D convolution looks beyond its own stride.
-
-    Patch embeddings and projections do not; stems, stages and depth-wise convolutions do.
-    """
-    convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
-    return any(max(conv.kernel_size) > min(conv.stride) for conv in convolutions)
-
-
-ImageShape = tuple[int, int, int]
-
-
-def image_shapes(model: nn.Module, timm_kwargs: Mapping) -> list[ImageShape]:
-    """(C, height, width) of images that the model is made for, the natural one first.
-
-    A model without a fixed size has a second one, a multiple of 32: EfficientNet-B4 has stride 32
-    and is made for 380 pixels, which 32 does not divide.
-    """
-    channels = timm_kwargs.get('in_chans') or 3
-    if timm_kwargs.get('img_size'):
-        return [(channels, *to_2tuple(timm_kwargs['img_size']))]
-    config = model.pretrained_cfg
-    height, width = config['input_size'][-2:]
-    shapes = [(channels, height, width)]
-    if not config.get('fixed_input_size', False):
-        shapes.append((channels, -(-height // 32) * 32, -(-width // 32) * 32))
-    return shapes
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Shapes of one forward pass, read as layouts on demand."""
-
-    model: nn.Module
-    image_size: tuple[int, int]
-    output_shape: Shape
-    place_shapes: dict[str, list[Shape]]
-
-    def output(self) -> FeatureLayout:
-        """Layout of what the model returns.
-
-        Raises:
-            ValueError: If that is no feature map with a whole stride, or a single position.
-        """
-        layout = self._read('the model', self.output_shape)
-        if layout.grid == (1, 1):
-            raise ValueError(
-                f'{type(self.model).__name__} pools an image of {_by(self.image_size)} pixels into '
-                'one position: no decoder can tell its pixels apart'
-            )
-        return layout
-
-    def at(self, place: str) -> FeatureLayout:
-        """Layout of what the module at the path ``place`` returns.
-
-        Raises:
-            ValueError: If the module does not run exactly once, or returns no features with a
-                whole stride.
-        """
-        shapes = self.place_shapes[place]
-        if len(shapes) != 1:
-            raise ValueError(
-                f'{place!r} of {type(self.model).__name__} runs {len(shapes)} times in one pass; '
-                'a mask token needs a module that runs once'
-            )
-        return self._read(f'{place!r}', shapes[0])
-
-    def _read(self, place: str, shape: Shape) -> FeatureLayout:
-        try:
-            if shape is None:
-                raise ValueError('something that is not one tensor')
-            layout = read_layout(
-                shape,
-                self.image_size,
-                channels_last=getattr(self.model, 'output_fmt', 'NCHW') == 'NHWC',
-                num_prefix_tokens=getattr(self.model, 'num_prefix_tokens', 0),
-            )
-            if layout.stride is None:
-                raise ValueError(
-                    f'{_by(layout.grid)} features of {_by(self.image_size)} pixels, no whole '
-                    'number of pixels each: neither mask blocks nor a decoder can match them'
-                )
-        except ValueError as error:
-            raise ValueError(f'{type(self.model).__name__}: {place} returns {error}') from error
-        return layout
-
-
-def trace_first_fit(
-    model: nn.Module, shapes: Sequence[ImageShape], places: Mapping[str, nn.Module]
-) -> Geometry:
-    """``trace_geometry`` with the first shape that gives output and places a layout.
-
-    Raises:
-        ValueError: The last reason, if no shape does.
-    """
-    for shape in shapes:
-        try:
-            geometry = trace_geometry(model, shape, places)
-            for place in places:
-                geometry.at(place)
-            geometry.output()
-        except ValueError as error:
-            reason = error
-        else:
-            return geometry
-    raise reason
-
-
-def trace_geometry(
-    model: nn.Module, image_shape: ImageShape, places: Mapping[str, nn.Module]
-) -> Geometry:
-    """Run ``model`` once on a blank image and note the shapes at ``places``, modules by path.
-
-    Raises:
-        ValueError: If the model takes no such image.
-    """
-    targets = {path: last_block(module) for path, module in places.items()}
-    try:
-        output, shapes = trace_shapes(model, image_shape, targets.values())
-    except Exception as error:
-        raise ValueError(
-            f'{type(model).__name__} takes no image of {image_shape[0]} channels and '
-            f'{_by(image_shape[1:])} pixels: {error}'
-        ) from error
-    by_path = {path: shapes[target] for path, target in targets.items()}
-    return Geometry(model, image_shape[1:], output, by_path)
 
 
 def _by(size: tuple[int, int]) -> str:

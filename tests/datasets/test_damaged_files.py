@@ -59,13 +59,13 @@ def test_a_file_of_many_bytes_is_refused_before_it_is_read(tmp_path, little_memo
 
 def test_a_pipe_is_refused_without_waiting_for_its_writer(tmp_path):
     os.mkfifo(tmp_path / 'a.jpg')
-    with pytest.raises(BadDataError, match='it is no regular file'):
+    with pytest.raises(BadDataError, match='it is not a regular file'):
         read_image(str(tmp_path / 'a.jpg'))
 
 
 def test_a_folder_with_the_name_of_an_image_is_refused(tmp_path):
     (tmp_path / 'a.jpg').mkdir()
-    with pytest.raises(BadDataError, match='it is no regular file'):
+    with pytest.raises(BadDataError, match='it is not a regular file'):
         read_image(str(tmp_path / 'a.jpg'))
 
 

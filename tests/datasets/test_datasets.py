@@ -16,7 +16,7 @@ PIPELINE = [
     {'type': 'RandomFlip'},
     {'type': 'TimmAugment', 'policy': 'rand-m6-mstd0.5-inc1'},
 ]
-MASK = {'type': 'BlockMask', 'image_size': 32, 'block_size': 8}
+MASK = {'type': 'PatchMask', 'image_size': 32, 'block_size': 8}
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_a_rectangle_of_six_bands_works_end_to_end(tmp_path):
         tmp_path,
         channels=6,
         pipeline=[{'type': 'RandomResizedCrop', 'size': (16, 32)}, {'type': 'RandomFlip', 'p': 1}],
-        mask={'type': 'BlockMask', 'image_size': (16, 32), 'block_size': 8},
+        mask={'type': 'PatchMask', 'image_size': (16, 32), 'block_size': 8},
     )
     batch = channels_last_collate([dataset[0]])
     assert batch['image'].shape == (1, 6, 16, 32)
@@ -138,7 +138,7 @@ def test_a_rectangle_of_six_bands_works_end_to_end(tmp_path):
 
 
 def test_a_pipeline_of_another_size_than_the_mask_is_refused(root):
-    dataset = masked(root, mask={'type': 'BlockMask', 'image_size': 64, 'block_size': 32})
+    dataset = masked(root, mask={'type': 'PatchMask', 'image_size': 64, 'block_size': 32})
     with pytest.raises(
         ValueError, match=r'images of \(32, 32\) pixels but .*image_size=\(64, 64\)'
     ):
@@ -147,7 +147,7 @@ def test_a_pipeline_of_another_size_than_the_mask_is_refused(root):
 
 def test_a_block_size_that_does_not_divide_is_refused_at_construction(root):
     with pytest.raises(ValueError, match='block_size=12 does not divide image_size=32'):
-        masked(root, mask={'type': 'BlockMask', 'image_size': 32, 'block_size': 12})
+        masked(root, mask={'type': 'PatchMask', 'image_size': 32, 'block_size': 12})
 
 
 def test_a_labelled_sample_is_an_image_and_a_class(root):

@@ -25,7 +25,7 @@ def test_both_paths_give_the_same_image_and_mask(benchmark, tmp_path):
     for index, path in enumerate(sorted(tmp_path.iterdir())):
         ours = dataset[SampleKey(index, epoch=3)]
         classic = benchmark.classic_sample(path, SampleKey(index, epoch=3), dataset)
-        apart = benchmark.grey_levels_apart(ours, classic)
+        apart = benchmark.pixel_difference(ours, classic)
         assert apart.mean() <= 0.01
         assert apart.max() < 1.01
         assert torch.equal(ours['mask'], classic[2])

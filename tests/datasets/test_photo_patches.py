@@ -12,7 +12,7 @@ SPLITS = ('train', 'val', 'test')
 def used_pixels(source: PhotoPatches) -> np.ndarray:
     """Which pixels of which photograph a split shows, (14, H, W)."""
     used = np.zeros(source.canvases.shape[:3], dtype=bool)
-    for photo, top, left in source.places:
+    for photo, top, left in source.patches:
         used[photo, top : top + source.patch_size, left : left + source.patch_size] = True
     return used
 
@@ -43,7 +43,7 @@ def test_every_photograph_gives_the_same_number_of_patches(split, count):
 def test_a_patch_is_a_view_of_its_photograph():
     source = PhotoPatches('val', patch_size=32)
     patch = source.load(5)
-    photo, top, left = source.places[5]
+    photo, top, left = source.patches[5]
     expected = source.canvases[photo, top : top + 32, left : left + 32]
     assert patch.dtype == torch.uint8
     np.testing.assert_array_equal(patch.permute(1, 2, 0).numpy(), expected)
@@ -67,7 +67,7 @@ def test_patches_are_the_same_in_every_run():
 def test_few_labels_come_from_different_regions():
     source = PhotoPatches('train', labels_per_class=6)
     assert len(source) == 6 * 14
-    regions = {(photo, top // 120, left // 120) for photo, top, left in source.places}
+    regions = {(photo, top // 120, left // 120) for photo, top, left in source.patches}
     assert len(regions) == 6 * 14
 
 

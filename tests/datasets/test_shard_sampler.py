@@ -88,10 +88,10 @@ def test_a_resumed_epoch_goes_on_in_the_same_order():
 
 
 def test_a_window_that_mixes_nothing_is_refused():
-    with pytest.raises(ValueError, match='window=1 mixes nothing'):
+    with pytest.raises(ValueError, match=r'window=1 .*; give'):
         ShardSampler(Shards(), window=1)
 
 
 def test_images_without_shards_are_refused():
-    with pytest.raises(TypeError, match='list has no shards to read in turn; use EpochSampler'):
+    with pytest.raises(TypeError, match='list has no shards; use EpochSampler'):
         ShardSampler([1, 2, 3], window=2)

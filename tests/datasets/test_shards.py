@@ -126,7 +126,7 @@ def dataset(made: dict):
             'type': 'MaskedImageDataset',
             'source': made,
             'pipeline': [{'type': 'RandomResizedCrop', 'size': 8}],
-            'mask': {'type': 'BlockMask', 'image_size': 8, 'block_size': 4},
+            'mask': {'type': 'PatchMask', 'image_size': 8, 'block_size': 4},
             'on_bad_image': 'substitute',
         }
     )
@@ -196,7 +196,7 @@ def test_shards_from_elsewhere_are_read_once_indexed(tmp_path, capsys):
         ({'u__png': b'', 'u__jpg': b''}, "sample '/u' of .* has 2 images"),
         ({'u__png': b'', 'u__cls': b'0', 'v__png': b''}, '1 of 2 images in .* have a label'),
         ({'u__png': b'', 'u__cls': b'cat'}, "u.cls of .* holds b'cat'"),
-        ({}, 'holds no image'),
+        ({}, 'has no image; remove it'),
     ],
 )
 def test_shards_that_are_no_images_are_refused(tmp_path, members, message):
@@ -208,12 +208,12 @@ def test_shards_that_are_no_images_are_refused(tmp_path, members, message):
 def test_a_compressed_shard_is_refused(tmp_path):
     with tarfile.open(tmp_path / 'a.tar', 'w:gz'):
         pass
-    with pytest.raises(ValueError, match=r'a\.tar is no intact tar file.*uncompressed'):
+    with pytest.raises(ValueError, match=r'a\.tar is not an intact tar file.*uncompressed'):
         write_index(tmp_path)
 
 
 def test_a_folder_without_shards_or_index_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match='holds no tar file'):
+    with pytest.raises(FileNotFoundError, match='has no tar file'):
         write_index(tmp_path)
     with pytest.raises(FileNotFoundError, match=r'no index\.json; make it with .*index_shards'):
         DATASETS.build({'type': 'WebShards', 'root': str(tmp_path)})

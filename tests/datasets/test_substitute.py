@@ -32,7 +32,7 @@ def labelled(root, on_bad_image: str = 'substitute', **options: object):
 
 
 def masked(root, **options: object):
-    mask = {'type': 'BlockMask', 'image_size': 8, 'block_size': 4}
+    mask = {'type': 'PatchMask', 'image_size': 8, 'block_size': 4}
     return labelled(root, type='MaskedImageDataset', mask=mask, **options)
 
 
@@ -100,7 +100,7 @@ def test_a_folder_without_any_good_image_ends_the_search(root, number):
             'type': 'MaskedImageDataset',
             'source': {'type': 'ImageFolder', 'root': str(root)},
             'pipeline': [],
-            'mask': {'type': 'BlockMask', 'image_size': 8, 'block_size': 4},
+            'mask': {'type': 'PatchMask', 'image_size': 8, 'block_size': 4},
             'on_bad_image': 'substitute',
         }
     )

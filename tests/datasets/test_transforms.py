@@ -128,8 +128,8 @@ def test_center_crop_refuses_a_smaller_image():
         ('RandomResizedCrop', {'size': 8, 'interpolation': 'cubic'}, "'cubic' must be one of"),
         ('RandomFlip', {'p': 1.5}, 'p=1.5'),
         ('Resize', {'size': (0, 5)}, r'size=\(0, 5\)'),
-        ('BlockMask', {'image_size': 224, 'block_size': 30}, 'block_size=30 does not divide'),
-        ('BlockMask', {'image_size': 224, 'ratio': 60}, 'mask ratio=60'),
+        ('PatchMask', {'image_size': 224, 'block_size': 30}, 'block_size=30 does not divide'),
+        ('PatchMask', {'image_size': 224, 'ratio': 60}, 'mask ratio=60'),
         ('TimmAugment', {'policy': 'auto-m9'}, "policy='auto-m9'"),
         ('TimmAugment', {'policy': 'rand-q9'}, "policy='rand-q9'"),
         ('TorchvisionTransform', {'name': 'ColourJitter'}, 'ColorJitter'),
@@ -182,7 +182,9 @@ def test_a_pipeline_applies_its_transforms_in_order():
 
 
 def test_a_block_mask_covers_a_rectangle():
-    mask = build('BlockMask', image_size=(64, 96), block_size=(16, 32), ratio=0.5)(rng())
+    options = dict(image_size=(64, 96), block_size=(16, 32), ratio=0.5)
+    mask = build('PatchMask', **options)(rng())
+    assert torch.equal(mask, build('BlockMask', **options)(rng()))  # the earlier name
     assert mask.shape == (4, 3)
     assert mask.dtype == torch.uint8
     assert mask.sum() == 6

@@ -149,7 +149,7 @@ def test_the_class_names_are_next_to_the_label_maps(ade):
 
 def test_validation_shows_regions_of_photographs_that_training_does_not():
     places = [
-        {(int(photo), int(top) // 120, int(left) // 120) for photo, top, left in photos.places}
+        {(int(photo), int(top) // 120, int(left) // 120) for photo, top, left in photos.patches}
         for photos in (PhotoPatches(split, patch_size=tool.PATCH) for split in ('train', 'val'))
     ]
     assert not places[0] & places[1]

@@ -46,7 +46,7 @@ def test_a_round_gives_a_row_of_the_table(benchmark, capsys, name, dtype):
 def test_both_train_the_same_backbone(benchmark, name):
     cfg = benchmark.load_recipe(name, 64)
     ours = MODELS.build(cfg.model).backbone.model.state_dict()
-    twin = benchmark.supervised_twin(cfg).state_dict()
+    twin = benchmark.supervised_model(cfg).state_dict()
     differing = {key.split('.')[0] for key in ours.keys() ^ twin.keys()}
     assert differing <= {'fc', 'fc_norm', 'head', 'norm'}
     assert all(ours[key].shape == twin[key].shape for key in ours.keys() & twin.keys())

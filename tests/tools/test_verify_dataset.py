@@ -58,7 +58,7 @@ def test_it_lists_exactly_the_bad_files(root, tmp_path, capsys, workers):
 def test_every_kind_of_damage_has_a_name(root, kind):
     source = ImageFolder(str(root))
     index = next(i for i in range(len(source)) if f'bad {kind}.' in source.name(i))
-    assert verification.examine(source, index).kind == NAMES[kind]
+    assert verification.check_image(source, index).kind == NAMES[kind]
 
 
 def test_sizes_and_channels_are_printed(root, capsys):
@@ -132,9 +132,9 @@ class Deadly(ImageFolder):
 def test_an_image_that_kills_its_reader_is_named_and_the_others_are_read(root):
     for path in root.glob('bad *'):
         path.unlink()
-    verdicts = sorted(verification.examine_all(Deadly(str(root)), 2))
-    assert [verdict.index for verdict in verdicts] == list(range(70))
-    assert {v.index: v.kind for v in verdicts if v.kind} == {3: 'deadly', 40: 'deadly'}
+    results = sorted(verification.check_images(Deadly(str(root)), 2))
+    assert [result.index for result in results] == list(range(70))
+    assert {v.index: v.kind for v in results if v.kind} == {3: 'deadly', 40: 'deadly'}
 
 
 def test_an_invalid_command_ends_with_exit_code_2(tmp_path, capsys, monkeypatch):

@@ -1,7 +1,7 @@
 """How fast one core turns JPEG files into samples, against the classic path.
 
 Ours is ``MaskedImageDataset`` as training uses it: one uint8 image and a block mask. The classic
-path decodes, crops and resizes with Pillow, makes floats, normalises, and fills the hidden blocks
+path decodes, crops and resizes with Pillow, makes floats, normalises, and fills the masked blocks
 in the worker: two float images. Both take the same files, crops, flips and masks in turn, in one
 process with one thread, so that their ratio does not depend on what else the machine does.
 
@@ -63,7 +63,7 @@ def write_files(folder: Path, enlarge: int, count: int) -> None:
 
 
 def build_ours(folder: Path, shrink_to: int | None) -> MaskedImageDataset:
-    """The data set of the published ResNet-50 pre-training."""
+    """The data set of the ResNet-50 pre-training of the paper."""
     return MaskedImageDataset(
         source={'type': 'ImageFolder', 'root': str(folder), 'shrink_to': shrink_to},
         pipeline=[
@@ -85,10 +85,10 @@ def classic_sample(path: Path, key: SampleKey, ours: MaskedImageDataset) -> tupl
     if rng.random() < 0.5:
         picture = TF.hflip(picture)
     image = TF.normalize(TF.to_tensor(picture), MEAN, STD)
-    hidden = mask.repeat_interleave(32, 0).repeat_interleave(32, 1).bool()
+    masked = mask.repeat_interleave(32, 0).repeat_interleave(32, 1).bool()
     filled = image.clone()
     for channel in filled:
-        channel[hidden] = channel.mean()
+        channel[masked] = channel.mean()
     return filled, image, mask
 
 
@@ -125,7 +125,7 @@ def compare(folder: Path, shrink_to: int | None, rounds: int) -> str:
             samples[path] += times
             batches[path] += [one + collation for one in times]
     apart = torch.stack(
-        [grey_levels_apart(ours(index, 0), classic(index, 0)) for index in range(len(paths))]
+        [pixel_difference(ours(index, 0), classic(index, 0)) for index in range(len(paths))]
     )
     columns = [
         f'{statistics.median(times[ours]):.2f} | {statistics.median(times[classic]):.2f} | '
@@ -135,8 +135,8 @@ def compare(folder: Path, shrink_to: int | None, rounds: int) -> str:
     return f'{" | ".join(columns)} | {apart.mean():.4f} / {apart.max():.0f}'
 
 
-def grey_levels_apart(ours: dict[str, Tensor], classic: tuple[Tensor, ...]) -> Tensor:
-    """Absolute difference of the two images before anything is hidden."""
+def pixel_difference(ours: dict[str, Tensor], classic: tuple[Tensor, ...]) -> Tensor:
+    """Absolute difference of the two images before masking."""
     mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
     return ((classic[1] * std + mean) * 255 - ours['image']).abs()
 
@@ -157,7 +157,7 @@ def main() -> None:
         f'OpenCV {cv2.__version__}, Pillow {PIL.__version__}; one thread, processor time\n'
     )
     print('| files | decoding | sample: ours, ms | classic | ratio | with collation: ours, ms | '
-          'classic | ratio | mean / max grey levels apart |')  # fmt: skip
+          'classic | ratio | mean / max pixel difference |')  # fmt: skip
     print('|---|---|---:|---:|---:|---:|---:|---:|---:|')
     for enlarge, shrink_to in ((1, None), (3, None), (3, 256)):
         with tempfile.TemporaryDirectory() as folder:

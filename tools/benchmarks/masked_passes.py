@@ -21,7 +21,7 @@ from a2mim.analysis.interactions import keep_present, network_outputs
 
 OURS, DEFAULT = 'channels last', 'default layout'
 MODELS = ('resnet18', 'resnet50', 'convnext_tiny', 'vit_small_patch16_224')
-GRID = 14  # cells along a side, as published
+GRID = 14  # cells along a side, as in the reference
 
 
 def build_forms(name: str, batch_size: int, device: str) -> dict[str, Callable[[], Tensor]]:

@@ -1,6 +1,6 @@
 """The optimiser step with few merged parameter groups, against one group per parameter.
 
-The parameters, learning rates and decays are those of the published ResNet-50 pre-training, with
+The parameters, learning rates and decays are those of the ResNet-50 pre-training of the paper, with
 random gradients. Torch's default implementation, which is not fused, is measured for both
 groupings too. All forms take turns on the same tensors.
 

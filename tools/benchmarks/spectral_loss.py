@@ -1,8 +1,9 @@
-"""Time and memory of the focal frequency loss, beside the direct form of its definition.
+"""Time and memory of the focal frequency loss, against the direct form of its definition.
 
 The direct form transforms all images of prediction and target, full and complex, averages the
-spectra and differentiates automatically, as the published system does. Both forms run in turns in
-one process; a row holds medians. Memory is the peak above the inputs, in a fresh process each.
+spectra and differentiates automatically, as the reference implementation does. Both forms run in
+turns in one process; a row holds medians. Memory is the peak above the inputs, each in a process of
+its own.
 
     OMP_NUM_THREADS=1 python tools/benchmarks/spectral_loss.py --batches 8 64 256 --rounds 7
 
@@ -26,7 +27,7 @@ TOLERANCE = 1e-6
 
 
 def direct_form(pred: Tensor, target: Tensor) -> Tensor:
-    """The loss with the settings of the recipes, step by step as the published system takes it."""
+    """The loss with the settings of the configs, computed as in the reference implementation."""
     parts = []
     for image in (pred, target):
         spectrum = torch.fft.fft2(image, norm='ortho')

@@ -1,6 +1,6 @@
-"""The A2MIM step beside timm's own supervised step of the same trunk.
+"""The A2MIM step against timm's supervised step of the same backbone.
 
-The supervised twin is ``timm.create_model(…, num_classes=1000)`` with the trunk options of the
+The supervised model is ``timm.create_model(…, num_classes=1000)`` with the backbone options of the
 recipe, cross-entropy and fused AdamW in timm's two parameter groups. A2MIM runs as the recipe
 trains it, gradient clipping included. Both take the same uint8 batch, normalise it on the device,
 and have one dtype and memory layout; they take turns.
@@ -75,8 +75,8 @@ def a2mim_step(
     return lambda: model.train_step(batch, wrapper)['loss']
 
 
-def supervised_twin(cfg: Config) -> nn.Module:
-    """A classifier by timm with the trunk of the recipe."""
+def supervised_model(cfg: Config) -> nn.Module:
+    """A classifier by timm with the backbone of the config."""
     backbone = cfg.model.backbone
     options = {key: value for key, value in backbone.items() if key not in MASKING_OPTIONS}
     return timm.create_model(**options, num_classes=CLASSES)
@@ -85,8 +85,8 @@ def supervised_twin(cfg: Config) -> nn.Module:
 def timm_step(
     cfg: Config, batch: dict[str, Tensor], device: str, dtype: str
 ) -> Callable[[], Tensor]:
-    """One iteration of supervised training of the same trunk."""
-    model, pixels = supervised_twin(cfg).train(), cfg.model.data_preprocessor
+    """One iteration of supervised training of the same backbone."""
+    model, pixels = supervised_model(cfg).train(), cfg.model.data_preprocessor
     layout = torch.channels_last if prefers_channels_last(model) else torch.contiguous_format
     model.to(device, memory_format=layout)
     optimizer = torch.optim.AdamW(param_groups_weight_decay(model, 0.05), lr=1e-3, fused=True)
@@ -127,13 +127,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print one row per trunk."""
+    """Print one row per backbone."""
     args = parse_args(argv)
     MMLogger.get_current_instance().setLevel(logging.WARNING)  # no lines about groups in the table
     print(f'{describe_run(args)}; {args.dtype}, {args.image_size} pixels\n')
-    print(
-        '| trunk | batch | A2MIM, images/s | timm, images/s | ratio | lowest – highest | target |'
-    )
+    columns = ('A2MIM, images/s', 'timm, images/s', 'ratio', 'lowest – highest', 'target')
+    print(f'| backbone | batch | {" | ".join(columns)} |')
     print('|---|---:|---:|---:|---:|---:|---:|')
     for name in args.models:
         times = compare(load_recipe(name, args.image_size), args)

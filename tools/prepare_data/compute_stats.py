@@ -4,7 +4,7 @@
     python tools/prepare_data/compute_stats.py data/bands --channels 5
 
 Images are read as in training. Every pixel counts once, so large images weigh more than small
-ones. The last lines are to be pasted into a config or behind a command.
+ones. The last lines are for a config and for the command line.
 """
 
 import argparse
@@ -26,7 +26,7 @@ LEVELS = np.arange(256)
 
 
 class Histograms(Dataset):
-    """How often each grey level occurs in each channel of an image, and the image's size.
+    """The histogram of each channel of an image, and the image's size.
 
     Args:
         source: The images.
@@ -118,8 +118,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     mean, std = mean_and_std(counts)
     by_area = sizes[np.argsort(sizes.prod(axis=1), kind='stable')]
     print(f'images    {len(sizes)} of {len(source)}')
-    for name, place in (('smallest', 0), ('median', len(sizes) // 2), ('largest', -1)):
-        print(f'{name:<9} {by_area[place][0]}×{by_area[place][1]} pixels (height × width)')
+    for name, rank in (('smallest', 0), ('median', len(sizes) // 2), ('largest', -1)):
+        print(f'{name:<9} {by_area[rank][0]}×{by_area[rank][1]} pixels (height × width)')
     print(f'\ndata_preprocessor=dict(mean={as_list(mean)}, std={as_list(std)})')
     option = 'model.data_preprocessor'
     print(f"--cfg-options '{option}.mean={as_list(mean)}' '{option}.std={as_list(std)}'")

@@ -51,10 +51,10 @@ SHAPES = {
 NAMES = tuple(SHAPES)
 PER_IMAGE = len(NAMES) // 2
 CLASSES = ('photograph', *NAMES)
-# With one colour a class: hues as far from each other as they can be, in grey levels.
+# With one colour a class: hues as far apart as possible, as pixel values.
 HUES = {
-    name: 255 * np.array(colorsys.hsv_to_rgb(place / len(NAMES), 0.8, 0.9))
-    for place, name in enumerate(NAMES)
+    name: 255 * np.array(colorsys.hsv_to_rgb(index / len(NAMES), 0.8, 0.9))
+    for index, name in enumerate(NAMES)
 }
 SPREAD = 30  # Grey levels by which a colour differs from that of its class.
 
@@ -172,8 +172,8 @@ def write_coco(root: Path, split: str, images: Iterator[tuple[np.ndarray, list[S
         save_photo(image, folder / name)
         entries.append(dict(id=number, file_name=name, height=len(image), width=len(image)))
         for shape in shapes:
-            place = dict(id=len(annotations) + 1, image_id=number)
-            annotations.append(place | annotation(shape))
+            entry = dict(id=len(annotations) + 1, image_id=number)
+            annotations.append(entry | annotation(shape))
     categories = [
         dict(id=number, name=name, supercategory='shape')
         for number, name in enumerate(NAMES, start=1)

@@ -20,7 +20,7 @@ from rich.progress import track
 
 from a2mim.datasets.archives import open_source
 from a2mim.datasets.image_files import StoredImages
-from a2mim.datasets.verification import Verdict, examine_all
+from a2mim.datasets.verification import ImageCheck, check_images
 from a2mim.engine.bad_images import write_names
 from a2mim.engine.command_line import check_out, one_line_errors
 
@@ -43,20 +43,20 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
-def show(source: StoredImages, good: Sequence[Verdict], bad: Sequence[Verdict]) -> None:
+def show(source: StoredImages, good: Sequence[ImageCheck], bad: Sequence[ImageCheck]) -> None:
     """Print the bad files one by one, then what there is in all."""
-    for verdict in bad:
-        print(f'{source.name(verdict.index)!r}: {verdict.reason}')
+    for result in bad:
+        print(f'{source.name(result.index)!r}: {result.reason}')
     print(f'images    {len(good)} can be read, {len(bad)} cannot')
-    for kind, number in Counter(verdict.kind for verdict in bad).most_common():
+    for kind, number in Counter(result.kind for result in bad).most_common():
         print(f'  {kind:<10} {number}')
     if not good:
         return
-    sizes = np.array([verdict.size for verdict in good])
+    sizes = np.array([result.size for result in good])
     by_area = sizes[np.argsort(sizes.prod(axis=1), kind='stable')]
-    for name, place in (('smallest', 0), ('median', len(sizes) // 2), ('largest', -1)):
-        print(f'{name:<9} {by_area[place][0]}×{by_area[place][1]} pixels (height × width)')
-    modes = Counter(verdict.mode for verdict in good).most_common()
+    for name, rank in (('smallest', 0), ('median', len(sizes) // 2), ('largest', -1)):
+        print(f'{name:<9} {by_area[rank][0]}×{by_area[rank][1]} pixels (height × width)')
+    modes = Counter(result.mode for result in good).most_common()
     print(f'stored as {", ".join(f"{mode} ({number})" for mode, number in modes)}')
 
 
@@ -67,14 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f'--workers {args.workers} must not be negative')
     check_out(args.out)
     source = open_source(args.root, args.list_file, channels=args.channels)
-    verdicts = track(
-        examine_all(source, args.workers), 'reading', len(source), console=Console(stderr=True)
+    results = track(
+        check_images(source, args.workers), 'reading', len(source), console=Console(stderr=True)
     )
-    verdicts = sorted(verdicts)
-    bad = [verdict for verdict in verdicts if verdict.kind]
-    show(source, [verdict for verdict in verdicts if not verdict.kind], bad)
+    results = sorted(results)
+    bad = [result for result in results if result.kind]
+    show(source, [result for result in results if not result.kind], bad)
     if args.out:
-        write_names(Path(args.out), [source.name(verdict.index) for verdict in bad])
+        write_names(Path(args.out), [source.name(result.index) for result in bad])
     return int(bool(bad))
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from torch import nn
 
-from a2mim.datasets import BlockMask
+from a2mim.datasets import PatchMask
 from a2mim.engine.config_check import check_mask_grid
 from a2mim.models.timm_backbone import TimmBackbone
 
@@ -22,13 +22,13 @@ def backbone() -> TimmBackbone:
 
 def test_blocks_that_do_not_fit_the_features_are_refused(backbone):
     with pytest.raises(ValueError, match=r'8×8 blocks does not fit.*block sizes that fit'):
-        check_mask_grid(runner(backbone, mask=BlockMask(image_size=64, block_size=8)))
+        check_mask_grid(runner(backbone, mask=PatchMask(image_size=64, block_size=8)))
 
 
 def test_blocks_that_fit_pass(backbone):
-    check_mask_grid(runner(backbone, mask=BlockMask(image_size=64, block_size=32)))
+    check_mask_grid(runner(backbone, mask=PatchMask(image_size=64, block_size=32)))
 
 
 def test_data_without_a_mask_and_models_without_a_trunk_pass(backbone):
     check_mask_grid(runner(backbone))
-    check_mask_grid(runner(None, mask=BlockMask(image_size=64, block_size=8)))
+    check_mask_grid(runner(None, mask=PatchMask(image_size=64, block_size=8)))

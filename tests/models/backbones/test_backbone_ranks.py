@@ -1,8 +1,10 @@
-"""Two gloo processes train a masked trunk and agree; no parameter is left without a gradient."""
+"""Two gloo processes train a masked backbone and agree; no parameter is left without a gradient."""
 
 import os
 import subprocess
 import sys
+
+import pytest
 
 SCRIPT = """
 import torch
@@ -34,6 +36,7 @@ distributed.destroy_process_group()
 """
 
 
+@pytest.mark.integration
 def test_two_ranks_have_the_gradient_of_the_whole_batch(tmp_path):
     environment = {
         **os.environ,

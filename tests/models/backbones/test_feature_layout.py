@@ -36,11 +36,11 @@ def test_layouts_are_read(shape, image_size, options, channels, grid):
 @pytest.mark.parametrize(
     'shape, num_prefix_tokens, words',
     [
-        ((1, 150, 48), 0, 'no token grid'),
-        ((1, 512), 0, 'are no map'),
-        ((1, 64, 14, 13), 0, 'are no map'),
-        ((196, 16, 24), 0, 'no token grid'),  # windows of one image
-        ((1, 9, 48), 5, 'more than one way'),  # 3×3, or five extra tokens and 2×2
+        ((1, 150, 48), 0, 'neither a map nor a token grid'),
+        ((1, 512), 0, 'neither a map nor a token grid'),
+        ((1, 64, 14, 13), 0, 'neither a map nor a token grid'),
+        ((196, 16, 24), 0, 'neither a map nor a token grid'),  # windows of one image
+        ((1, 9, 48), 5, 'fit several layouts'),  # 3×3, or five extra tokens and 2×2
     ],
 )
 def test_what_cannot_be_read_is_refused(shape, num_prefix_tokens, words):

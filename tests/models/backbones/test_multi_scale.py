@@ -133,5 +133,5 @@ def test_depths_that_do_not_rise_within_the_model_are_refused(indices):
 
 @pytest.mark.parametrize('role', [dict(mask_after='layer3'), dict(num_classes=10)])
 def test_maps_belong_to_no_other_role(role):
-    with pytest.raises(ValueError, match=r'are for a trunk that hides nothing'):
+    with pytest.raises(ValueError, match=r'leave mask_after and num_classes out'):
         build(dict(model_name='resnet18'), (1, 2), **role)

@@ -1,11 +1,13 @@
-"""The wrapped timm trunks compute what the published backbones compute.
+"""The wrapped timm models compute what the backbones of the reference implementation compute.
 
-The weights take the way of a released file: written under published names, imported by the tool.
+The weights are written under published names and imported by the tool, like a released file.
 """
 
+import copy
 import json
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -64,21 +66,24 @@ def mask_token(config: dict) -> dict:
     return dict(gamma_init=config.get('mask_init'), detach=config.get('detach', False))
 
 
-@cache
+@lru_cache(maxsize=1)
 def published_trunk(name: str) -> dict[str, Tensor]:
     shapes = PINNED['states'][name].items()
     keys = {f'backbone.{key}': shape for key, shape in shapes}
     return {key: torch.from_numpy(fill(key, tuple(shape), 1)) for key, shape in keys.items()}
 
 
-def build(case: dict, folder: Path) -> TimmBackbone:
+@lru_cache(maxsize=1)  # the modes of a case are tested one after the other
+def built(key: str) -> TimmBackbone:
+    case = next(case for case in PINNED['cases'] if case['key'] == key)
     config = case['config']
     backbone = TimmBackbone(**TRANSLATE[case['cls']](config), mask_token=mask_token(config))
     state = dict(published_trunk(case['state']))
     for name, shape in case['mask_state'].items():
         if name not in case['kept_at_init']:
             state[f'backbone.{name}'] = torch.from_numpy(fill(f'backbone.{name}', tuple(shape), 1))
-    imported = through_the_importer(state, folder)
+    with TemporaryDirectory() as folder:
+        imported = through_the_importer(state, Path(folder))
     state = {key.removeprefix('backbone.'): value for key, value in imported.items()}
     missing, unexpected = backbone.load_state_dict(state, strict=False)
     assert not unexpected
@@ -106,9 +111,9 @@ def assert_pinned(name: str, value: Tensor) -> None:
         for mode in case['modes']  # without BatchNorm both modes are one
     ],
 )
-def test_backbone_equals_the_published_one(case, mode, our_names, tmp_path):
+def test_backbone_equals_the_published_one(case, mode, our_names):
     name, seed = f'{case["key"]}/{mode}', case['seed']
-    backbone = build(case, tmp_path).train(mode == 'train')
+    backbone = copy.deepcopy(built(case['key'])).train(mode == 'train')
     pixels = image('backbone/img', case['image_shape'], seed).double().requires_grad_()
     mask = block_mask('backbone/mask', case['mask_shape'], 0.6, seed)
 

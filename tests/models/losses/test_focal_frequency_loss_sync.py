@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from a2mim.models.spectral_losses import FocalFrequencyLoss
@@ -13,6 +14,7 @@ WORKER = Path(__file__).with_name('two_processes.py')
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.integration
 def test_two_processes_equal_one_with_the_joint_batch(tmp_path):
     network = torch.nn.Conv2d(2, 2, 3, padding=1).double()
     image, target = torch.randn(2, 4, 2, 8, 8, dtype=torch.float64)

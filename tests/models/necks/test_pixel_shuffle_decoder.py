@@ -50,7 +50,7 @@ def test_block_and_activation_act():
     bounded = PixelShuffleDecoder(8, 2, activation='sigmoid')
     torch.testing.assert_close(bounded(features), plain(features).sigmoid())
     torch.manual_seed(0)
-    blocked = PixelShuffleDecoder(8, 2, block=dict(type='DepthwiseBlock', kernel_size=3))
+    blocked = PixelShuffleDecoder(8, 2, block=dict(type='DepthwiseBlock'))
     torch.testing.assert_close(
         blocked(features), F.pixel_shuffle(blocked.projection(blocked.block(features)), 2)
     )
@@ -71,5 +71,5 @@ def test_construction_refuses(options, words):
 
 
 def test_features_of_another_width_are_refused():
-    with pytest.raises(ValueError, match='in_channels=8, the trunk gives 16'):
+    with pytest.raises(ValueError, match='in_channels=8, the backbone gives 16'):
         PixelShuffleDecoder(8, 2)(torch.zeros(1, 16, 4, 4))

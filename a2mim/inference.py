@@ -152,8 +152,8 @@ def reconstruct(
     if not isinstance(model, A2MIM):
         raise TypeError(
             f'{type(model).__name__} has no decoder and reconstructs nothing; load a whole '
-            "pre-training checkpoint (a2mim.list_models() has names without '_ft_'), not a trunk "
-            'alone or a classifier'
+            "pre-training checkpoint (a2mim.list_models() has names without '_ft_'), not a "
+            'backbone alone or a classifier'
         )
     batch = as_batch(model, image)
     if len(batch) != 1:

@@ -232,11 +232,10 @@ def fit_model(content: Mapping, model: nn.Module) -> dict[str, Tensor]:
         raise ValueError(f'{reason}; choose the config of the model that the file is of')
     others = {key: value for key, value in state.items() if not key.startswith(TRUNK)}
     state = {**others, **{f'{TRUNK}{key}': value for key, value in found.items()}}
-    if any(key.startswith(DECODER) for key in own):
-        check_parts(state, own)
-    elif not is_ours(content):
-        state = {k: v for k, v in state.items() if k in own or not k.startswith(LEFTOVERS)}
-    return state
+    check_parts(state, own)
+    if is_ours(content) or any(key.startswith(DECODER) for key in own):
+        return state
+    return {k: v for k, v in state.items() if k in own or not k.startswith(LEFTOVERS)}
 
 
 def check_parts(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:

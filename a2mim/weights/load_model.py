@@ -120,7 +120,7 @@ def load_model_file(
     if recipe is None:
         raise NoRecipeError(
             f'{path} holds a whole model and does not say which; pass config=, the path of its '
-            "recipe, such as 'openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300'"
+            "config, such as 'openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300'"
         )
     model = build_model(recipe, num_classes)
     if pretrained:

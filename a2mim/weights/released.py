@@ -45,7 +45,7 @@ class Entry:
         file: Name of the file.
         url: Where it is; None where that is not known.
         kind: ``'pretrain'`` (backbone, mask token and decoder) or ``'classifier'``.
-        config: Path below ``configs/``, without suffix, of the recipe that builds the model.
+        config: Path below ``configs/``, without suffix, of the config that builds the model.
         sha256: Hexadecimal digest; None where not known.
         note: What else there is to say, often nothing.
     """
@@ -266,18 +266,18 @@ def _receive(url: str, partial: Path, tag: Path) -> None:
 
 
 def config_path(name: str) -> Path:
-    """File of the recipe ``name``, a path below ``configs/`` without suffix.
+    """File of the config ``name``, a path below ``configs/`` without suffix.
 
     Raises:
-        FileNotFoundError: If there is no such recipe.
+        FileNotFoundError: If there is no such config.
     """
-    # The package first: beside an installed one, configs/ would be somebody else's.
+    # The package first: beside an installed one, configs/ would belong to another project.
     folders = [PACKAGE / 'configs', PACKAGE.parent / 'configs']
     for folder in folders:
         path = folder / f'{name}.py'
         if path.is_file():
             return path
     raise FileNotFoundError(
-        f'there is no recipe {name}.py in {" or ".join(map(str, folders))}; name one as its path '
+        f'there is no config {name}.py in {" or ".join(map(str, folders))}; name one as its path '
         'below configs/, without .py'
     )

@@ -16,7 +16,7 @@ from safetensors.torch import load_file as load_safetensors
 from a2mim.weights.export import export
 from a2mim.weights.export.target import TOLERANCE, read_photograph
 
-FAMILIES = ('resnet50', 'convnext_small', 'paper_vit', 'regnety')
+FAMILIES = ('resnet50', 'convnext_tiny', 'paper_vit', 'regnety')
 
 
 def close(theirs: torch.Tensor, ours: torch.Tensor) -> bool:
@@ -35,11 +35,12 @@ def test_timm_loads_the_flat_file_strictly(source_of, tmp_path, key):
     assert torch.equal(model(image), source.model(image))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     'key, build, last',
     [
         ('resnet50', torchvision.models.resnet50, 'fc'),
-        ('convnext_small', torchvision.models.convnext_small, 'classifier.2'),
+        ('convnext_tiny', torchvision.models.convnext_tiny, 'classifier.2'),
         ('vit_base', torchvision.models.vit_b_16, 'heads.head'),
         ('swin', torchvision.models.swin_t, 'head'),
     ],
@@ -70,6 +71,7 @@ def test_a_classifier_goes_along_to_torchvision(source_of, tmp_path):
     assert close(model.eval()(image), source.model(image))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize('key', FAMILIES)
 @torch.no_grad()
 def test_a_folder_opens_in_timm_and_transformers(source_of, tmp_path, key, monkeypatch):
@@ -95,6 +97,7 @@ def test_a_classifier_goes_along_to_transformers(source_of, tmp_path):
     assert close(model.eval()(image).logits, source.model(image))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize('key', FAMILIES)
 @torch.no_grad()
 def test_onnxruntime_computes_the_same_for_every_batch_size(source_of, tmp_path, key):

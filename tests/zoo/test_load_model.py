@@ -119,6 +119,7 @@ def test_a_file_of_ours_says_what_it_is(tmp_path, save, method, kind):
     assert model.input_spec == InputSpec((64, 64), 16, 0.5)
 
 
+@pytest.mark.integration
 def test_what_a_training_run_wrote_is_loaded(tmp_path):
     for split in ('train', 'val'):
         write_images(tmp_path / split, per_class=4)
@@ -285,7 +286,7 @@ def test_a_file_without_its_weights_is_the_same_model_at_random(tmp_path):
     [
         ('a2mim_resnet50_300e', dict(config=RESNET18), r'resnet50_300e is no file of weights'),
         ('a.py', dict(config=RESNET18), r'a.py is no file of weights'),
-        ('a.pth', dict(config='a/b'), r'no recipe a/b.py'),
+        ('a.pth', dict(config='a/b'), r'no config a/b.py'),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(name, options, words):

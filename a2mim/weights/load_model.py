@@ -33,7 +33,7 @@ from a2mim.weights.safe_load import load_file
 SUFFIXES = ('.pth', '.pt', '.safetensors')
 # Initial weights: those of the checkpoint replace them, and a file of that name is not wanted.
 INITIALISERS = ('init_cfg', 'pretrained', 'checkpoint_path', 'pretrained_cfg')
-# Normalisation of the recipes of the paper, for pixel values in [0, 255].
+# Normalisation of the configs of the paper, for pixel values in [0, 255].
 IMAGENET = dict(
     type='ImagePreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
 )
@@ -71,20 +71,18 @@ def load_model(
         name_or_path: A released name (``list_models()``); a file of weights: a checkpoint of ours,
             whole, published or the backbone alone, or one of OpenMixup; or a config (``.py``),
             which is run.
-        pretrained: With weights; False: the same model with random ones. A config has none and
-            needs ``pretrained=False``.
+        pretrained: With weights; False, which a config needs: the same model with random ones.
         config: Config of a file of weights that carries none: a path ending in ``.py``, or one
             below ``configs/`` without suffix.
         num_classes: Of a classifier; with weights, it must be that of the file.
 
     Returns:
-        ``A2MIM`` or ``SimMIM``, ``ImageClassifier``, or of a file with a backbone alone
+        ``A2MIM``, ``SimMIM``, ``ImageClassifier``, or of a file with a backbone alone
         ``TimmBackbone``. Its ``input_spec`` says what images it was trained on.
 
     Raises:
         KeyError: If nothing has this name.
-        FileNotFoundError: If there is no such file, here or on its server.
-        ConnectionError: If it cannot be downloaded.
+        FileNotFoundError, ConnectionError: If it is not found or cannot be downloaded.
         ValueError: If it is no checkpoint, asks to run code, or does not fit its config.
     """
     path = Path(name_or_path)
@@ -104,7 +102,7 @@ def load_model(
 
 
 def load_model_file(
-    path: Path, recipe: dict | None, num_classes: int | None, *, pretrained: bool
+    path: Path, config: dict | None, num_classes: int | None, *, pretrained: bool
 ) -> nn.Module:
     """The model of a config, or of what the file says of itself, with the weights in it.
 
@@ -114,15 +112,15 @@ def load_model_file(
         ValueError: If the file is no checkpoint, does not say what it holds, or does not fit.
     """
     content = load_file(path)
-    recipe = recipe or embedded_config(path, content) or _config_by_name(path)
+    config = config or embedded_config(path, content) or _config_by_name(path)
     if not any(unwrap(key).startswith('backbone.') for key in tensors_in(content)):
-        return _load_trunk(path, content, recipe, num_classes, pretrained)
-    if recipe is None:
+        return _load_trunk(path, content, config, num_classes, pretrained)
+    if config is None:
         raise NoRecipeError(
             f'{path} holds a whole model and does not say which; pass config=, the path of its '
             "config, such as 'openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300'"
         )
-    model = build_model(recipe, num_classes)
+    model = build_model(config, num_classes)
     if pretrained:
         with prefix_errors(path):
             state = fit_model(content, model)
@@ -162,10 +160,10 @@ def _load_trunk(
     return model
 
 
-def build_model(recipe: Mapping, num_classes: int | None = None) -> Algorithm:
+def build_model(config: Mapping, num_classes: int | None = None) -> Algorithm:
     """The model of a config, with random weights, in evaluation mode."""
-    model = cast(Algorithm, in_scope(model_config(recipe, num_classes)))
-    model.input_spec = input_spec(recipe)
+    model = cast(Algorithm, in_scope(model_config(config, num_classes)))
+    model.input_spec = input_spec(config)
     return model.eval()
 
 

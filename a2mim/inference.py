@@ -1,6 +1,10 @@
-"""A trained model at work on single images: features and reconstructions, without a Runner."""
+"""Features and reconstructions of single images by a trained model, without a Runner.
+
+Axes: B batch, C channels, (H, W) pixels, (h, w) features or mask blocks.
+"""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -9,19 +13,16 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from a2mim.datasets.decoding import read_image
 from a2mim.datasets.transforms import CenterCrop, resize
+from a2mim.interfaces import Algorithm
 from a2mim.masking import block_grid, random_block_mask, upsample_mask
-
-# [images]
-# A path, an array or a tensor becomes the normalised batch that a model wants.
-#
-# Axes: B batch, C channels, (H, W) pixels.
-
+from a2mim.models.a2mim import A2MIM
+from a2mim.models.classifier import ImageClassifier
 
 Image = str | Path | np.ndarray | Tensor
 
 
 def as_batch(model: nn.Module, image: Image) -> Tensor:
-    """Resize, crop the centre and normalise, as the model's own preprocessor does.
+    """Resize, crop the center and normalise, as the model's own preprocessor does.
 
     The short side is brought to the size that the model was trained on.
 
@@ -37,15 +38,15 @@ def as_batch(model: nn.Module, image: Image) -> Tensor:
         ValueError: If it is no such image, or has another number of channels.
         TypeError: If it is something else, or its values are not uint8.
     """
-    preprocessor = getattr(model, 'data_preprocessor', None)
-    if preprocessor is None or not hasattr(model, 'input_spec'):
+    preprocessor, spec = (getattr(model, n, None) for n in ('data_preprocessor', 'input_spec'))
+    if preprocessor is None or spec is None:
         raise TypeError(
             f'{type(model).__name__} does not say what images it wants; get it from '
             'a2mim.load_model'
         )
     channels = len(preprocessor.mean)
     pixels = _pixels(image, channels)  # (B, C, H, W)
-    fitted = torch.stack([fit_image(one, model.input_spec.image_size) for one in pixels])
+    fitted = torch.stack([fit_image(one, spec.image_size) for one in pixels])
     return preprocessor(dict(image=fitted.to(preprocessor.mean.device)))['image']
 
 
@@ -61,7 +62,7 @@ def _pixels(image: Image, channels: int) -> Tensor:
         )
     if image.dtype not in (np.uint8, torch.uint8):
         raise TypeError(
-            f'image holds {image.dtype}; give grey levels from 0 to 255 as uint8 '
+            f'image holds {image.dtype}; give pixel values in [0, 255] as uint8 '
             '(values from 0 to 1: (image * 255).round() first)'
         )
     if isinstance(image, np.ndarray):
@@ -87,22 +88,16 @@ def _with_channels(pixels: Tensor, channels: int) -> Tensor:
 
 
 def fit_image(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    """The largest part from the centre, (C, H, W), that has the shape of ``size``."""
+    """The largest part from the center, (C, H, W), that has the shape of ``size``."""
     height, width = pixels.shape[-2:]
     scale = max(size[0] / height, size[1] / width)
     target = max(size[0], round(height * scale)), max(size[1], round(width * scale))
-    return CenterCrop(size)(resize(pixels, target, 'bicubic'), rng=None)
-
-
-# [features]
-# Features of images.
-#
-# Axes: B batch, C channels, (h, w) features.
+    return CenterCrop(size)(resize(pixels, target, 'bicubic'), rng=np.random.default_rng())
 
 
 @torch.no_grad()
 def features(model: nn.Module, image: Image, *, pooled: bool = False) -> Tensor:
-    """What the trunk of ``model`` makes of an image, nothing hidden.
+    """Features of the backbone of ``model``, nothing masked.
 
     Args:
         model: From ``load_model``; it should be in evaluation mode, as it is when loaded.
@@ -117,20 +112,14 @@ def features(model: nn.Module, image: Image, *, pooled: bool = False) -> Tensor:
         ValueError, TypeError, FileNotFoundError: If the image is none that the model can take.
     """
     batch = as_batch(model, image)
-    if not hasattr(model, 'classifier_loss'):
+    if not isinstance(model, ImageClassifier):
         found = model(batch)
         return found.mean(dim=(2, 3)) if pooled else found
     if pooled:
         return model(batch, mode='tensor')
-    trunk = model.backbone.model
-    options = dict(indices=1, norm=True, output_fmt='NCHW', intermediates_only=True)
-    return trunk.forward_intermediates(batch, **options)[-1]
-
-
-# [reconstruct]
-# Reconstructions of images, as pictures.
-#
-# Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks.
+    return cast(Algorithm, model).backbone.model.forward_intermediates(
+        batch, indices=1, norm=True, output_fmt='NCHW', intermediates_only=True
+    )[-1]
 
 
 @torch.no_grad()
@@ -142,49 +131,49 @@ def reconstruct(
     block_size: int | tuple[int, int] | None = None,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Hide blocks of one image and let ``model`` say what is behind them.
+    """Mask blocks of one image and let ``model`` reconstruct them.
 
     Args:
         model: An ``A2MIM`` or ``SimMIM`` from ``load_model``.
         image: One image, see ``as_batch``.
-        ratio: Share of hidden blocks; None as in pre-training (0.6 in the paper).
+        ratio: Share of masked blocks; None as in pre-training (0.6 in the paper).
         block_size: Pixels of a side of a block; None as in pre-training (32 in the paper).
-        seed: Of the choice of blocks; another one hides others.
+        seed: Of the choice of blocks.
 
     Returns:
         uint8 arrays ready for ``PIL.Image.fromarray``, (H, W, C), or (H, W) for one channel:
         ``image``; ``visible``, what the method shows of it; ``reconstruction``, by the network
-        everywhere; and ``mask``, (H, W), 255 where hidden.
+        everywhere; and ``mask``, (H, W), 255 where masked.
 
     Raises:
         TypeError: If the model has no decoder.
         ValueError: If the blocks do not fit, or the image is none that the model can take.
     """
-    if not (hasattr(model, 'neck') and hasattr(model, 'predict')):
+    if not isinstance(model, A2MIM):
         raise TypeError(
             f'{type(model).__name__} has no decoder and reconstructs nothing; load a whole '
-            "pre-training checkpoint (a2mim.list_models() has names without '_ft_'), not a trunk "
-            'alone or a classifier'
+            "pre-training checkpoint (a2mim.list_models() has names without '_ft_'), not a "
+            'backbone alone or a classifier'
         )
     batch = as_batch(model, image)
     if len(batch) != 1:
         raise ValueError(f'reconstruct takes one image, not {len(batch)}')
-    spec = model.input_spec
+    spec = cast(Algorithm, model).input_spec
     grid = block_grid(spec.image_size, spec.block_size if block_size is None else block_size)
     share = spec.ratio if ratio is None else ratio
     blocks = random_block_mask(grid, share, np.random.default_rng(seed))
     return _pictures(model, batch, torch.from_numpy(blocks)[None].to(batch))
 
 
-def _pictures(model: nn.Module, batch: Tensor, mask: Tensor) -> dict[str, np.ndarray]:
+def _pictures(model: A2MIM, batch: Tensor, mask: Tensor) -> dict[str, np.ndarray]:
     outputs = model.predict(batch, mask)
-    hidden = upsample_mask(mask, tuple(batch.shape[-2:]))[0].cpu().numpy()
-    levels = model.data_preprocessor.denormalise
+    masked = upsample_mask(mask, (batch.shape[2], batch.shape[3]))[0].cpu().numpy()
+    pixels = cast(Algorithm, model).data_preprocessor.denormalise
     names = ('image', 'visible', 'reconstruction')
-    pictures = {name: _picture(levels(outputs[name])) for name in names}
-    return {**pictures, 'mask': (255 * hidden).astype(np.uint8)}
+    pictures = {name: _picture(pixels(outputs[name])) for name in names}
+    return {**pictures, 'mask': (255 * masked).astype(np.uint8)}
 
 
-def _picture(levels: Tensor) -> np.ndarray:
-    picture = levels[0].permute(1, 2, 0).cpu().numpy()
+def _picture(pixels: Tensor) -> np.ndarray:
+    picture = pixels[0].permute(1, 2, 0).cpu().numpy()
     return picture[..., 0] if picture.shape[2] == 1 else np.ascontiguousarray(picture)

@@ -22,7 +22,7 @@ ALLOWED = {
     'evaluation': {'interfaces', 'registry', 'masking'},
     'transfer': {'interfaces', 'registry', 'weights', 'models', 'engine'},
     'doctor': {'registry'},
-    'inference': {'interfaces', 'masking', 'datasets'},
+    'inference': {'interfaces', 'masking', 'datasets', 'models'},
     'analysis': {
         'interfaces',
         'registry',

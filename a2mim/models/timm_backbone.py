@@ -33,8 +33,7 @@ from a2mim.models.timm_inspection import (
     trace_first_fit,
 )
 from a2mim.registry import MODELS
-from a2mim.weights.fit import LoadReport, fit_positions, load_weights, without_other_classes
-from a2mim.weights.names import trunk_state
+from a2mim.weights.fit import LoadReport, load_backbone
 from a2mim.weights.safe_load import load_file
 
 # A mask (B, h, w), and the image size (height, width) it is for.
@@ -113,26 +112,17 @@ def _frozen_names(model: TimmNetwork, frozen_stages: int) -> set[str]:
     return {name for name, stage in stage_of.items() if stage <= frozen_stages}
 
 
-# [trunk_weights]
-# Weights from a file into a timm trunk, whatever system wrote the file.
-
-
 def load_trunk(model: nn.Module, checkpoint: str) -> LoadReport:
-    """Load the trunk that the file ``checkpoint`` holds into a timm model.
+    """Load the backbone in the file ``checkpoint``, of any system, into a timm network.
 
-    Position embeddings and tables are resized to the image size of ``model``. A classifier of
-    another number of classes stays out.
+    Positions are resized to the image size of ``model``. A classifier of another number of classes
+    stays out.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no checkpoint, or one of another architecture.
     """
-    content = load_file(checkpoint)
-    try:
-        state = without_other_classes(trunk_state(content), model)
-        return load_weights(model, fit_positions(state, model))
-    except ValueError as error:
-        raise ValueError(f'{checkpoint}: {error}') from error
+    return load_backbone(model, load_file(checkpoint), checkpoint)
 
 
 @MODELS.register_module()

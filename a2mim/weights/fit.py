@@ -1,46 +1,82 @@
-"""Weights of any system for one whole model of ours, or the reason why they are not for it."""
+"""The loader of weights: adapt a state dict to a model, compare, and load it or refuse.
+
+Every way into a model goes through here: ``--pretrained``, ``--load-checkpoint``, ``load_model``,
+transfer and export. A checkpoint of any system gets timm's or our names (``names``), positions are
+interpolated where the ``Policy`` allows it, a classifier of other classes is left out or refused,
+and what is left has to match the model.
+"""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from mmengine.logging import print_log
-from torch import Size, Tensor, nn
+from torch import Tensor, nn
 
 from a2mim.weights.names import (
     DECODER,
     TOKEN,
     TRUNK,
+    architecture,
     difference,
     import_weights,
     is_ours,
     tensors_in,
+    trunk_state,
     unwrap,
 )
 
-# [matching]
-# Load weights and say which came from where; refuse where too few match.
+Shapes = Mapping[str, tuple[int, ...]]
+TABLE = 'relative_position_bias_table'
+SHARED = f'rel_pos_bias.{TABLE}'
+# Of pre-training, which fine-tuned ViTs of OpenMixup may carry along unused.
+LEFTOVERS = (TOKEN, f'{TRUNK}norm.')
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a file needs to hold for a model.
+
+    Attributes:
+        min_match: Least ``LoadReport.rate``; 0.9 leaves room for a new head and norm. Shapes have
+            to agree always.
+        resize: Whether positions are interpolated to the image size of the model.
+        subset: Whether the model may have fewer stages than the file, and no tables of relative
+            positions.
+        advice: End of the error message.
+    """
+
+    min_match: float = 1.0
+    resize: bool = False
+    subset: bool = False
+    advice: str = 'Is it of another architecture?'
+
+
+COMPLETE = Policy()
+PRETRAINED = Policy(min_match=0.9, resize=True)
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every tensor of a module and of a state.
+    """The names of a model against those of a state dict.
 
     Attributes:
-        matched: Loaded.
-        missing: In the module only; they keep their values.
+        matched: In both, with the same shape.
+        missing: In the model only.
         unexpected: In the state only.
-        mismatched: In both with another shape: name, shape in the module, shape in the state.
+        mismatched: In both with another shape: name, shape in the model, shape in the state.
     """
 
     matched: list[str]
     missing: list[str]
     unexpected: list[str]
-    mismatched: list[tuple[str, Size, Size]]
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]]
 
     @property
     def rate(self) -> float:
-        """Share of matched tensors, of the larger of module and state.
+        """Share of matched tensors, of the larger of model and state.
 
         The larger, because a ResNet-101 fills a ResNet-50 completely and is wrong all the same.
         BatchNorm's step counters, which old files lack, do not count.
@@ -49,80 +85,122 @@ class LoadReport:
         rest = max(_count(self.missing), _count(self.unexpected)) + len(self.mismatched)
         return matched / max(matched + rest, 1)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor of both matches."""
+        return self.rate == 1 and not self.mismatched
+
     def __str__(self) -> str:
-        parts = [f'{len(self.matched)} tensors loaded, {self.rate:.0%} match']
-        shapes = [f'{name} {tuple(new)} for {tuple(own)}' for name, own, new in self.mismatched]
+        parts = [f'{len(self.matched)} tensors, {self.rate:.0%} match']
+        shapes = [f'{name} {new} for {own}' for name, own, new in self.mismatched]
         for title, names in (
-            ('kept as they were', self.missing),
+            ('not in the file', self.missing),
             ('not used', self.unexpected),
             ('of another shape', shapes),
         ):
             if names:
-                more = ', …' if len(names) > 4 else ''
-                parts.append(f'{len(names)} {title} ({", ".join(names[:4])}{more})')
+                parts.append(f'{len(names)} {title} ({some(names)})')
         return '; '.join(parts)
 
 
-def load_weights(
-    module: nn.Module, state: Mapping[str, Tensor], min_match: float = 0.9
+def load_backbone(
+    network: nn.Module,
+    content: Mapping,
+    path: str | Path,
+    policy: Policy = PRETRAINED,
+    *,
+    part: str | None = None,
 ) -> LoadReport:
-    """Copy the tensors of ``state`` into ``module``, name by name.
+    """Load the backbone in a checkpoint into a timm network.
+
+    A classifier of another number of classes is left out.
 
     Args:
-        module: Unchanged where this raises.
-        state: Tensors in the names of ``module``.
-        min_match: Least ``LoadReport.rate``; the default leaves room for a new head and norm.
+        network: A timm network, or a module with some of its names; unchanged where this raises.
+        content: Of a checkpoint of any system.
+        path: Where it came from, for messages.
+        policy: What has to match.
+        part: The module of timm's network that ``network`` holds, such as ``'layer4'``; everything
+            else in it is new and keeps its values.
 
     Raises:
-        ValueError: If less matches, or the architecture or a shape differs; the message says
-            which, with examples.
+        ValueError: If too little matches or the architecture differs; the message says what.
     """
-    report, reason = compare(module, state), difference(state, module.state_dict())
-    if reason or report.rate < min_match or report.mismatched:
-        reason = f'{reason}; ' if reason else ''
-        raise ValueError(
-            f'the checkpoint does not fit {type(module).__name__}: {reason}{report}; at least '
-            f'{min_match:.0%} and every shape must match. Is it of another architecture?'
-        )
-    module.load_state_dict({key: state[key] for key in report.matched}, strict=False)
-    print_log(f'{type(module).__name__}: {report}', logger='current')
+    with prefix_errors(path):
+        found = without_other_classes(trunk_state(content), network)
+        own = _part_of(network, part)
+        state = _stages_of(found, own) if policy.subset else found
+        left_out = [key for key in found if key not in state]
+        state = fit_positions(state, network) if policy.resize else state
+        report = load_weights(network, state, policy, part=part)
+    if left_out:
+        print_log(f'{path}: {len(left_out)} left out ({some(left_out)})', logger='current')
     return report
 
 
-def compare(module: nn.Module, state: Mapping[str, Tensor]) -> LoadReport:
-    """What loading ``state`` into ``module`` would do."""
-    own = {key: tensor.shape for key, tensor in module.state_dict().items()}
-    common = [key for key in own if key in state]
+def load_weights(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    policy: Policy = PRETRAINED,
+    *,
+    part: str | None = None,
+) -> LoadReport:
+    """Copy the tensors of ``state`` into ``module``, name by name; arguments as above.
+
+    Raises:
+        ValueError: If too little matches, or the architecture or a shape differs; the message says
+            which, with examples.
+    """
+    own = _part_of(module, part)
+    report, reason = compare(_shapes_of(own), state), difference(state, own)
+    name = type(module).__name__ + (f'.{part}' if part else '')
+    if reason or report.rate < policy.min_match or report.mismatched:
+        reason = f'{reason}; ' if reason else ''
+        raise ValueError(
+            f'the checkpoint does not fit {name}: {reason}{report}; at least '
+            f'{policy.min_match:.0%} and every shape must match. {policy.advice}'
+        )
+    module.load_state_dict({key: state[key] for key in report.matched}, strict=False)
+    print_log(f'{name}: {compare(module, state)}', logger='current')
+    return report
+
+
+def compare(own: nn.Module | Shapes, state: Mapping[str, Tensor]) -> LoadReport:
+    """What loading ``state`` into a model, or one of these names and shapes, would do."""
+    expected = _shapes_of(own.state_dict()) if isinstance(own, nn.Module) else own
+    found = _shapes_of(state)
+    common = [key for key in expected if key in found]
     return LoadReport(
-        matched=[key for key in common if own[key] == state[key].shape],
-        missing=[key for key in own if key not in state],
-        unexpected=[key for key in state if key not in own],
-        mismatched=[
-            (key, own[key], state[key].shape) for key in common if own[key] != state[key].shape
-        ],
+        matched=[key for key in common if expected[key] == found[key]],
+        missing=[key for key in expected if key not in found],
+        unexpected=[key for key in found if key not in expected],
+        mismatched=[(k, expected[k], found[k]) for k in common if expected[k] != found[k]],
     )
 
 
-def _count(keys: list[str]) -> int:
-    return sum(not key.endswith('num_batches_tracked') for key in keys)
+def some(names: list[str]) -> str:
+    """The first names, for a message."""
+    return ', '.join(names[:4]) + (', …' if len(names) > 4 else '')
 
 
-# [positions]
-# Positions of one image size for a timm model of another: embeddings and relative tables.
-
-
-TABLE = 'relative_position_bias_table'
-SHARED = f'rel_pos_bias.{TABLE}'
+@contextmanager
+def prefix_errors(path: str | Path) -> Iterator[None]:
+    """Put the file's path before the message of a ``ValueError``."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
 
 
 def fit_positions(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Give every block of ``model`` its own table where the file shares one, and resize.
+    """Interpolate position embeddings and relative tables to the image size of a timm model.
 
     timm's rule of the family interpolates, bicubic for embeddings; extra rows of tables and class
-    tokens stay as they are. A state that fits is returned as it is, and so is one in which other
-    things differ too: that is for the comparison to report.
+    tokens stay as they are. Where the file has one table for all blocks, each gets a copy. A state
+    that fits is returned as it is, and so is one in which other things differ too: that is for the
+    comparison to report.
     """
-    state = copy_shared_table(state, model)
+    state = _copy_shared_table(state, model)
     report = compare(model, state)
     names = [name for name, _, _ in report.mismatched]
     # timm asks the model for the block of each table.
@@ -133,51 +211,31 @@ def fit_positions(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Te
     return convert(dict(state), model)
 
 
-def copy_shared_table(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The one table of BEiT's pre-training for every block of a model with a table each."""
-    state = dict(state)
-    own = model.state_dict()
-    if SHARED in state and SHARED not in own:
-        shared = state.pop(SHARED)
-        for name in own:
-            if name.endswith(f'.attn.{TABLE}'):
-                state[name] = shared
-    return state
-
-
 def fit_model(content: Mapping, model: nn.Module) -> dict[str, Tensor]:
-    """The weights in ``content`` under the names and in the sizes of ``model``.
+    """The weights in ``content`` under the names and in the sizes of a whole model.
 
     Args:
         content: Of a checkpoint; one of ours keeps its names.
-        model: One of ours; another is returned its weights as they are.
+        model: One of ours; for another, the weights are returned as they are.
 
     Raises:
-        ValueError: If the trunk is of another architecture.
+        ValueError: If the backbone is of another architecture, or the decoder or mask token of a
+            model that reconstructs is missing or of another size.
     """
-    trunk = getattr(getattr(model, 'backbone', None), 'model', None)
-    if not isinstance(trunk, nn.Module):
+    network = getattr(getattr(model, 'backbone', None), 'model', None)
+    if not isinstance(network, nn.Module):
         return tensors_in(content)
-    state = _in_our_names(content)
+    state, own = _in_our_names(content), model.state_dict()
     found = {key[len(TRUNK) :]: value for key, value in state.items() if key.startswith(TRUNK)}
-    others = {key: value for key, value in state.items() if not key.startswith(TRUNK)}
-    found = fit_positions(found, trunk)
-    reason = difference(found, trunk.state_dict())
-    if reason:
+    found = fit_positions(found, network)
+    if reason := difference(found, network.state_dict()):
         raise ValueError(f'{reason}; choose the config of the model that the file is of')
-    return {**others, **{f'{TRUNK}{key}': value for key, value in found.items()}}
-
-
-def _in_our_names(content: Mapping) -> dict[str, Tensor]:
-    if is_ours(content):
-        return {unwrap(key): tensor for key, tensor in tensors_in(content).items()}
-    imported = import_weights(content)
-    print_log(
-        f'translated {len(imported.state)} tensors ({imported.trunk.family or "names of timm"}); '
-        f'left out {len(imported.dropped)}: {", ".join(imported.dropped[:4]) or "none"}',
-        logger='current',
-    )
-    return imported.state
+    others = {key: value for key, value in state.items() if not key.startswith(TRUNK)}
+    state = {**others, **{f'{TRUNK}{key}': value for key, value in found.items()}}
+    check_parts(state, own)
+    if is_ours(content) or any(key.startswith(DECODER) for key in own):
+        return state
+    return {k: v for k, v in state.items() if k in own or not k.startswith(LEFTOVERS)}
 
 
 def check_parts(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
@@ -212,23 +270,33 @@ def check_parts(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
             )
 
 
-# [classes]
-# The classifier of a file, and that of a model: they may differ in their number of classes.
+def classifier_prefixes(network: nn.Module) -> tuple[str, ...]:
+    """How the names of a timm network's classifier begin."""
+    names = getattr(network, 'pretrained_cfg', {}).get('classifier') or ()
+    return tuple(f'{name}.' for name in ([names] if isinstance(names, str) else names))
 
 
 def without_other_classes(
     state: Mapping[str, Tensor], model: nn.Module, prefix: str = ''
 ) -> dict[str, Tensor]:
-    """Leave the classifier out where the file has another number of classes than ``model``.
+    """Leave the classifier out where ``model`` has none, or another number of classes.
 
     Args:
         state: In the names of ``model``.
-        model: A timm model, or one of ours.
-        prefix: Where timm's model is in ours.
+        model: A timm network, or one of our models.
+        prefix: Where timm's network is in ours.
     """
-    dropped = differing(state, model, prefix)
+    own = model.state_dict()
+    dropped = [
+        key
+        for key in _classifier_keys(state, model, prefix)
+        if key not in own or state[key].shape != own[key].shape
+    ]
     if dropped:
-        print_log(f'another number of classes: {", ".join(dropped)} stay new', logger='current')
+        print_log(
+            f'classifier not loaded (the model has another number of classes): {some(dropped)}',
+            logger='current',
+        )
     return {key: tensor for key, tensor in state.items() if key not in dropped}
 
 
@@ -238,21 +306,65 @@ def check_classes(state: Mapping[str, Tensor], model: nn.Module, prefix: str = '
     Raises:
         ValueError: If ``state`` has one.
     """
-    for key in differing(state, model, prefix):
-        found, expected = len(state[key]), len(model.state_dict()[key])
-        raise ValueError(
-            f'the classifier of the file has {found} classes, that of the model {expected}: set '
-            f'model.backbone.num_classes={found}, or train one from its trunk with --pretrained'
-        )
-
-
-def differing(state: Mapping[str, Tensor], model: nn.Module, prefix: str = '') -> list[str]:
-    """Parameters of the classifier that are of another shape in ``state``."""
     own = model.state_dict()
-    trunk = model.get_submodule(prefix.rstrip('.')) if prefix else model
-    names = getattr(trunk, 'pretrained_cfg', {}).get('classifier') or ()
-    names = [names] if isinstance(names, str) else names
-    keys = [f'{prefix}{name}.{leaf}' for name in names for leaf in ('weight', 'bias')]
-    return [
-        key for key in keys if key in state and key in own and state[key].shape != own[key].shape
-    ]
+    for key in _classifier_keys(state, model, prefix):
+        if key in own and len(state[key]) != len(own[key]):
+            found, expected = len(state[key]), len(own[key])
+            raise ValueError(
+                f'the classifier of the file has {found} classes, that of the model {expected}: '
+                f'set model.backbone.num_classes={found} (load_model: num_classes={found}), or '
+                'train one from its backbone with tools/train.py CONFIG --pretrained FILE'
+            )
+
+
+def _classifier_keys(state: Mapping[str, Tensor], model: nn.Module, prefix: str) -> list[str]:
+    network = model.get_submodule(prefix.rstrip('.')) if prefix else model
+    starts = tuple(f'{prefix}{start}' for start in classifier_prefixes(network))
+    return [key for key in state if key.startswith(starts)]
+
+
+def _part_of(module: nn.Module, part: str | None) -> dict[str, Tensor]:
+    own = module.state_dict()
+    return own if part is None else {k: v for k, v in own.items() if k.startswith(f'{part}.')}
+
+
+def _stages_of(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of a whole backbone, the stages that a model has, without tables if it has none."""
+    tables = any(key.endswith(TABLE) for key in own)
+    state = {key: value for key, value in state.items() if tables or not key.endswith(TABLE)}
+    if architecture(own) not in (None, architecture(state)):
+        return state  # for the comparison to report
+    stages = {key.split('.')[0] for key in (*own, *([SHARED] if tables else []))}
+    return {key: value for key, value in state.items() if key.split('.')[0] in stages}
+
+
+def _copy_shared_table(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The one table of BEiT's pre-training for every block of a model with a table each."""
+    state = dict(state)
+    own = model.state_dict()
+    if SHARED in state and SHARED not in own:
+        shared = state.pop(SHARED)
+        for name in own:
+            if name.endswith(f'.attn.{TABLE}'):
+                state[name] = shared
+    return state
+
+
+def _in_our_names(content: Mapping) -> dict[str, Tensor]:
+    if is_ours(content):
+        return {unwrap(key): tensor for key, tensor in tensors_in(content).items()}
+    imported = import_weights(content)
+    print_log(
+        f'translated {len(imported.state)} tensors ({imported.trunk.family or "names of timm"}); '
+        f'left out {len(imported.dropped)} ({some(imported.dropped)})',
+        logger='current',
+    )
+    return imported.state
+
+
+def _shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensor.shape) for key, tensor in state.items()}
+
+
+def _count(keys: list[str]) -> int:
+    return sum(not key.endswith('num_batches_tracked') for key in keys)

@@ -1,31 +1,46 @@
-"""A model out of a released name, a file of weights or a config, without a Runner."""
+"""A model out of a released name, a file of weights or a config, without a Runner.
+
+A checkpoint carries its config as text from a stranger. It is parsed as literals, and only models
+of this package are built from it: mmengine would import and call any dotted name in a ``type``.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import timm
 from mmengine import Config
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
-from torch import Tensor, nn
+from torch import nn
 
+from a2mim.interfaces import Algorithm, MaskedBackbone
 from a2mim.registry import MODELS
-from a2mim.weights.fit import check_parts, fit_model, load_weights
-from a2mim.weights.names import find_trunk, is_ours, tensors_in, unwrap
-from a2mim.weights.recipe import find_recipe, literal_config
+from a2mim.weights.fit import (
+    COMPLETE,
+    check_classes,
+    fit_model,
+    load_backbone,
+    load_weights,
+    prefix_errors,
+)
+from a2mim.weights.names import TRUNK, find_trunk, tensors_in, unwrap
+from a2mim.weights.recipe import embedded_values, find_recipe
 from a2mim.weights.released import config_path, entries, find_entry, local_file
 from a2mim.weights.safe_load import load_file
 
-# [model_config]
-# The part of a config that builds a model, and what it tells of the images that the model wants.
-#
-# A checkpoint carries its config as text from a stranger. It is parsed as literals, and only models
-# of this package are built from it: mmengine would import and call any dotted name in a ``type``.
-
-
+SUFFIXES = ('.pth', '.pt', '.safetensors')
 # Initial weights: those of the checkpoint replace them, and a file of that name is not wanted.
 INITIALISERS = ('init_cfg', 'pretrained', 'checkpoint_path', 'pretrained_cfg')
+# Normalisation of the configs of the paper, for pixel values in [0, 255].
+IMAGENET = dict(
+    type='ImagePreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+)
+
+
+class NoRecipeError(ValueError):
+    """A file of weights does not say which model it holds, and nobody else did."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +50,7 @@ class InputSpec:
     Attributes:
         image_size: (H, W) in pixels.
         block_size: Pixels of a side of a mask block.
-        ratio: Share of hidden blocks.
+        ratio: Share of masked blocks.
     """
 
     image_size: tuple[int, int] = (224, 224)
@@ -43,20 +58,142 @@ class InputSpec:
     ratio: float = 0.6
 
 
-def read_config(path: str | Path) -> dict:
+def load_model(
+    name_or_path: str | Path,
+    *,
+    pretrained: bool = True,
+    config: str | Path | None = None,
+    num_classes: int | None = None,
+) -> nn.Module:
+    """A plain module in evaluation mode, which ``features`` and ``reconstruct`` understand.
+
+    Args:
+        name_or_path: A released name (``list_models()``); a file of weights: a checkpoint of ours,
+            whole, published or the backbone alone, or one of OpenMixup; or a config (``.py``),
+            which is run.
+        pretrained: With weights; False, which a config needs: the same model with random ones.
+        config: Config of a file of weights that carries none: a path ending in ``.py``, or one
+            below ``configs/`` without suffix.
+        num_classes: Of a classifier; with weights, it must be that of the file.
+
+    Returns:
+        ``A2MIM``, ``SimMIM``, ``ImageClassifier``, or of a file with a backbone alone
+        ``TimmBackbone``. Its ``input_spec`` says what images it was trained on.
+
+    Raises:
+        KeyError: If nothing has this name.
+        FileNotFoundError, ConnectionError: If it is not found or cannot be downloaded.
+        ValueError: If it is no checkpoint, asks to run code, or does not fit its config.
+    """
+    path = Path(name_or_path)
+    if path.suffix in SUFFIXES or (path.is_file() and path.suffix != '.py'):
+        return load_model_file(path, _given(config), num_classes, pretrained=pretrained)
+    if config is not None:
+        raise ValueError(f'config={str(config)!r}: {path} is no file of weights')
+    if path.suffix != '.py':
+        entry = find_entry(str(name_or_path))
+        given = read_config(config_path(entry.config))
+        if pretrained:
+            return load_model_file(local_file(entry), given, num_classes, pretrained=True)
+        return build_model(given, num_classes)
+    if pretrained:
+        raise ValueError(f'{path} is a config and has no weights: pass pretrained=False')
+    return build_model(read_config(_existing(path)), num_classes)
+
+
+def load_model_file(
+    path: Path, config: dict | None, num_classes: int | None, *, pretrained: bool
+) -> nn.Module:
+    """The model of a config, or of what the file says of itself, with the weights in it.
+
+    Not ``pretrained``: the same model, and random weights.
+
+    Raises:
+        ValueError: If the file is no checkpoint, does not say what it holds, or does not fit.
+    """
+    content = load_file(path)
+    config = config or embedded_config(path, content) or _config_by_name(path)
+    if not any(unwrap(key).startswith('backbone.') for key in tensors_in(content)):
+        return _load_trunk(path, content, config, num_classes, pretrained)
+    if config is None:
+        raise NoRecipeError(
+            f'{path} holds a whole model and does not say which; pass config=, the path of its '
+            "config, such as 'openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300'"
+        )
+    model = build_model(config, num_classes)
+    if pretrained:
+        with prefix_errors(path):
+            state = fit_model(content, model)
+            check_classes(state, model, TRUNK)
+            load_weights(model, state, COMPLETE)
+    return model
+
+
+def _load_trunk(
+    path: Path, content: Mapping, config: dict | None, num_classes: int | None, pretrained: bool
+) -> nn.Module:
+    """A backbone alone: the file has no mask token and no decoder, and none are made up."""
+    if num_classes is not None:
+        raise ValueError(
+            f'num_classes={num_classes}: {path} holds a backbone without a classifier of ours; '
+            f'train one with tools/train.py CONFIG --pretrained {path}'
+        )
+    trunk = find_trunk(content)
+    if config is not None:
+        options = model_config(config)
+        model = build_trunk(options['backbone'], options['data_preprocessor'], input_spec(config))
+    elif (found := find_recipe(content, trunk)) and timm.is_model(found[0]):
+        print_log(
+            f'{path} does not say how its images were normalised: mean and standard deviation of '
+            'ImageNet are taken; pass config= for others',
+            logger='current',
+        )
+        options = dict(type='TimmBackbone', model_name=found[0], **found[1])
+        model = build_trunk(options, IMAGENET, InputSpec())
+    else:
+        raise NoRecipeError(
+            f'{path} holds a backbone and does not say which; pass config=, the path of the config '
+            f'that it was trained with. Its keys are such as {trunk.kept[:3]}'
+        )
+    if pretrained:
+        load_backbone(model.model, content, path, COMPLETE)
+    return model
+
+
+def build_model(config: Mapping, num_classes: int | None = None) -> Algorithm:
+    """The model of a config, with random weights, in evaluation mode."""
+    model = cast(Algorithm, in_scope(model_config(config, num_classes)))
+    model.input_spec = input_spec(config)
+    return model.eval()
+
+
+def build_trunk(backbone: dict, data_preprocessor: dict, spec: InputSpec) -> MaskedBackbone:
+    """A ``TimmBackbone`` without a mask token, which knows how its images are prepared."""
+    options = {key: value for key, value in backbone.items() if not key.startswith('mask_')}
+    trunk = cast(Any, in_scope({**options, 'num_classes': 0}))
+    trunk.data_preprocessor = in_scope(data_preprocessor)  # adds nothing to its state_dict
+    trunk.input_spec = spec
+    return trunk.eval()
+
+
+def in_scope(config: dict) -> nn.Module:
+    """Build where no Runner has said in which registry to look."""
+    with DefaultScope.overwrite_default_scope('a2mim'):
+        return MODELS.build(config)
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
     """A config file of the user's or ours, as a plain dict. It is a program, and is run."""
     return Config.fromfile(path).to_dict()
 
 
-def embedded_config(path: Path, content: Mapping) -> dict | None:
+def embedded_config(path: Path, content: Mapping) -> dict[str, Any] | None:
     """The config that a checkpoint of ours carries; None if there is none.
 
     Raises:
         ValueError: If it asks for anything but a model of ours.
     """
-    meta = content.get('meta')
-    text = meta.get('cfg') if isinstance(meta, Mapping) else None
-    config = literal_config(text) if isinstance(text, str) else None
+    config = embedded_values(content)
     if config is None or not isinstance(config.get('model'), dict):
         return None
     config['model'] = _without_initialisers(config['model'])
@@ -64,7 +201,7 @@ def embedded_config(path: Path, content: Mapping) -> dict | None:
     return config
 
 
-def model_config(config: Mapping, num_classes: int | None = None) -> dict:
+def model_config(config: Mapping, num_classes: int | None = None) -> dict[str, Any]:
     """The entry ``model`` without initial weights, with another number of classes if asked for.
 
     Raises:
@@ -106,7 +243,7 @@ def _pair(size: int | list | tuple) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def _without_initialisers(node: object) -> object:
+def _without_initialisers(node: Any) -> Any:
     if isinstance(node, Mapping):
         kept = {key: value for key, value in node.items() if key not in INITIALISERS}
         return {key: _without_initialisers(value) for key, value in kept.items()}
@@ -135,212 +272,7 @@ def _dicts_below(node: object) -> Iterator[dict]:
             yield from _dicts_below(item)
 
 
-# [build]
-# From a recipe or a trunk's shapes to a module, and from a state into it.
-
-
-def build_model(recipe: Mapping, num_classes: int | None = None) -> nn.Module:
-    """The model of a recipe, with random weights, in evaluation mode."""
-    model = in_scope(model_config(recipe, num_classes))
-    model.input_spec = input_spec(recipe)
-    return model.eval()
-
-
-def build_trunk(backbone: dict, data_preprocessor: dict, spec: InputSpec) -> nn.Module:
-    """A ``TimmBackbone`` without a mask token, which knows how its images are prepared."""
-    options = {key: value for key, value in backbone.items() if not key.startswith('mask_')}
-    trunk = in_scope({**options, 'num_classes': 0})
-    trunk.data_preprocessor = in_scope(data_preprocessor)  # adds nothing to its state_dict
-    trunk.input_spec = spec
-    return trunk.eval()
-
-
-def in_scope(config: dict) -> nn.Module:
-    """Build where no Runner has said in which registry to look."""
-    with DefaultScope.overwrite_default_scope('a2mim'):
-        return MODELS.build(config)
-
-
-def load_all(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load a state of which every tensor must fit.
-
-    Raises:
-        ValueError: If one does not.
-    """
-    try:
-        load_weights(module, state, min_match=1.0)
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from error
-
-
-def classifier_keys(timm_model: nn.Module) -> tuple[str, ...]:
-    """How the keys of the classifier of a timm model begin."""
-    names = timm_model.pretrained_cfg.get('classifier') or ()
-    return tuple(f'{name}.' for name in ([names] if isinstance(names, str) else names))
-
-
-# [weights]
-# Files of weights into models: a whole model where the file holds one, else its trunk.
-
-
-# Normalisation of the recipes of the paper, in grey levels.
-IMAGENET = dict(
-    type='ImagePreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
-)
-# Of pre-training, which fine-tuned ViTs of the published system may carry along unused.
-LEFTOVERS = ('backbone.mask_token.', 'backbone.model.norm.')
-
-
-class NoRecipeError(ValueError):
-    """A file of weights does not say which model it holds, and nobody else did."""
-
-
-def load_model_file(
-    path: Path, recipe: dict | None, num_classes: int | None, *, pretrained: bool
-) -> nn.Module:
-    """The model of ``recipe``, or of what the file says of itself, with the weights in it.
-
-    Not ``pretrained``: the same model, and random weights.
-
-    Raises:
-        ValueError: If the file is no checkpoint, does not say what it holds, or does not fit.
-    """
-    content = load_file(path)
-    recipe = recipe or embedded_config(path, content) or _recipe_by_name(path)
-    if not any(unwrap(key).startswith('backbone.') for key in tensors_in(content)):
-        return _load_trunk(path, content, recipe, num_classes, pretrained)
-    if recipe is None:
-        raise NoRecipeError(
-            f'{path} holds a whole model and does not say which; pass config=, the path of its '
-            "recipe, such as 'openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300'"
-        )
-    model = build_model(recipe, num_classes)
-    if not pretrained:
-        return model
-    state = _fitted(content, path, model)
-    _check_classes(model, state, path)
-    load_all(model, state, path)
-    return model
-
-
-def _load_trunk(
-    path: Path, content: Mapping, recipe: dict | None, num_classes: int | None, pretrained: bool
-) -> nn.Module:
-    """A trunk alone: the file has no mask token and no decoder, and none are made up."""
-    if num_classes is not None:
-        raise ValueError(
-            f'num_classes={num_classes}: {path} holds a trunk without a classifier of ours; train '
-            f'one with tools/train.py CONFIG --pretrained {path}'
-        )
-    trunk = find_trunk(content)
-    if recipe is not None:
-        options = model_config(recipe)
-        model = build_trunk(options['backbone'], options['data_preprocessor'], input_spec(recipe))
-    elif (found := find_recipe(content, trunk)) and timm.is_model(found[0]):
-        print_log(
-            f'{path} does not say how its images were normalised: mean and standard deviation of '
-            'ImageNet are taken; pass config= for others',
-            logger='current',
-        )
-        options = dict(type='TimmBackbone', model_name=found[0], **found[1])
-        model = build_trunk(options, IMAGENET, InputSpec())
-    else:
-        raise NoRecipeError(
-            f'{path} holds a trunk and does not say which; pass config=, the path of the recipe '
-            f'that it was trained with. Its keys are such as {trunk.kept[:3]}'
-        )
-    classifier = classifier_keys(model.model)
-    state = {key: value for key, value in trunk.state.items() if not key.startswith(classifier)}
-    if pretrained:
-        load_all(model.model, state, path)
-    return model
-
-
-def _check_classes(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Say of a classifier of other classes that it is one, not that a shape differs."""
-    for name in classifier_keys(model.backbone.model):
-        key = f'backbone.model.{name}bias'
-        own = model.state_dict().get(key)
-        if own is not None and key in state and len(state[key]) != len(own):
-            raise ValueError(
-                f'{path} tells {len(state[key])} classes apart, not {len(own)}: pass num_classes='
-                f'{len(state[key])} to take it as it is; for a classifier of {len(own)} classes, '
-                f'train one with tools/train.py CONFIG --pretrained {path}'
-            )
-
-
-def _fitted(content: Mapping, path: Path, model: nn.Module) -> dict[str, Tensor]:
-    """The weights in the names and sizes of ``model``; published classifiers lose leftovers."""
-    try:
-        state = fit_model(content, model)
-        check_parts(state, model.state_dict())
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from error
-    if is_ours(content) or not hasattr(model, 'classifier_loss'):
-        return state
-    own = model.state_dict()
-    return {key: state[key] for key in state if key in own or not key.startswith(LEFTOVERS)}
-
-
-def _recipe_by_name(path: Path) -> dict | None:
-    """The recipe of a released file, which its name tells."""
-    found = [entry for entry in entries() if entry.file == path.name]
-    return read_config(config_path(found[0].config)) if found else None
-
-
-SUFFIXES = ('.pth', '.pt', '.safetensors')
-
-
-def load_model(
-    name_or_path: str | Path,
-    *,
-    pretrained: bool = True,
-    config: str | Path | None = None,
-    num_classes: int | None = None,
-) -> nn.Module:
-    """A plain module in evaluation mode, which ``features`` and ``reconstruct`` understand.
-
-    Args:
-        name_or_path: A released name (``list_models()``); a file of weights: a checkpoint of ours,
-            whole, published or the trunk alone, or one of the published system; or a config
-            (``.py``), which is run.
-        pretrained: With weights; False: the same model with random ones. A config has none and
-            needs ``pretrained=False``.
-        config: Recipe of a file of weights that carries none: a path ending in ``.py``, or one
-            below ``configs/`` without suffix.
-        num_classes: Of a classifier; with weights, it must be that of the file.
-
-    Returns:
-        ``A2MIM`` or ``SimMIM``, ``ImageClassifier``, or of a file with a trunk alone
-        ``TimmBackbone``. Its ``input_spec`` says what images it was trained on.
-
-    Raises:
-        KeyError: If nothing has this name.
-        FileNotFoundError: If there is no such file, here or on its server.
-        ConnectionError: If it cannot be downloaded.
-        ValueError: If it is no checkpoint, asks to run code, or does not fit its config.
-    """
-    path = Path(name_or_path)
-    if path.suffix in SUFFIXES or (path.is_file() and path.suffix != '.py'):
-        return load_model_file(path, _given(config), num_classes, pretrained=pretrained)
-    if config is not None:
-        raise ValueError(f'config={str(config)!r}: {path} is no file of weights')
-    if path.suffix != '.py':
-        return _released(str(name_or_path), pretrained, num_classes)
-    if pretrained:
-        raise ValueError(f'{path} is a config and has no weights: pass pretrained=False')
-    return build_model(read_config(_existing(path)), num_classes)
-
-
-def _released(name: str, pretrained: bool, num_classes: int | None) -> nn.Module:
-    entry = find_entry(name)
-    recipe = read_config(config_path(entry.config))
-    if not pretrained:
-        return build_model(recipe, num_classes)
-    return load_model_file(local_file(entry), recipe, num_classes, pretrained=True)
-
-
-def _given(config: str | Path | None) -> dict | None:
+def _given(config: str | Path | None) -> dict[str, Any] | None:
     if config is None:
         return None
     path = Path(config)
@@ -351,3 +283,9 @@ def _existing(path: Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f'config {path} does not exist')
     return path
+
+
+def _config_by_name(path: Path) -> dict[str, Any] | None:
+    """The config of a released file, which its name tells."""
+    found = [entry for entry in entries() if entry.file == path.name]
+    return read_config(config_path(found[0].config)) if found else None

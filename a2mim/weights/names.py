@@ -1,86 +1,109 @@
-"""Names that other systems give to the parameters of timm's models, one table a family.
+"""Parameter names of other systems, and how a checkpoint of any system becomes one of ours.
 
-OpenMixup 0.2.10 (and mmcls, whose names it has), torchvision 0.29, and the original releases of
-ConvNeXt and Swin. Every rule is a regular expression and its replacement; rules apply in order,
-each to what the ones before it made. Names that need no rule are timm's already: ResNet, and the
-ViTs of the MAE, BEiT and DeiT releases.
+``FAMILIES`` has one table for each system and architecture, which import and export both read:
+OpenMixup 0.2.10 (and mmcls and MMPretrain, whose names it has), the original releases of ConvNeXt
+and Swin, torchvision 0.29, MMSegmentation and detectron2. Names that no table has are timm's
+already: ResNet, and the ViTs of the MAE, BEiT and DeiT releases.
+
+In our models the timm network is ``backbone.model``, the mask token ``backbone.mask_token`` and
+the decoder ``neck``.
 """
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from torch import Tensor
 
-Rules = tuple[tuple[str, str], ...]
+# Parts of names, theirs and timm's: ^ and $ are the ends of a name, # is a number. To timm they
+# apply in order, each to what the ones before it made; from timm in the reverse order. Of two
+# names for one of timm's, the later one is written and the earlier one only read.
+Pairs = tuple[tuple[str, str], ...]
 
-# The released ConvNeXt (dwconv, norm, head) differs in few names from the published one.
-CONVNEXT: Rules = (
-    (r'^downsample_layers\.0\.', 'stem.'),
-    (r'^downsample_layers\.(\d)\.', r'stages.\1.downsample.'),
-    (r'^stages\.(\d)\.(\d+)\.', r'stages.\1.blocks.\2.'),
-    (r'\.(depthwise_conv|dwconv)\.', '.conv_dw.'),
-    (r'\.(pointwise_conv|pwconv)(\d)\.', r'.mlp.fc\2.'),
-    (r'^norm3?\.', 'head.norm.'),
-    (r'^head\.(weight|bias)$', r'head.fc.\1'),
+# timm merges patches before a stage, the others after the one below it.
+MERGING: Pairs = tuple(
+    (f'^layers.{stage}.downsample.', f'^layers.{stage + 1}.downsample.') for stage in (2, 1, 0)
 )
-BEIT: Rules = (
-    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
-    (r'^layers\.', 'blocks.'),
-    (r'^ln1\.', 'norm.'),
-    (r'\.ln(\d)\.', r'.norm\1.'),
-    (r'\.ffn\.layers\.0\.0\.', '.mlp.fc1.'),
-    (r'\.ffn\.layers\.1\.', '.mlp.fc2.'),
+RELEASED_HEAD: Pairs = tuple((f'^head.{leaf}$', f'^head.fc.{leaf}$') for leaf in ('weight', 'bias'))
+CONVNEXT: Pairs = (
+    ('^downsample_layers.0.', '^stem.'),
+    ('^downsample_layers.#.', '^stages.#.downsample.'),
+    ('^stages.#.#.', '^stages.#.blocks.#.'),
+    ('.dwconv.', '.conv_dw.'),  # of the release
+    ('.depthwise_conv.', '.conv_dw.'),
+    ('.pwconv#.', '.mlp.fc#.'),
+    ('.pointwise_conv#.', '.mlp.fc#.'),
+    *RELEASED_HEAD,
+    ('^norm.', '^head.norm.'),
+    ('^norm3.', '^head.norm.'),
 )
-VISION_TRANSFORMER: Rules = (*BEIT, (r'\.gamma_(\d)$', r'.ls\1.gamma'))
-# timm merges patches before a stage, the others after the one below it. From the last stage on,
-# because one rule sees what the one before it made.
-MERGING_MOVED: Rules = tuple(
-    (rf'^layers\.{stage}\.downsample\.', f'layers.{stage + 1}.downsample.') for stage in (2, 1, 0)
+MLP: Pairs = (('.ffn.layers.0.0.', '.mlp.fc1.'), ('.ffn.layers.1.', '.mlp.fc2.'))
+BEIT: Pairs = (
+    ('^patch_embed.projection.', '^patch_embed.proj.'),
+    ('^layers.', '^blocks.'),
+    ('^ln1.', '^norm.'),
+    ('.ln#.', '.norm#.'),
+    *MLP,
 )
-SWIN: Rules = (
-    (r'^patch_embed\.projection\.', 'patch_embed.proj.'),
-    (r'^stages\.', 'layers.'),
-    *MERGING_MOVED,
-    (r'\.attn\.w_msa\.', '.attn.'),
-    (r'\.ffn\.layers\.0\.0\.', '.mlp.fc1.'),
-    (r'\.ffn\.layers\.1\.', '.mlp.fc2.'),
-    (r'^norm3\.', 'norm.'),
+# MMSegmentation's class has the attention of torch.
+MMSEG_VIT: Pairs = (
+    *BEIT,
+    ('.attn.attn.in_proj_', '.attn.qkv.'),
+    ('.attn.attn.out_proj.', '.attn.proj.'),
 )
-RELEASED_SWIN: Rules = (*MERGING_MOVED, (r'^head\.(weight|bias)$', r'head.fc.\1'))
-TORCHVISION_CONVNEXT: Rules = (
-    (r'^features\.0\.', 'stem.'),
-    *((rf'^features\.{2 * stage}\.', f'stages.{stage}.downsample.') for stage in (1, 2, 3)),
-    *((rf'^features\.{2 * stage + 1}\.', f'stages.{stage}.blocks.') for stage in range(4)),
-    (r'\.block\.0\.', '.conv_dw.'),
-    (r'\.block\.2\.', '.norm.'),
-    (r'\.block\.3\.', '.mlp.fc1.'),
-    (r'\.block\.5\.', '.mlp.fc2.'),
-    (r'\.layer_scale$', '.gamma'),
-    (r'^classifier\.0\.', 'head.norm.'),
-    (r'^classifier\.2\.', 'head.fc.'),
+SWIN: Pairs = (
+    ('^patch_embed.projection.', '^patch_embed.proj.'),
+    ('^stages.', '^layers.'),
+    *MERGING,
+    ('.attn.w_msa.', '.attn.'),
+    *MLP,
+    ('^norm3.', '^norm.'),
 )
-TORCHVISION_SWIN: Rules = (
-    (r'^features\.0\.0\.', 'patch_embed.proj.'),
-    (r'^features\.0\.2\.', 'patch_embed.norm.'),
-    *((rf'^features\.{2 * stage}\.', f'layers.{stage}.downsample.') for stage in (1, 2, 3)),
-    *((rf'^features\.{2 * stage + 1}\.', f'layers.{stage}.blocks.') for stage in range(4)),
-    (r'\.mlp\.0\.', '.mlp.fc1.'),
-    (r'\.mlp\.3\.', '.mlp.fc2.'),
-    (r'^head\.', 'head.fc.'),
+# torchvision keeps the stages and what stands before each of them in one list.
+TORCHVISION_CONVNEXT: Pairs = (
+    ('^features.0.', '^stem.'),
+    *((f'^features.{2 * i}.', f'^stages.{i}.downsample.') for i in (1, 2, 3)),
+    *((f'^features.{2 * i + 1}.', f'^stages.{i}.blocks.') for i in range(4)),
+    ('.block.0.', '.conv_dw.'),
+    ('.block.2.', '.norm.'),
+    ('.block.3.', '.mlp.fc1.'),
+    ('.block.5.', '.mlp.fc2.'),
+    ('.layer_scale$', '.gamma$'),
+    ('^classifier.0.', '^head.norm.'),
+    ('^classifier.2.', '^head.fc.'),
 )
-TORCHVISION_VIT: Rules = (
-    (r'^class_token$', 'cls_token'),
-    (r'^encoder\.pos_embedding$', 'pos_embed'),
-    (r'^conv_proj\.', 'patch_embed.proj.'),
-    (r'^encoder\.layers\.encoder_layer_', 'blocks.'),
-    (r'^encoder\.ln\.', 'norm.'),
-    (r'\.ln_(\d)\.', r'.norm\1.'),
-    (r'\.self_attention\.in_proj_', '.attn.qkv.'),
-    (r'\.self_attention\.out_proj\.', '.attn.proj.'),
-    (r'\.mlp\.(0|linear_1)\.', '.mlp.fc1.'),
-    (r'\.mlp\.(3|linear_2)\.', '.mlp.fc2.'),
-    (r'^heads\.head\.', 'head.'),
+TORCHVISION_SWIN: Pairs = (
+    ('^features.0.0.', '^patch_embed.proj.'),
+    ('^features.0.2.', '^patch_embed.norm.'),
+    *((f'^features.{2 * i}.', f'^layers.{i}.downsample.') for i in (1, 2, 3)),
+    *((f'^features.{2 * i + 1}.', f'^layers.{i}.blocks.') for i in range(4)),
+    ('.mlp.0.', '.mlp.fc1.'),
+    ('.mlp.3.', '.mlp.fc2.'),
+    ('^head.', '^head.fc.'),
+)
+TORCHVISION_VIT: Pairs = (
+    ('^class_token$', '^cls_token$'),
+    ('^encoder.pos_embedding$', '^pos_embed$'),
+    ('^conv_proj.', '^patch_embed.proj.'),
+    ('^encoder.layers.encoder_layer_', '^blocks.'),
+    ('^encoder.ln.', '^norm.'),
+    ('.ln_#.', '.norm#.'),
+    ('.self_attention.in_proj_', '.attn.qkv.'),
+    ('.self_attention.out_proj.', '.attn.proj.'),
+    ('.mlp.linear_1.', '.mlp.fc1.'),  # before torchvision 0.12
+    ('.mlp.linear_2.', '.mlp.fc2.'),
+    ('.mlp.0.', '.mlp.fc1.'),
+    ('.mlp.3.', '.mlp.fc2.'),
+    ('^heads.head.', '^head.'),
+)
+DETECTRON2_RESNET: Pairs = (
+    ('^stem.conv1.norm.', '^bn1.'),
+    ('^stem.conv1.', '^conv1.'),
+    *((f'^res{i + 1}.', f'^layer{i}.') for i in (1, 2, 3, 4)),
+    ('.shortcut.norm.', '.downsample.1.'),
+    ('.shortcut.', '.downsample.0.'),
+    ('.conv#.norm.', '.bn#.'),
 )
 
 
@@ -95,109 +118,104 @@ def unfolded_to_timm(key: str, tensor: Tensor) -> Tensor:
     return cells.movedim((-1, -2, -3), (-3, -2, -1)).flatten(-3)
 
 
+def timm_to_unfolded(key: str, tensor: Tensor) -> Tensor:
+    """The inverse of ``unfolded_to_timm``."""
+    if '.downsample.' not in key:
+        return tensor
+    cells = tensor.unflatten(-1, (2, 2, -1))  # (…, column, row, C)
+    return cells.movedim((-1, -2, -3), (-3, -2, -1)).flatten(-3)
+
+
 def flat_layer_scale(key: str, tensor: Tensor) -> Tensor:
-    """Take the two axes of length 1 off the layer scale of torchvision."""
+    """Layer scale of torchvision (C, 1, 1) as timm's (C,)."""
     return tensor.flatten() if key.endswith('.gamma') else tensor
+
+
+def spatial_layer_scale(key: str, tensor: Tensor) -> Tensor:
+    """The inverse of ``flat_layer_scale``."""
+    return tensor[:, None, None] if key.endswith('.gamma') else tensor
+
+
+def unchanged(key: str, tensor: Tensor) -> Tensor:
+    """Values that are the same in both systems."""
+    return tensor
 
 
 @dataclass(frozen=True)
 class Family:
-    """How to tell a family, rename it, and where timm keeps its classifier.
+    """One architecture in the names of one system.
 
     Attributes:
-        marker: A key that it has, and those before it in ``FAMILIES`` have not.
-        rules: From its names to timm's.
-        classifier: timm's module.
-        values: From its values to timm's, given timm's name.
+        marker: A key that it has, and those before it in ``FAMILIES`` have not; None for names
+            that are written only.
+        pairs: Its names and timm's.
+        import_value, export_value: Its values to timm's and back, given timm's name.
     """
 
-    marker: str
-    rules: Rules
-    classifier: str
-    values: Callable[[str, Tensor], Tensor] | None = None
+    marker: str | None
+    pairs: Pairs
+    import_value: Callable[[str, Tensor], Tensor] = unchanged
+    export_value: Callable[[str, Tensor], Tensor] = unchanged
+
+    def to_timm(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state dict of this family in timm's names."""
+        named = {rename(key, self.pairs): tensor for key, tensor in state.items()}
+        return {key: self.import_value(key, tensor) for key, tensor in named.items()}
+
+    def from_timm(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state dict of timm in the names of this family."""
+        return {self.their_name(key): self.export_value(key, t) for key, t in state.items()}
+
+    def their_name(self, key: str) -> str:
+        """A name of timm in this family."""
+        return rename(key, tuple((timms, theirs) for theirs, timms in reversed(self.pairs)))
 
 
 # In this order: the marker of 'vision_transformer' is in the files of 'beit' too.
 FAMILIES = {
-    'convnext': Family('downsample_layers.0.0.weight', CONVNEXT, 'head.fc'),
-    'beit': Family('layers.0.attn.relative_position_bias_table', BEIT, 'head'),
-    'vision_transformer': Family('layers.0.ln1.weight', VISION_TRANSFORMER, 'head'),
-    'swin': Family('stages.0.blocks.0.attn.w_msa.qkv.weight', SWIN, 'head.fc', unfolded_to_timm),
-    'released swin': Family('layers.0.downsample.reduction.weight', RELEASED_SWIN, 'head.fc'),
+    'convnext': Family('downsample_layers.0.0.weight', CONVNEXT),
+    'beit': Family('layers.0.attn.relative_position_bias_table', BEIT),
+    'vision_transformer': Family('layers.0.ln1.weight', (*BEIT, ('.gamma_#$', '.ls#.gamma$'))),
+    'swin': Family(
+        'stages.0.blocks.0.attn.w_msa.qkv.weight', SWIN, unfolded_to_timm, timm_to_unfolded
+    ),
+    'released swin': Family('layers.0.downsample.reduction.weight', (*MERGING, *RELEASED_HEAD)),
     'torchvision convnext': Family(
-        'features.1.0.layer_scale', TORCHVISION_CONVNEXT, 'head.fc', flat_layer_scale
+        'features.1.0.layer_scale', TORCHVISION_CONVNEXT, flat_layer_scale, spatial_layer_scale
     ),
-    'torchvision swin': Family(
-        'features.1.0.attn.relative_position_bias_table', TORCHVISION_SWIN, 'head.fc'
-    ),
-    'torchvision vision_transformer': Family('conv_proj.weight', TORCHVISION_VIT, 'head'),
-    'resnet': Family('layer1.0.conv1.weight', (), 'fc'),
+    'torchvision swin': Family('features.1.0.attn.relative_position_bias_table', TORCHVISION_SWIN),
+    'torchvision vision_transformer': Family('conv_proj.weight', TORCHVISION_VIT),
+    'mmseg vision_transformer': Family(None, MMSEG_VIT),
+    'detectron2 resnet': Family(None, DETECTRON2_RESNET),
+    'resnet': Family(None, ()),
 }
 
 
-# [key_maps]
-# From the names of other systems to those of timm, and of whole models to ours.
-
-
-# Not part of a timm trunk: the token is the wrapper's, indices and masks of windows are computed
-# from the grid, and decoders of MAE and BEiT serve pre-training by their methods only.
-NOT_IN_TIMM = re.compile(
-    r'^mask_(token|gamma)$|\.(relative_position_index|attn_mask)$'
-    r'|^(decoder_(embed|pos_embed|blocks|norm|pred)|lm_head)(\.|$)'
-)
-# What stands beside a trunk in a published file.
-PARTS: Rules = (
-    (r'^neck\.decoder_pred\.0\.', 'neck.projection.'),
-    (r'^neck\.decoder\.0\.', 'neck.projection.'),
-    (r'^neck\.decoder\.conv\.0\.conv\.', 'neck.block.conv.'),
-    (r'^neck\.decoder\.conv\.0\.ln\.', 'neck.block.norm.'),
-)
-# The name of a published classifier within its file.
-CLASSIFIER = r'^head\.(fc|layers\.head)\.'
-
-
-def published_family(state: Container[str]) -> str | None:
-    """Family of a trunk in the names of another system; None if these are no such names.
-
-    A ResNet is not among them: nothing tells its names from timm's.
-    """
-    names = (name for name, family in FAMILIES.items() if family.rules and family.marker in state)
-    return next(names, None)
-
-
-def to_timm(state: dict[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
-    """Family and timm state of a trunk in published names (without ``backbone.``).
-
-    Raises:
-        ValueError: If it is of no published family.
-    """
-    name = published_family(state)
-    if name is None and FAMILIES['resnet'].marker in state:
-        name = 'resnet'
-    if name is None:
-        raise ValueError(
-            f'no published trunk ({", ".join(FAMILIES)}) has keys such as {list(state)[:3]}'
-        )
-    family = FAMILIES[name]
-    kept = {key: tensor for key, tensor in state.items() if not NOT_IN_TIMM.search(key)}
-    renamed = {rename(key, family.rules): tensor for key, tensor in kept.items()}
-    if family.values is not None:
-        renamed = {key: family.values(key, tensor) for key, tensor in renamed.items()}
-    return name, renamed
-
-
-def rename(key: str, rules: Rules) -> str:
-    """``key`` after all ``rules``."""
-    for pattern, replacement in rules:
-        key = re.sub(pattern, replacement, key)
+def rename(key: str, pairs: Pairs) -> str:
+    """``key`` with every first name of ``pairs`` replaced by the second."""
+    for old, new in pairs:
+        pattern, replacement = _compile(old, new)
+        key = pattern.sub(replacement, key)
     return key
 
 
-# [architecture]
-# What a state in timm's names says about its model: family, depth, width; and why two differ.
+@cache
+def _compile(old: str, new: str) -> tuple[re.Pattern[str], str]:
+    pattern = re.escape(old)
+    for escaped, special in ((r'\^', '^'), (r'\$', '$'), (r'\#', r'(\d+)')):
+        pattern = pattern.replace(escaped, special)
+    first, *rest = new.strip('^$').split('#')
+    groups = (rf'\g<{number}>{part}' for number, part in enumerate(rest, start=1))
+    return re.compile(pattern), ''.join((first, *groups))
 
 
-# Key that tells a family, the family, and where timm keeps its classifier.
+def published_family(names: Container[str]) -> str | None:
+    """Family of a backbone with these keys; None if they are timm's, or nobody's."""
+    marked = ((name, family.marker) for name, family in FAMILIES.items())
+    return next((name for name, marker in marked if marker and marker in names), None)
+
+
+# Key that tells an architecture, its name in messages, and where timm keeps its classifier.
 ARCHITECTURES = (
     ('layer1.0.conv1.weight', 'ResNet', 'fc'),
     ('stages.0.blocks.0.conv_dw.weight', 'ConvNeXt', 'head.fc'),
@@ -207,17 +225,20 @@ ARCHITECTURES = (
     ('blocks.0.attn.qkv.weight', 'ViT without relative positions', 'head'),
 )
 BLOCK = re.compile(r'^(layer\d+\.|(?:(?:stages|layers)\.\d+\.)?blocks\.)(\d+)\.')
-# The first layer of each family.
+# The first layer of each architecture.
 FIRST = ('conv1.weight', 'stem.0.weight', 'patch_embed.proj.weight')
 
 
 def architecture(state: Mapping[str, Tensor]) -> str | None:
-    """The family in words; None where it is none of those that are translated."""
+    """The architecture of a state in timm's names; None where it is none of those above."""
     return next((name for marker, name, _ in ARCHITECTURES if marker in state), None)
 
 
 def classifier_of(state: Mapping[str, Tensor]) -> str | None:
-    """Path of the classifier in timm's model of that family."""
+    """The module that timm takes for the classifier of this architecture.
+
+    For a state without a model; ``fit.classifier_prefixes`` asks timm's model itself.
+    """
     return next((path for marker, _, path in ARCHITECTURES if marker in state), None)
 
 
@@ -230,7 +251,7 @@ def depth(state: Mapping[str, Tensor]) -> str:
 
 
 def difference(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:
-    """Why weights ``state`` are not those of a model with ``own``; None where nothing says so."""
+    """Why ``state`` is of another architecture than ``own``; None where nothing says so."""
     found, expected = architecture(state), architecture(own)
     if found != expected and expected is not None:
         keys = ', '.join(list(state)[:3])
@@ -245,13 +266,9 @@ def difference(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | 
     return None
 
 
-# [trunk]
-# Find the trunk in a checkpoint of ours, of the published system or of anybody else.
-
-
-# What may stand before every key: parallel wrappers and torch.compile.
+# What parallel wrappers and torch.compile put before every key.
 WRAPPERS = ('module.', '_orig_mod.')
-# What may stand before the keys of a trunk; the first that occurs counts.
+# What may stand before the keys of a backbone; the first that occurs counts.
 PREFIXES = (
     'backbone.model.',
     'backbone.',
@@ -261,16 +278,22 @@ PREFIXES = (
     'timm_model.',
     'model.',
 )
+# Not part of a timm network: the token is the wrapper's, indices and masks of windows are computed
+# from the grid, and decoders of MAE and BEiT serve pre-training by their methods only.
+NOT_IN_TIMM = re.compile(
+    r'^mask_(token|gamma)$|\.(relative_position_index|attn_mask)$'
+    r'|^(decoder_(embed|pos_embed|blocks|norm|pred)|lm_head)(\.|$)'
+)
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """The trunk of a checkpoint.
+    """The backbone in a checkpoint.
 
     Attributes:
         state: Its tensors, in timm's names.
         prefix: What stood before its keys in the file; empty where the file holds nothing else.
-        family: Published family that its keys were translated from, None where none were.
+        family: Key of ``FAMILIES`` that its names were translated from, None where none were.
         kept, dropped: Keys of the file.
     """
 
@@ -282,10 +305,10 @@ class Trunk:
 
 
 def find_trunk(content: Mapping) -> Trunk:
-    """The trunk in the content of a checkpoint.
+    """The backbone in the content of a checkpoint.
 
     Of two sets of weights, the averaged one is taken: mmengine's EMA hook writes it to
-    ``state_dict``, the published one to the ordinary keys; the raw copies beside it are left out.
+    ``state_dict``, OpenMixup to the ordinary keys; the raw copies (``ema_…``) are left out.
 
     Args:
         content: A state dict, or a dict with one under ``state_dict`` or ``model``.
@@ -296,16 +319,13 @@ def find_trunk(content: Mapping) -> Trunk:
     tensors = tensors_in(content)
     names = {key: unwrap(key) for key in tensors}
     prefix = find_prefix(names.values())
-    state, kept = {}, []
-    for key, name in names.items():
-        own = name[len(prefix) :]
-        if name.startswith(prefix) and not NOT_IN_TIMM.search(own):
-            state[own] = tensors[key]
-            kept.append(key)
+    own = {key: name[len(prefix) :] for key, name in names.items() if name.startswith(prefix)}
+    own = {key: name for key, name in own.items() if not NOT_IN_TIMM.search(name)}
+    state = {name: tensors[key] for key, name in own.items()}
     family = published_family(state)
     if family is not None:
-        family, state = to_timm(state)
-    return Trunk(state, prefix, family, kept, [key for key in tensors if key not in set(kept)])
+        state = FAMILIES[family].to_timm(state)
+    return Trunk(state, prefix, family, [*own], [key for key in tensors if key not in own])
 
 
 def trunk_state(content: Mapping) -> dict[str, Tensor]:
@@ -329,7 +349,7 @@ def tensors_in(content: Mapping) -> dict[str, Tensor]:
 
 
 def find_prefix(names: Iterable[str]) -> str:
-    """What stands before the keys of a trunk; empty where nothing does."""
+    """What stands before the keys of a backbone; empty where nothing does."""
     names = set(names)
     if published_family(names):
         return ''  # not the "encoder." that is a part of torchvision's ViT
@@ -343,18 +363,17 @@ def unwrap(key: str) -> str:
     return key
 
 
-# [importing]
-# A checkpoint of another system as one of ours: trunk, mask token, gamma and decoder.
-#
-# In our models the trunk is ``backbone.model``, in timm's names, the token ``backbone.mask_token``
-# and the decoder ``neck``. Copies that an average keeps beside the weights (``ema_…``) are left
-# out: in published files the ordinary keys hold the average.
-
-
 TRUNK = 'backbone.model.'
 TOKEN = 'backbone.mask_token.'
 DECODER = 'neck.'
 MASKS = {'mask_token': 'token', 'mask_gamma': 'gamma'}
+# Decoders of OpenMixup.
+DECODERS: Pairs = (
+    ('^neck.decoder_pred.0.', 'neck.projection.'),
+    ('^neck.decoder.0.', 'neck.projection.'),
+    ('^neck.decoder.conv.0.conv.', 'neck.block.conv.'),
+    ('^neck.decoder.conv.0.ln.', 'neck.block.norm.'),
+)
 
 
 @dataclass(frozen=True)
@@ -363,8 +382,8 @@ class Imported:
 
     Attributes:
         state: Its tensors.
-        trunk: What was found out about the trunk.
-        dropped: Keys of the file that have no place in our models.
+        trunk: What was found out about the backbone.
+        dropped: Keys of the file that have no counterpart in our models.
     """
 
     state: dict[str, Tensor]
@@ -384,15 +403,16 @@ def import_weights(content: Mapping) -> Imported:
         content: A state dict, or a dict with one under ``state_dict`` or ``model``.
 
     Raises:
-        ValueError: If it holds no weights, or a trunk of no family that is known.
+        ValueError: If it holds no weights, or a backbone of no known family.
     """
-    trunk = find_trunk(content)
-    if architecture(trunk.state) is None:
+    trunk, tensors = find_trunk(content), tensors_in(content)
+    classifier = classifier_of(trunk.state)
+    if classifier is None:
         raise ValueError(
-            'its trunk is of no family that is translated (ResNet, ConvNeXt, ViT and Swin of '
-            f'OpenMixup, timm, torchvision, MAE and BEiT); its keys: {_some(content)}'
+            'its backbone is of no family that is translated (ResNet, ConvNeXt, ViT and Swin of '
+            f'OpenMixup, timm, torchvision, MAE and BEiT); its keys: {", ".join(list(tensors)[:3])}'
         )
-    tensors = tensors_in(content)
+    heads = tuple((f'^head.{name}.', f'{TRUNK}{classifier}.') for name in ('fc', 'layers.head'))
     # In MAE's files the token belongs to the decoder, which is not ours.
     has_token = not any(key.startswith('decoder_embed.') for key in map(unwrap, tensors))
     state = {f'{TRUNK}{key}': tensor for key, tensor in trunk.state.items()}
@@ -400,12 +420,10 @@ def import_weights(content: Mapping) -> Imported:
     for key in trunk.dropped:
         name = unwrap(key)
         own = name.removeprefix(trunk.prefix)
+        renamed = rename(name, (*DECODERS, *heads))
         if own in MASKS and has_token:
             state[f'{TOKEN}{MASKS[own]}'] = tensors[key].flatten()
-            continue
-        classifier = f'{TRUNK}{classifier_of(trunk.state)}.'
-        renamed = rename(name, (*PARTS, (CLASSIFIER, classifier)))
-        if renamed != name:
+        elif renamed != name:
             state[renamed] = tensors[key]
         else:
             dropped.append(key)
@@ -416,10 +434,6 @@ def to_a2mim(content: Mapping) -> dict[str, Tensor]:
     """The tensors of ``import_weights`` alone.
 
     Raises:
-        ValueError: If it holds no weights, or a trunk of no family that is known.
+        ValueError: As ``import_weights``.
     """
     return import_weights(content).state
-
-
-def _some(content: Mapping) -> str:
-    return ', '.join(list(tensors_in(content))[:3])

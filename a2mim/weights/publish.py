@@ -1,6 +1,5 @@
-"""A checkpoint as it is given away: weights and recipe, under a name that tells its content."""
+"""A checkpoint as it is given away: weights and config, under a name with its hash."""
 
-import hashlib
 import json
 import os
 import platform
@@ -14,8 +13,9 @@ from torch import Tensor
 
 from a2mim.version import __version__
 from a2mim.weights.files import save_file
-from a2mim.weights.names import find_trunk
+from a2mim.weights.names import find_trunk, tensors_in
 from a2mim.weights.recipe import find_recipe
+from a2mim.weights.released import hash_of
 from a2mim.weights.safe_load import load_file
 
 SUFFIXES = ('.safetensors', '.pth')
@@ -46,7 +46,7 @@ def publish(content: Mapping, path: Path, config: str | None = None) -> tuple[Pa
         unfinished = Path(folder) / path.name
         save_file(state, unfinished, meta)
         _verify(unfinished, state, meta)
-        digest = sha256(unfinished)
+        digest = hash_of(unfinished)
         final = path.with_stem(f'{path.stem}-{digest[:8]}')
         os.replace(unfinished, final)
     return final, digest
@@ -55,22 +55,14 @@ def publish(content: Mapping, path: Path, config: str | None = None) -> tuple[Pa
 def published_state(content: Mapping) -> dict[str, Tensor]:
     """The weights of a checkpoint alone; of two sets the averaged one.
 
-    mmengine's EMA hook keeps the average in ``state_dict``; the published system kept it under the
-    ordinary names, and the raw weights beside them as ``ema_…``.
+    mmengine's EMA hook keeps the average in ``state_dict``; OpenMixup kept it under the
+    ordinary names, and the raw weights as ``ema_…``.
 
     Raises:
         ValueError: If there are none, or one is not finite.
     """
-    for name in ('state_dict', 'model'):
-        if isinstance(content.get(name), Mapping):
-            content = content[name]
-    state = {
-        key: value
-        for key, value in content.items()
-        if isinstance(value, Tensor) and not key.startswith('ema_')
-    }
-    if not state:
-        raise ValueError(f'no weights found; the file has the entries {list(content)[:8]}')
+    tensors = tensors_in(content)
+    state = {key: value for key, value in tensors.items() if not key.startswith('ema_')}
     broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
     if broken:
         raise ValueError(
@@ -81,7 +73,7 @@ def published_state(content: Mapping) -> dict[str, Tensor]:
 
 
 def published_meta(content: Mapping, config: str | None = None) -> dict[str, str]:
-    """Config and recipe as strings: timm model and options, epoch, iteration, seed, versions.
+    """Config and model as strings: timm model and options, epoch, iteration, seed, versions.
 
     What the checkpoint does not tell is left out.
     """
@@ -102,12 +94,6 @@ def published_meta(content: Mapping, config: str | None = None) -> dict[str, str
     if 'mmengine_version' in meta:
         versions['mmengine'] = str(meta['mmengine_version'])
     return {**described, 'versions': json.dumps(versions)}
-
-
-def sha256(path: Path) -> str:
-    """Of a file, 64 hexadecimal digits."""
-    with path.open('rb') as file:
-        return hashlib.sha256(file.read()).hexdigest()
 
 
 def _verify(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, str]) -> None:

@@ -1,36 +1,39 @@
-"""The table of released files, ``released.json`` beside this module.
+"""The table of released files, ``released.json`` beside this module, and their downloads.
 
 The files are those that the A2MIM read-me (https://github.com/Westlake-AI/A2MIM) links. torch and
 mmengine are imported where they are needed: a look at the table needs neither.
+
+The download is our own because ``torch.hub.download_url_to_file`` starts again after an
+interruption and ``huggingface_hub`` fetches from its own hub only. Bytes go to ``NAME.partial``;
+the next attempt asks the server for the rest, and the file gets its name once it is complete.
 """
 
 import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 from ssl import SSLError
+from typing import BinaryIO, cast
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from filelock import FileLock
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import wrap_file
+
+CHUNK = 1 << 20  # bytes read at once
+PATIENCE = 30  # seconds without a byte
+PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,8 @@ class Entry:
         name: What ``a2mim.load_model`` calls it.
         file: Name of the file.
         url: Where it is; None where that is not known.
-        kind: ``'pretrain'`` (trunk, mask token and decoder) or ``'classifier'``.
-        config: Path below ``configs/``, without suffix, of the recipe that builds the model.
-        size: Bytes; None where not known.
+        kind: ``'pretrain'`` (backbone, mask token and decoder) or ``'classifier'``.
+        config: Path below ``configs/``, without suffix, of the config that builds the model.
         sha256: Hexadecimal digest; None where not known.
         note: What else there is to say, often nothing.
     """
@@ -53,7 +55,6 @@ class Entry:
     url: str | None
     kind: str
     config: str
-    size: int | None
     sha256: str | None
     note: str
 
@@ -95,195 +96,6 @@ def find_entry(name: str) -> Entry:
     )
 
 
-# [verify]
-# Is a file still the one that it should be?
-#
-# Where its published hash is not known, the hash that it had when it was first seen is noted beside
-# it in ``NAME.sha256``, in the format of ``sha256sum``, so that a later change is noticed.
-
-
-CHUNK = 1 << 20
-
-
-def verify(path: Path, size: int | None = None, sha256: str | None = None) -> None:
-    """Compare ``path`` with what is published of it, or else with what was noted of it.
-
-    Raises:
-        ValueError: If it differs.
-    """
-    record = Path(f'{path}.sha256')
-    if sha256 is not None or not record.exists():
-        found = check_file(path, size, sha256)
-    else:
-        noted = record.read_text(encoding='utf-8').split()[0]
-        try:
-            found = check_file(path, size, noted)
-        except ValueError as error:
-            raise ValueError(
-                f'{error}, the hash noted in {record} when it was first used (if the change was '
-                'meant, delete that note)'
-            ) from error
-    if sha256 is None and not record.exists():
-        record.write_text(f'{found}  {path.name}\n', encoding='utf-8')
-        from mmengine.logging import print_log
-
-        print_log(
-            f'{path.name} could not be verified, since its published SHA-256 is not known. It has '
-            f'{found}; noted in {record}, so that a later change is noticed',
-            logger='current',
-        )
-
-
-def check_file(path: Path, size: int | None, sha256: str | None) -> str:
-    """SHA-256 of ``path``, hexadecimal.
-
-    Raises:
-        ValueError: If size or hash is not the expected one; None expects nothing.
-    """
-    found_size = path.stat().st_size
-    if size is not None and found_size != size:
-        raise ValueError(f'{path} has {found_size} bytes, expected {size}')
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    if sha256 is not None and digest.hexdigest() != sha256:
-        raise ValueError(f'{path} has SHA-256 {digest.hexdigest()}, expected {sha256}')
-    return digest.hexdigest()
-
-
-# [download]
-# Fetch a file so that an interruption costs nothing and half a file is never taken for a whole.
-#
-# Bytes go to ``NAME.partial``; the next attempt asks the server for the rest of them, and the file
-# gets its name once it is complete and has the hash that it should have.
-
-
-PATIENCE = 30  # seconds without a byte
-
-
-def fetch(url: str, target: Path, size: int | None = None, sha256: str | None = None) -> None:
-    """Download ``url`` to ``target``, going on where an earlier attempt ended.
-
-    Args:
-        url: http or https.
-        target: Nothing is fetched if it is there.
-        size: Bytes; None where not known.
-        sha256: Hexadecimal digest; None where not known.
-
-    Raises:
-        FileNotFoundError: If the server does not have the file.
-        ConnectionError: If it cannot be reached, or stops before the end.
-        ValueError: If what came has another size or hash.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Processes of one training all want the same file: one fetches it, the others wait.
-    with FileLock(f'{target}.lock'):
-        if target.exists():
-            return
-        partial = Path(f'{target}.partial')
-        with _explained(url, target, sha256):
-            _receive(url, partial)
-            try:
-                check_file(partial, size, sha256)
-            except ValueError:
-                partial.unlink()  # going on with it would be of no use
-                _tag(partial).unlink(missing_ok=True)
-                raise
-        partial.replace(target)
-        _tag(partial).unlink(missing_ok=True)
-
-
-def manual_steps(url: str | None, target: Path, sha256: str | None = None) -> str:
-    """What to do where the file cannot be fetched from here."""
-    expected = f'must print {sha256}' if sha256 else 'prints its hash; none is published to compare'
-    return (
-        f'Get it by hand: (1) download {url or "it from its authors"} on any machine, (2) save it '
-        f'as {target}, or set A2MIM_HOME to the folder that holds it, (3) check it: '
-        f'`sha256sum {target}` {expected}'
-    )
-
-
-@contextmanager
-def _explained(url: str, target: Path, sha256: str | None) -> Iterator[None]:
-    """Say what went wrong and how to do without."""
-    steps = manual_steps(url, target, sha256)
-    try:
-        yield
-    except HTTPError as error:
-        kind = FileNotFoundError if error.code in (404, 410) else ConnectionError
-        raise kind(f'{url}: the server answers {error.code} {error.reason}. {steps}') from error
-    except (URLError, SSLError, ConnectionError, TimeoutError, HTTPException) as error:
-        reason = getattr(error, 'reason', error)
-        raise ConnectionError(
-            f'{url}: {reason}. What has come so far is kept: the next attempt goes on from there. '
-            f'{steps}'
-        ) from error
-    except ValueError as error:
-        raise ValueError(f'{url}: {error}; it was deleted. {steps}') from error
-
-
-def _receive(url: str, partial: Path) -> None:
-    """Append what is missing of ``partial``, all of it if the server does not send parts."""
-    start = partial.stat().st_size if partial.exists() else 0
-    headers = {'User-Agent': 'a2mim'}
-    if start:
-        headers['Range'] = f'bytes={start}-'
-    if start and _tag(partial).exists():
-        # The rest of the same file only: of a changed one the server sends all.
-        headers['If-Range'] = _tag(partial).read_text(encoding='utf-8')
-    try:
-        response = urlopen(Request(url, headers=headers), timeout=PATIENCE)
-    except HTTPError as error:
-        if error.code != 416:
-            raise
-        error.close()
-        # Nothing is left to send: all is here, or the file has become shorter.
-        if _total(error.headers.get('Content-Range')) != start:
-            partial.unlink()
-            _receive(url, partial)
-        return
-    with response:
-        _append(response, partial, start if response.status == 206 else 0)
-
-
-def _append(response: HTTPResponse, partial: Path, start: int) -> None:
-    length = response.headers.get('Content-Length')
-    total = start + int(length) if length else _total(response.headers.get('Content-Range'))
-    if tag := response.headers.get('ETag'):
-        _tag(partial).write_text(tag, encoding='utf-8')
-    else:
-        _tag(partial).unlink(missing_ok=True)
-    with partial.open('ab' if start else 'wb') as file, _progress() as progress:
-        task = progress.add_task(partial.stem, completed=start, total=total)
-        while chunk := response.read(CHUNK):
-            file.write(chunk)
-            progress.update(task, advance=len(chunk))
-    received = partial.stat().st_size
-    if total is not None and received < total:
-        raise ConnectionError(f'the server stopped after {received} of {total} bytes')
-
-
-def _progress() -> Progress:
-    columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    name = TextColumn('{task.description}')
-    return Progress(name, BarColumn(), *columns, console=Console(stderr=True))
-
-
-def _tag(partial: Path) -> Path:
-    """Where the server's name for this version of the file is kept."""
-    return Path(f'{partial}.etag')
-
-
-def _total(content_range: str | None) -> int | None:
-    match = re.search(r'/(\d+)$', content_range or '')
-    return int(match[1]) if match else None
-
-
-# [store]
-# Where released files are kept on this machine.
-
-
 def home() -> Path:
     """``$A2MIM_HOME``, or ``checkpoints/a2mim`` in the folder of ``torch.hub``."""
     chosen = os.environ.get('A2MIM_HOME')
@@ -308,35 +120,164 @@ def local_file(entry: Entry) -> Path:
                 f'where the weights of {entry.name} are is not known ({entry.note}). '
                 f'{manual_steps(None, path, entry.sha256)}; or pass pretrained=False'
             )
-        fetch(entry.url, path, entry.size, entry.sha256)
+        fetch(entry.url, path, entry.sha256)
     try:
-        verify(path, entry.size, entry.sha256)
+        verify(path, entry.sha256)
     except ValueError as error:
         steps = manual_steps(entry.url, path, entry.sha256)
         raise ValueError(f'{error}. Delete it to have it fetched again. {steps}') from error
     return path
 
 
-# [configs]
-# Where the recipes are: inside the installed package, or beside it in a checkout.
+def verify(path: Path, sha256: str | None = None) -> None:
+    """Compare the hash of ``path`` with the published one, or else with the one noted before.
+
+    Where none is published, the hash at the first use is noted in ``NAME.sha256``, in the format
+    of ``sha256sum``, so that a later change is noticed.
+
+    Raises:
+        ValueError: If it differs.
+    """
+    record = Path(f'{path}.sha256')
+    noted = sha256 is None and record.exists()
+    expected = record.read_text(encoding='utf-8').split()[0] if noted else sha256
+    found = hash_of(path)
+    if expected not in (None, found):
+        hint = (
+            f', the hash noted in {record} when it was first used (if the change was meant, '
+            'delete that note)'
+        )
+        raise ValueError(f'{path} has SHA-256 {found}, expected {expected}{hint if noted else ""}')
+    if expected is None:
+        record.write_text(f'{found}  {path.name}\n', encoding='utf-8')
+        from mmengine.logging import print_log
+
+        print_log(
+            f'{path.name} could not be verified, since its published SHA-256 is not known. It has '
+            f'{found}; noted in {record}, so that a later change is noticed',
+            logger='current',
+        )
 
 
-PACKAGE = Path(__file__).parents[1]
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fetch(url: str, target: Path, sha256: str | None = None) -> None:
+    """Download ``url`` to ``target``, resuming an earlier attempt.
+
+    Args:
+        url: http or https.
+        target: Nothing is fetched if it exists.
+        sha256: Hexadecimal digest; None where not known.
+
+    Raises:
+        FileNotFoundError: If the server does not have the file.
+        ConnectionError: If it cannot be reached, or stops before the end.
+        ValueError: If what came has another hash.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Processes of one training all want the same file: one fetches it, the others wait.
+    with FileLock(f'{target}.lock'):
+        if target.exists():
+            return
+        partial, tag = Path(f'{target}.partial'), Path(f'{target}.partial.etag')
+        with _explained(url, target, sha256):
+            _receive(url, partial, tag)
+            tag.unlink(missing_ok=True)
+            if sha256 is not None and (found := hash_of(partial)) != sha256:
+                partial.unlink()  # resuming it would be of no use
+                raise ValueError(f'{partial} has SHA-256 {found}, expected {sha256}')
+        partial.replace(target)
+
+
+def manual_steps(url: str | None, target: Path, sha256: str | None = None) -> str:
+    """What to do where the file cannot be fetched from here."""
+    expected = f'must print {sha256}' if sha256 else 'prints its hash; none is published to compare'
+    return (
+        f'Get it by hand: (1) download {url or "it from its authors"} on any machine, (2) save it '
+        f'as {target}, or set A2MIM_HOME to the folder that holds it, (3) check it: '
+        f'`sha256sum {target}` {expected}'
+    )
+
+
+@contextmanager
+def _explained(url: str, target: Path, sha256: str | None) -> Iterator[None]:
+    """Say what went wrong and how to do without."""
+    steps = manual_steps(url, target, sha256)
+    try:
+        yield
+    except HTTPError as error:
+        kind = FileNotFoundError if error.code in (404, 410) else ConnectionError
+        raise kind(f'{url}: the server answers {error.code} {error.reason}. {steps}') from error
+    except (URLError, SSLError, ConnectionError, TimeoutError, HTTPException) as error:
+        reason = getattr(error, 'reason', error)
+        raise ConnectionError(
+            f'{url}: {reason}. The bytes so far are kept, and the next attempt resumes there. '
+            f'{steps}'
+        ) from error
+    except ValueError as error:
+        raise ValueError(f'{url}: {error}; it was deleted. {steps}') from error
+
+
+def _receive(url: str, partial: Path, tag: Path) -> None:
+    """Append what is missing of ``partial``, all of it if the server does not send parts.
+
+    ``tag`` keeps the server's name for this version of the file: of a changed one it sends all.
+    """
+    start = partial.stat().st_size if partial.exists() else 0
+    headers = {'User-Agent': 'a2mim'}
+    if start:
+        headers['Range'] = f'bytes={start}-'
+    if start and tag.exists():
+        headers['If-Range'] = tag.read_text(encoding='utf-8')
+    try:
+        response = urlopen(Request(url, headers=headers), timeout=PATIENCE)
+    except HTTPError as error:
+        if error.code != 416:
+            raise
+        error.close()
+        # Nothing is left to send: all is here, or the file has become shorter.
+        if not re.search(rf'/{start}$', error.headers.get('Content-Range', '')):
+            partial.unlink()
+            _receive(url, partial, tag)
+        return
+    with response:
+        if etag := response.headers.get('ETag'):
+            tag.write_text(etag, encoding='utf-8')
+        else:
+            tag.unlink(missing_ok=True)
+        start = start if response.status == 206 else 0
+        rest = response.headers.get('Content-Length')
+        console, name = Console(stderr=True), partial.stem
+        source = wrap_file(
+            cast(BinaryIO, response), int(rest or 0), description=name, console=console
+        )
+        with partial.open('ab' if start else 'wb') as file, source as body:
+            shutil.copyfileobj(body, file, CHUNK)
+    received = partial.stat().st_size
+    if rest is not None and received < start + int(rest):
+        raise ConnectionError(f'the server stopped after {received} of {start + int(rest)} bytes')
 
 
 def config_path(name: str) -> Path:
-    """File of the recipe ``name``, a path below ``configs/`` without suffix.
+    """File of the config ``name``, a path below ``configs/`` without suffix.
 
     Raises:
-        FileNotFoundError: If there is no such recipe.
+        FileNotFoundError: If there is no such config.
     """
-    # The package first: beside an installed one, configs/ would be somebody else's.
+    # The package first: beside an installed one, configs/ would belong to another project.
     folders = [PACKAGE / 'configs', PACKAGE.parent / 'configs']
     for folder in folders:
         path = folder / f'{name}.py'
         if path.is_file():
             return path
     raise FileNotFoundError(
-        f'there is no recipe {name}.py in {" or ".join(map(str, folders))}; name one as its path '
+        f'there is no config {name}.py in {" or ".join(map(str, folders))}; name one as its path '
         'below configs/, without .py'
     )

@@ -2,10 +2,12 @@
 
 A ``.pth`` file is a pickle, which may name functions to call. Plain data, tensors and what
 checkpoints of mmengine and mmcv hold pass. A file that asks for more is refused, unless the person
-at the command line has said ``--trust-checkpoint``.
+at the command line has said ``--trust-checkpoint``. Trust lasts for one block and one thread, and
+nothing but a tool's command line switches it on.
 """
 
 import argparse
+import importlib
 import os
 import pickle
 import re
@@ -22,79 +24,14 @@ from mmengine.logging import HistoryBuffer
 from safetensors import safe_open
 from torch import Tensor
 
-# [trust]
-# The one way round the strict loader: ``--trust-checkpoint``, which a person gives on purpose.
-#
-# Trust lasts for one block and one thread; nothing but a tool's command line switches it on.
-
-
 OPTION = '--trust-checkpoint'
 # torch's own: '1' makes every torch.load a restricted one, whatever its caller asks for.
 SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 _trusted: ContextVar[bool] = ContextVar('trusted', default=False)
-
-
-def add_trust_option(parser: argparse.ArgumentParser) -> None:
-    """Give a tool that reads checkpoints the option."""
-    parser.add_argument(
-        OPTION,
-        action='store_true',
-        help='read a checkpoint that holds more than data: it may run any code as you',
-    )
-
-
-@contextmanager
-def trust_checkpoints(trust: bool) -> Iterator[None]:
-    """Let ``load_file`` read what it refuses otherwise, within the block, if ``trust``."""
-    token = _trusted.set(trust)
-    try:
-        yield
-    finally:
-        _trusted.reset(token)
-
-
-def is_trusted() -> bool:
-    """Whether files may run code now."""
-    return _trusted.get()
-
-
-def warn(path: Path) -> None:
-    """Say on stderr what reading ``path`` unrestricted means."""
-    sys.stderr.write(
-        f'warning: {OPTION}: {path} holds more than data and is read unrestricted; '
-        'it may run any code, with all rights of this user\n'
-    )
-
-
-@contextmanager
-def weights_only_switch(value: str) -> Iterator[None]:
-    """Set torch's switch within the block."""
-    before = os.environ.get(SWITCH)
-    os.environ[SWITCH] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[SWITCH]
-        else:
-            os.environ[SWITCH] = before
-
-
-# [safetensors_file]
-# A safetensors file with what its header says beside the tensors.
-
-
-def load_safetensors(path: str | Path) -> dict[str, Tensor] | dict[str, dict]:
-    """Tensors by name; where the header tells more than its format, ``state_dict`` and ``meta``."""
-    with safe_open(path, framework='pt') as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        meta = dict(file.metadata() or {})
-    meta.pop('format', None)
-    return {'state_dict': tensors, 'meta': meta} if meta else tensors
-
-
-_multiarray = (getattr(np, '_core', None) or np.core).multiarray
+_multiarray = importlib.import_module(
+    'numpy._core.multiarray' if hasattr(np, '_core') else 'numpy.core.multiarray'
+)
 _DTYPES = ('f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', '?')
 
 
@@ -126,6 +63,48 @@ NO_CHECKPOINT = {
     b'<?xml': 'an XML page',
     b'version https://git-lfs': 'a Git LFS pointer',
 }
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Give a tool that reads checkpoints the option."""
+    parser.add_argument(
+        OPTION,
+        action='store_true',
+        help='read a checkpoint that holds more than data: it may run any code as you',
+    )
+
+
+@contextmanager
+def trust_checkpoints(trust: bool) -> Iterator[None]:
+    """Let ``load_file`` read what it refuses otherwise, within the block, if ``trust``."""
+    token = _trusted.set(trust)
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
+
+@contextmanager
+def weights_only_switch(value: str) -> Iterator[None]:
+    """Set torch's switch within the block."""
+    before = os.environ.get(SWITCH)
+    os.environ[SWITCH] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SWITCH]
+        else:
+            os.environ[SWITCH] = before
+
+
+def load_safetensors(path: str | Path) -> dict[str, Tensor] | dict[str, dict]:
+    """Tensors by name; where the header tells more than its format, ``state_dict`` and ``meta``."""
+    with safe_open(path, framework='pt') as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        meta = dict(file.metadata() or {})
+    meta.pop('format', None)
+    return {'state_dict': tensors, 'meta': meta} if meta else tensors
 
 
 def safe_torch_load(
@@ -163,7 +142,7 @@ def load_file(path: str | Path) -> dict:
         refusal = find_refusal(error)
         if refusal is None:
             raise ValueError(_explain(path, error)) from error
-        if not is_trusted():
+        if not _trusted.get():
             raise ValueError(
                 f'{path} {refusal}: refused. If you trust its author, add {OPTION} to a command '
                 'line of this package: the file may then run any code with your rights'
@@ -210,7 +189,10 @@ def unsafe_torch_load(path: Path) -> object:
     Raises:
         ValueError: If the file is damaged.
     """
-    warn(path)
+    sys.stderr.write(
+        f'warning: {OPTION}: {path} holds more than data and is read unrestricted; '
+        'it may run any code, with all rights of this user\n'
+    )
     try:
         with weights_only_switch('0'):
             return torch.load(path, map_location='cpu', weights_only=False)
@@ -226,10 +208,6 @@ def _explain(path: Path, error: Exception) -> str:
         f'{path} ({path.stat().st_size} bytes) is truncated, damaged or no checkpoint '
         f'({reason}); copy or download it again'
     )
-
-
-# [integrity]
-# Whether a torch file is whole, found out without running anything that is in it.
 
 
 def peek(path: Path) -> dict:
@@ -251,7 +229,7 @@ def peek(path: Path) -> dict:
         refusal = find_refusal(error)
         if refusal is None:
             raise ValueError(f'it cannot be read ({str(error).splitlines()[0][:120]})') from error
-        if not is_trusted():
+        if not _trusted.get():
             raise ValueError(f'it {refusal}: refused without {OPTION}') from error
         content = unsafe_torch_load(path)
     if not isinstance(content, dict):

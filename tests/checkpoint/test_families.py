@@ -10,7 +10,7 @@ from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 from torchvision.models.convnext import CNBlockConfig
 
-from a2mim.weights.names import published_family, trunk_state
+from a2mim.weights.names import FAMILIES, published_family, trunk_state
 
 
 def randomised(model: nn.Module) -> nn.Module:
@@ -183,3 +183,38 @@ def test_weights_of_timm_pass_as_they_are(name, options):
     state = trunk_state(source.state_dict())
     build().load_state_dict(state)
     assert all(torch.equal(state[key], value) for key, value in source.state_dict().items())
+
+
+# A timm model that has every name of a family.
+THERE_AND_BACK = {
+    'convnext': 'convnext_tiny',
+    'beit': 'beit_base_patch16_224',
+    'vision_transformer': 'deit3_base_patch16_224',
+    'swin': 'swin_tiny_patch4_window7_224',
+    'released swin': 'swin_tiny_patch4_window7_224',
+    'torchvision convnext': 'convnext_tiny',
+    'torchvision swin': 'swin_tiny_patch4_window7_224',
+    'torchvision vision_transformer': 'vit_base_patch16_224',
+    'mmseg vision_transformer': 'vit_base_patch16_224',
+    'detectron2 resnet': 'resnet50',
+    'resnet': 'resnet50',
+}
+
+
+@pytest.mark.parametrize('name', FAMILIES)
+def test_names_and_values_come_back_from_every_family(name):
+    family = FAMILIES[name]
+    with torch.device('meta'):
+        shapes = {
+            key: value.shape
+            for key, value in timm.create_model(THERE_AND_BACK[name]).state_dict().items()
+            if value.ndim and value.numel() < 1e6
+        }
+    state = {key: torch.randn(shape) for key, shape in shapes.items()}
+    theirs = family.from_timm(state)
+    assert len(theirs) == len(state)
+    assert (theirs.keys() == state.keys()) == (name == 'resnet')
+    assert family.marker is None or published_family(theirs) == name
+    back = family.to_timm(theirs)
+    assert list(back) == list(state)
+    assert all(torch.equal(back[key], value) for key, value in state.items())

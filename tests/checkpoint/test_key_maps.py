@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a2mim.weights.names import to_a2mim, to_timm
+from a2mim.weights.names import find_trunk, to_a2mim
 
 ONE = torch.ones(1)
 
@@ -23,7 +23,7 @@ CONVNEXT = ('downsample_layers.0.0.weight', 'stages.0.0.depthwise_conv.weight')
     [
         (
             ('layer1.0.conv1.weight', 'layer1.0.downsample.1.weight'),
-            'resnet',
+            None,
             ['layer1.0.conv1.weight', 'layer1.0.downsample.1.weight'],
         ),
         (
@@ -50,18 +50,18 @@ CONVNEXT = ('downsample_layers.0.0.weight', 'stages.0.0.depthwise_conv.weight')
     ],
 )
 def test_names_become_timms(names, family, renamed):
-    found, mapped = to_timm(state(*names))
-    assert (found, list(mapped)) == (family, renamed)
+    trunk = find_trunk(state(*names))
+    assert (trunk.family, list(trunk.state)) == (family, renamed)
 
 
 def test_what_timm_does_not_have_is_left_out():
     own = state('mask_token', 'mask_gamma', *VIT, 'layers.0.attn.relative_position_index')
-    assert len(to_timm(own)[1]) == len(VIT)
+    assert len(find_trunk(own).state) == len(VIT)
 
 
 def test_foreign_names_are_refused():
-    with pytest.raises(ValueError, match=r'no published trunk.*features.0.weight'):
-        to_timm(state('features.0.weight'))
+    with pytest.raises(ValueError, match=r'no family that is translated.*features.0.weight'):
+        to_a2mim(state('features.0.weight'))
 
 
 @pytest.mark.parametrize(

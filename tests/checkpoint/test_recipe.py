@@ -39,7 +39,7 @@ def test_the_config_tells_model_and_options():
         dims=(8, 16, 32, 64),
     )
     text = Config(dict(model=dict(type='A2MIM', backbone=backbone), seed=0)).pretty_text
-    expected = 'convnext_atto', dict(in_chans=1, dims=(8, 16, 32, 64))
+    expected = 'convnext_atto', dict(in_chans=1, dims=[8, 16, 32, 64])
     assert recipe({'a': torch.ones(1)}, text) == expected
 
 

@@ -16,7 +16,7 @@ PAPER_VIT = dict(use_abs_pos_emb=True, use_rel_pos_bias=True, init_values=0.1, d
 MODELS: dict[str, tuple[str, dict]] = {
     'resnet50': ('resnet50', {}),
     'resnet18': ('resnet18', {}),
-    'convnext_small': ('convnext_small', {}),
+    'convnext_tiny': ('convnext_tiny', {}),
     'paper_vit': ('beit_base_patch16_224', dict(PAPER_VIT, img_size=64)),
     'beit': ('beit_base_patch16_224', dict(depth=2, img_size=64, use_rel_pos_bias=True)),
     'vit_base': ('vit_base_patch16_224', {}),

@@ -47,7 +47,7 @@ def test_the_list_of_the_papers_vit_is_the_published_one():
     [
         ('resnet50', 'mmdet', 'mmdet.ResNet'),
         ('resnet50', 'mmseg', 'mmseg.ResNet'),
-        ('convnext_small', 'mmdet', 'mmpretrain.ConvNeXt'),
+        ('convnext_tiny', 'mmdet', 'mmpretrain.ConvNeXt'),
         ('paper_vit', 'mmdet', 'mmpretrain.BEiTViT'),
         ('paper_vit', 'mmseg', 'mmseg.MAE'),
         ('beit', 'mmseg', 'mmseg.BEiT'),

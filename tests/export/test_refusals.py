@@ -5,9 +5,10 @@ import timm
 import torch
 
 from a2mim.weights.export import TARGETS, check_path, export
-from a2mim.weights.export.target import Check, compare_shapes, read_photograph, read_source
+from a2mim.weights.export.target import Check, read_photograph, read_source
 from a2mim.weights.export.timm import TimmFile
 from a2mim.weights.files import save_file
+from a2mim.weights.fit import compare
 
 SHAPES = {'a.weight': (2,), 'b.weight': (3,)}
 
@@ -107,16 +108,19 @@ def test_an_export_that_reads_back_otherwise_leaves_nothing(
 def test_a_check_refuses_less_than_the_whole_trunk():
     state = {'a.weight': torch.zeros(2), 'b.weight': torch.zeros(3)}
     for shapes in ({'a.weight': (2,)}, {**SHAPES, 'c.weight': (1,)}, {**SHAPES, 'b.weight': (4,)}):
-        with pytest.raises(ValueError, match='somewhere does not take the whole trunk: '):
-            Check('somewhere', compare_shapes(shapes, state)).verify()
-    Check('somewhere', compare_shapes(SHAPES, state)).verify()
+        with pytest.raises(ValueError, match='somewhere does not take the whole backbone: '):
+            Check('somewhere', compare(shapes, state)).verify()
+    Check('somewhere', compare(SHAPES, state)).verify()
 
 
 def test_a_truncated_trunk_is_refused(checkpoint_of, tmp_path):
     state = torch.load(checkpoint_of('resnet18'), weights_only=True)
     del state['layer4.1.conv2.weight']
     torch.save(state, tmp_path / 'a.pth')
-    with pytest.raises(ValueError, match=r'a.pth is not the whole trunk of resnet18.*98%|.*99%'):
+    with pytest.raises(
+        ValueError,
+        match=r'a.pth: .*99% match; 1 not in the file \(layer4.1.conv2.weight\).*--model-options',
+    ):
         read_source(tmp_path / 'a.pth', 'resnet18', {})
 
 

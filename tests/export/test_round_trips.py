@@ -4,19 +4,16 @@ import json
 import pickle
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import timm
 import torch
 import torchvision
-import transformers
 from safetensors.torch import load_file as load_safetensors
 
 from a2mim.weights.export import export
 from a2mim.weights.export.target import TOLERANCE, read_photograph
 
-FAMILIES = ('resnet50', 'convnext_small', 'paper_vit', 'regnety')
+FAMILIES = ('resnet18', 'convnext_tiny', 'paper_vit', 'regnety')
 
 
 def close(theirs: torch.Tensor, ours: torch.Tensor) -> bool:
@@ -35,11 +32,12 @@ def test_timm_loads_the_flat_file_strictly(source_of, tmp_path, key):
     assert torch.equal(model(image), source.model(image))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     'key, build, last',
     [
         ('resnet50', torchvision.models.resnet50, 'fc'),
-        ('convnext_small', torchvision.models.convnext_small, 'classifier.2'),
+        ('convnext_tiny', torchvision.models.convnext_tiny, 'classifier.2'),
         ('vit_base', torchvision.models.vit_b_16, 'heads.head'),
         ('swin', torchvision.models.swin_t, 'head'),
     ],
@@ -70,10 +68,12 @@ def test_a_classifier_goes_along_to_torchvision(source_of, tmp_path):
     assert close(model.eval()(image), source.model(image))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize('key', FAMILIES)
 @torch.no_grad()
 def test_a_folder_opens_in_timm_and_transformers(source_of, tmp_path, key, monkeypatch):
     monkeypatch.setenv('HF_HUB_OFFLINE', '1')
+    transformers = pytest.importorskip('transformers')
     source, folder = source_of(key), tmp_path / 'folder'
     image = read_photograph(source)
     check = export(source, 'huggingface', folder, image)
@@ -86,8 +86,10 @@ def test_a_folder_opens_in_timm_and_transformers(source_of, tmp_path, key, monke
     assert close(wrapper(image).last_hidden_state, source.model.forward_features(image))
 
 
+@pytest.mark.integration
 @torch.no_grad()
 def test_a_classifier_goes_along_to_transformers(source_of, tmp_path):
+    transformers = pytest.importorskip('transformers')
     source = source_of('resnet18', num_classes=7)
     image = read_photograph(source)
     export(source, 'huggingface', tmp_path / 'folder', image)
@@ -95,9 +97,11 @@ def test_a_classifier_goes_along_to_transformers(source_of, tmp_path):
     assert close(model.eval()(image).logits, source.model(image))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize('key', FAMILIES)
 @torch.no_grad()
 def test_onnxruntime_computes_the_same_for_every_batch_size(source_of, tmp_path, key):
+    onnx, onnxruntime = map(pytest.importorskip, ('onnx', 'onnxruntime'))
     source, path = source_of(key), tmp_path / 'out.onnx'
     image = read_photograph(source)
     check = export(source, 'onnx', path, image)

@@ -115,7 +115,7 @@ def test_it_never_overwrites_unasked(tool, tmp_path):
 @pytest.mark.parametrize(
     'content, words',
     [
-        (dict(state_dict={'neck.bias': torch.ones(1)}), r"no trunk found.*\['neck.bias'\]"),
+        (dict(state_dict={'neck.bias': torch.ones(1)}), r"no backbone found.*\['neck.bias'\]"),
         (dict(meta=dict(epoch=1)), r"no weights found.*\['meta'\]"),
     ],
 )

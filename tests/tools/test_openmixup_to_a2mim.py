@@ -143,6 +143,7 @@ def test_it_never_overwrites_unasked(tmp_path):
     assert (tmp_path / 'out.pth').read_text() == 'precious'
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize('file', ['in.pth', 'out.pth'], ids=['direct', 'imported'])
 def test_training_and_testing_start_from_a_released_classifier(tmp_path, capsys, monkeypatch, file):
     monkeypatch.chdir(tmp_path)

@@ -17,7 +17,7 @@ def test_a_checkout_has_its_recipes_beside_the_package():
 
 
 def test_an_unknown_recipe_is_named():
-    with pytest.raises(FileNotFoundError, match=r'no recipe a/b\.py in .*path below configs/'):
+    with pytest.raises(FileNotFoundError, match=r'no config a/b\.py in .*path below configs/'):
         config_path('a/b')
 
 
@@ -37,6 +37,7 @@ def installed(tmp_path_factory):
     return place
 
 
+@pytest.mark.integration
 def test_a_wheel_holds_every_recipe_and_the_table(installed):
     def below(folder):
         return {path.relative_to(folder) for path in folder.rglob('*.py')}
@@ -45,6 +46,7 @@ def test_a_wheel_holds_every_recipe_and_the_table(installed):
     assert (installed / 'a2mim' / 'weights' / 'released.json').is_file()
 
 
+@pytest.mark.integration
 def test_an_installed_package_builds_from_its_own_recipes(installed):
     code = (
         'import a2mim, a2mim.weights.released\n'

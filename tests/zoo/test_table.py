@@ -55,6 +55,7 @@ def test_an_unknown_name_has_neighbours():
         find_entry('a2mim_resnet50')
 
 
+@pytest.mark.integration
 def test_looking_at_the_table_imports_nothing_heavy():
     code = (
         'import sys, a2mim\nfrom a2mim.weights.released import entries\n'

@@ -1,9 +1,9 @@
-"""Write the trunk of a checkpoint for another library, read it back there and compare.
+"""Write the backbone of a checkpoint for another library, read it back there and compare.
 
-IN is any file that holds a trunk: a checkpoint of a run, what extract_backbone_weights.py wrote,
-a published file. The target's own library loads OUT and computes features of a photograph; unless
+IN is any file that holds a backbone: a checkpoint of a run, what extract_backbone_weights.py wrote,
+a released file. The target's own library loads OUT and computes features of a photograph; unless
 it takes every tensor and computes what the original does, nothing is written and the exit code is
-2. Where a library is not installed, OUT is held against the list of names and shapes of its model.
+2. Where a library is not installed, OUT is compared with the list of names and shapes of its model.
 
   timm          .safetensors, .pth   timm.create_model(…, checkpoint_path=OUT)
   torchvision   .pth, .safetensors   torchvision.models.…().load_state_dict(…)
@@ -39,7 +39,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         action=DictAction,
         default={},
         metavar='KEY=VALUE',
-        help='for timm, beside those that IN tells',
+        help='for timm, in addition to those that IN tells',
     )
     parser.add_argument('--image', type=Path, metavar='FILE', help='photograph to compare on')
     parser.add_argument('--force', action='store_true', help='replace OUT if it is there')

@@ -1,8 +1,8 @@
-"""Take the trunk out of a checkpoint: ours or the published system's, whole or trunk alone.
+"""Take the backbone out of a checkpoint of ours or of OpenMixup, whole or backbone alone.
 
 The output holds tensors under timm's names and nothing else. That flat layout is the one that
 timm's ``checkpoint_path``, torchvision's ``load_state_dict``, ``init_cfg=dict(type='Pretrained')``
-and ``tools/train.py --pretrained`` all read; the published ``{'state_dict': …, 'author': …}`` is
+and ``tools/train.py --pretrained`` all read; OpenMixup's ``{'state_dict': …, 'author': …}`` is
 foreign to torchvision. The suffix of OUT chooses the format, ``.safetensors`` or ``.pth``.
 """
 
@@ -53,15 +53,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def check_found(trunk: Trunk) -> None:
-    """Refuse a file in which nothing says where the trunk is.
+    """Refuse a file in which no key tells where the backbone is.
 
     Raises:
-        ValueError: If no known prefix stands before the keys, and they are no published ones.
+        ValueError: If the keys have no known prefix and are of no known family.
     """
     if not trunk.state or not (trunk.prefix or trunk.family):
         raise ValueError(
-            f'no trunk found: no key starts with "backbone." or alike, the first are '
-            f'{[*trunk.kept, *trunk.dropped][:4]}. A trunk alone needs no extraction'
+            f'no backbone found: no key starts with "backbone." or alike, the first are '
+            f'{[*trunk.kept, *trunk.dropped][:4]}. A backbone alone needs no extraction'
         )
 
 
@@ -76,8 +76,7 @@ def print_use(output: Path, recipe: tuple[str, dict[str, object]] | None, trunk:
         options = {'num_classes': 0, **unpooled, **options}
     with torch.device('meta'):
         report = compare(timm.create_model(name, **options), trunk.state)
-    strict = report.rate == 1 and not report.mismatched
-    print('checked: loads strictly' if strict else f'CHECK: {report}')
+    print('checked: loads strictly' if report.complete else f'CHECK: {report}')
     given = ', '.join(f'{key}={value!r}' for key, value in options.items() if value is not None)
     print(f"model = timm.create_model('{name}', {given}, checkpoint_path='{output}')")
     print(f'python tools/train.py CONFIG --pretrained {output}')

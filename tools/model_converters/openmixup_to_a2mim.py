@@ -2,8 +2,8 @@
 
     python tools/model_converters/openmixup_to_a2mim.py IN OUT
 
-IN is a whole pre-training (``*_full.pth``), an extracted trunk or a fine-tuned classifier. OUT
-holds trunk, mask token, gamma, decoder and classifier, as far as IN has them, under the names of
+IN is a whole pre-training (``*_full.pth``), an extracted backbone or a fine-tuned classifier. OUT
+holds backbone, mask token, gamma, decoder and classifier, as far as IN has them, under the names of
 our models; ``--load-checkpoint`` and ``--pretrained`` of tools/train.py read it, and tools/test.py.
 They read IN as well: the translation is the same. Averaged copies (``ema_…``) are left out, since
 in released files the ordinary keys hold the average. The suffix of OUT chooses the format.
@@ -78,7 +78,7 @@ def part_of(key: str, imported: Imported) -> str:
     """What a key of our models belongs to."""
     if key.startswith(f'{TRUNK}{classifier_of(imported.trunk.state)}.'):
         return 'classifier'
-    return 'trunk' if key.startswith(TRUNK) else key
+    return 'backbone' if key.startswith(TRUNK) else key
 
 
 def short(key: str) -> str:

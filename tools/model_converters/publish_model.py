@@ -1,9 +1,9 @@
-"""Make a checkpoint fit to give away: its weights and its recipe, and nothing else.
+"""Reduce a checkpoint to its weights and its config, for publication.
 
-Optimiser, log curves and second copies of the weights go; of raw and averaged weights the averaged
-ones stay. The config, timm model and options, epoch, seed and versions go along as metadata, which
-tools of this package read. The first eight digits of the SHA-256 come into the name, as
-torch.hub's ``check_hash`` expects it: OUT.safetensors becomes OUT-xxxxxxxx.safetensors.
+Optimizer, log curves and second copies of the weights are dropped; of raw and averaged weights the
+averaged ones stay. The config, timm model and options, epoch, seed and versions are kept as
+metadata, which tools of this package read. The first eight digits of the SHA-256 are in the name,
+as torch.hub's ``check_hash`` expects it: OUT.safetensors becomes OUT-xxxxxxxx.safetensors.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Export a trained trunk to other libraries; each file is read back there before it counts."""
+"""Export a trained backbone to other libraries; each file is read back there first."""
 
 import os
 import shutil

@@ -3,32 +3,20 @@
 The file that is written holds plain data. Whoever reads it runs a pickle all the same.
 """
 
+import importlib.metadata
 import pickle
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from a2mim.weights.export.target import (
-    Check,
-    Shapes,
-    Source,
-    Target,
-    compare_shapes,
-    rename,
-    shapes_of,
-)
-from a2mim.weights.names import Rules
+from a2mim.weights.export.target import Check, Source, Target, shapes_of
+from a2mim.weights.fit import Shapes, compare
+from a2mim.weights.names import FAMILIES
+from a2mim.weights.recipe import RESNETS
 
-# Blocks of the four stages; stride in the 3×3 convolution.
-DEPTHS = {'resnet50': (3, 4, 6, 3), 'resnet101': (3, 4, 23, 3), 'resnet152': (3, 8, 36, 3)}
-RULES: Rules = (
-    (r'^(?!layer)', 'stem.'),
-    *((rf'^layer{i}\.', f'res{i + 1}.') for i in range(1, 5)),
-    (r'\.bn(\d)\.', r'.conv\1.norm.'),
-    (r'\.downsample\.0\.', '.shortcut.'),
-    (r'\.downsample\.1\.', '.shortcut.norm.'),
-)
+# Stride in the 3×3 convolution.
+DEPTHS = {name: blocks for name, blocks in RESNETS.items() if name != 'resnet200'}
 
 
 class Detectron2Pickle(Target):
@@ -40,8 +28,8 @@ class Detectron2Pickle(Target):
         """Whether detectron2 builds a ResNet of this depth."""
         if source.base_name not in DEPTHS:
             return f'only {", ".join(DEPTHS)} are its ResNets, not {source.name}'
-        report = compare_shapes(detectron2_shapes(source.base_name), _translate(source))
-        return str(report) if report.rate < 1 or report.mismatched else None
+        report = compare(detectron2_shapes(source.base_name), _translate(source))
+        return None if report.complete else str(report)
 
     def write(self, source: Source, path: Path) -> None:
         """Write what detectron2 takes for weights of its own making under other names."""
@@ -51,28 +39,27 @@ class Detectron2Pickle(Target):
 
     @torch.no_grad()
     def read_back(self, source: Source, path: Path, image: Tensor) -> Check:
-        """Load it with detectron2, or hold it against the list of its names."""
+        """Load it with detectron2, or compare it with the list of its names."""
         arrays = pickle.loads(path.read_bytes())['model']  # written a moment ago
         state = {key: torch.as_tensor(array) for key, array in arrays.items()}
         shapes = detectron2_shapes(source.base_name)
-        try:
-            import detectron2
-            from detectron2.checkpoint import DetectionCheckpointer
-            from detectron2.config import get_cfg
-            from detectron2.layers import ShapeSpec
-            from detectron2.modeling import build_resnet_backbone
+        try:  # no package index has it, so that a type checker finds none of these
+            from detectron2.checkpoint import DetectionCheckpointer  # pyright: ignore[reportMissingImports]
+            from detectron2.config import get_cfg  # pyright: ignore[reportMissingImports]
+            from detectron2.layers import ShapeSpec  # pyright: ignore[reportMissingImports]
+            from detectron2.modeling import build_resnet_backbone  # pyright: ignore[reportMissingImports]
         except ImportError:
             library = f'list of names of detectron2 for {source.base_name}'
-            return Check(library, compare_shapes(shapes, state))
+            return Check(library, compare(shapes, state))
         config = get_cfg()
         config.MODEL.RESNETS.DEPTH = int(source.base_name.removeprefix('resnet'))
         config.MODEL.RESNETS.STRIDE_IN_1X1 = False
         config.MODEL.RESNETS.OUT_FEATURES = ['res5']
         model = build_resnet_backbone(config, ShapeSpec(channels=3))
         DetectionCheckpointer(model).load(str(path))
-        report = compare_shapes(shapes_of(model), state)
+        report = compare(shapes_of(model), state)
         features = model.eval()(image)['res5']
-        library = f'detectron2 {detectron2.__version__}'
+        library = f'detectron2 {importlib.metadata.version("detectron2")}'
         return Check(library, report, source.final_map(image), features)
 
     def usage(self, source: Source, path: Path) -> tuple[str, ...]:
@@ -89,25 +76,25 @@ def detectron2_shapes(name: str) -> Shapes:
     """Names and shapes of detectron2's ResNet, from its depth alone."""
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def convolution(place: str, out: int, channels: int, side: int) -> None:
-        shapes[f'{place}.weight'] = (out, channels, side, side)
+    def convolution(layer: str, out: int, channels: int, side: int) -> None:
+        shapes[f'{layer}.weight'] = (out, channels, side, side)
         for part in ('weight', 'bias', 'running_mean', 'running_var'):
-            shapes[f'{place}.norm.{part}'] = (out,)
+            shapes[f'{layer}.norm.{part}'] = (out,)
 
     convolution('stem.conv1', 64, 3, 7)
     channels = 64
     for stage, depth in enumerate(DEPTHS[name]):
         inner, out = 64 * 2**stage, 256 * 2**stage
         for block in range(depth):
-            place = f'res{stage + 2}.{block}'
-            convolution(f'{place}.conv1', inner, channels, 1)
-            convolution(f'{place}.conv2', inner, inner, 3)
-            convolution(f'{place}.conv3', out, inner, 1)
+            prefix = f'res{stage + 2}.{block}'
+            convolution(f'{prefix}.conv1', inner, channels, 1)
+            convolution(f'{prefix}.conv2', inner, inner, 3)
+            convolution(f'{prefix}.conv3', out, inner, 1)
             if block == 0:
-                convolution(f'{place}.shortcut', out, channels, 1)
+                convolution(f'{prefix}.shortcut', out, channels, 1)
             channels = out
     return shapes
 
 
 def _translate(source: Source) -> dict[str, Tensor]:
-    return rename(source.trunk_state(), RULES)
+    return FAMILIES['detectron2 resnet'].from_timm(source.trunk_state())

@@ -1,32 +1,29 @@
-"""A flat file for ``init_cfg=dict(type='Pretrained')`` of MMDetection and MMSegmentation."""
+"""A flat file for ``init_cfg=dict(type='Pretrained')`` of MMDetection and MMSegmentation.
+
+Names and shapes of their backbones and MMPretrain's are written down here from sizes alone, so that
+an export can be checked where none of these libraries is installed.
+"""
 
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torchvision
+from mmengine.model import BaseModule
+from timm.models.beit import Beit
+from timm.models.convnext import ConvNeXt
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from a2mim.weights.export.target import (
-    Check,
-    Shapes,
-    Source,
-    Target,
-    compare_shapes,
-    rename,
-    shapes_of,
-)
+from a2mim.weights.export.target import Check, Source, Target, shapes_of
+from a2mim.weights.export.torchvision import RESNETS
 from a2mim.weights.files import save_file
-from a2mim.weights.names import Rules
+from a2mim.weights.fit import Shapes, compare
+from a2mim.weights.names import FAMILIES
 from a2mim.weights.safe_load import load_file
-
-# [openmmlab_shapes]
-# Names and shapes of the backbones of MMDetection, MMSegmentation and MMPretrain.
-#
-# They are written down here from sizes alone, so that an export can be checked where none of these
-# libraries is installed.
 
 
 @dataclass(frozen=True)
@@ -42,9 +39,9 @@ class VitSize:
     channels: int
 
     @classmethod
-    def of(cls, model: nn.Module) -> 'VitSize':
-        """Sizes of a timm ``Beit`` or ``VisionTransformer``."""
-        block, patches = model.blocks[0], model.patch_embed
+    def of(cls, model: Beit | VisionTransformer) -> 'VitSize':
+        """Sizes of a timm network."""
+        block, patches = cast(Any, model.blocks[0]), cast(Any, model.patch_embed)
         return cls(
             width=model.embed_dim,
             depth=len(model.blocks),
@@ -64,7 +61,7 @@ def resnet_shapes(name: str) -> Shapes:
 
 
 def convnext_shapes(depths: Sequence[int], widths: Sequence[int]) -> Shapes:
-    """``mmpretrain.ConvNeXt`` with the norm behind its last stage alone."""
+    """``mmpretrain.ConvNeXt`` with a norm after its last stage alone."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def norm(name: str, width: int) -> None:
@@ -122,7 +119,7 @@ def vit_shapes(kind: str, size: VitSize, *, absolute: bool, final_norm: bool) ->
         kind: Key of ``attention_shapes``.
         size: Its sizes.
         absolute: Whether it has absolute positions.
-        final_norm: Whether there is a norm behind the last block.
+        final_norm: Whether there is a norm after the last block.
     """
     width, hidden = size.width, size.hidden
     block = {
@@ -146,34 +143,6 @@ def vit_shapes(kind: str, size: VitSize, *, absolute: bool, final_norm: bool) ->
     }
 
 
-# [openmmlab_twins]
-# Which backbone of MMDetection, MMSegmentation or MMPretrain is the architecture of a trunk.
-
-
-RESNETS = ('resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152')
-CONVNEXT: Rules = (
-    (r'^stem\.', 'downsample_layers.0.'),
-    (r'^head\.norm\.', 'norm3.'),
-    (r'^stages\.(\d)\.downsample\.', r'downsample_layers.\1.'),
-    (r'^stages\.(\d)\.blocks\.', r'stages.\1.'),
-    (r'\.conv_dw\.', '.depthwise_conv.'),
-    (r'\.mlp\.fc(\d)\.', r'.pointwise_conv\1.'),
-)
-VIT: Rules = (
-    (r'^patch_embed\.proj\.', 'patch_embed.projection.'),
-    (r'^norm\.', 'ln1.'),
-    (r'^blocks\.', 'layers.'),
-    (r'\.norm(\d)\.', r'.ln\1.'),
-    (r'\.mlp\.fc1\.', '.ffn.layers.0.0.'),
-    (r'\.mlp\.fc2\.', '.ffn.layers.1.'),
-)
-# The attention of mmseg's VisionTransformer is torch's.
-TORCH_ATTENTION: Rules = (
-    (r'\.attn\.qkv\.', '.attn.attn.in_proj_'),
-    (r'\.attn\.proj\.', '.attn.attn.out_proj.'),
-)
-
-
 @dataclass(frozen=True)
 class Twin:
     """A backbone of another library.
@@ -181,67 +150,69 @@ class Twin:
     Attributes:
         kind: Package and class, for example ``mmseg.MAE``.
         options: Of the class, for the last feature map alone.
-        all_maps: What to add or change for the maps that a detector or a segmentor takes.
         shapes: Names and shapes of its weights.
-        state: The weights of the trunk in these names.
+        state: The weights of the backbone in these names.
+        all_maps: What to add or change for the maps that a detector or a segmentor takes.
     """
 
     kind: str
-    options: dict[str, object]
+    options: dict[str, Any]
     shapes: Shapes
     state: dict[str, Tensor]
-    all_maps: dict[str, object] = field(default_factory=dict)
+    all_maps: dict[str, Any] = field(default_factory=dict)
 
 
 def find_twin(library: str, source: Source) -> Twin | None:
     """The twin in ``library``, 'mmdet' or 'mmseg', or in MMPretrain; None if there is none."""
-    if source.base_name in RESNETS:
-        options = {'depth': int(source.base_name.removeprefix('resnet'))}
+    depth = source.base_name.removeprefix('resnet')
+    if source.base_name in RESNETS and depth.isdigit():
         shapes = resnet_shapes(source.base_name)
-        return Twin(f'{library}.ResNet', options, shapes, source.trunk_state())
-    find = {'ConvNeXt': _convnext, 'Beit': _vit, 'VisionTransformer': _vit}
-    name = type(source.model).__name__
-    return find[name](library, source) if name in find else None
+        return Twin(f'{library}.ResNet', {'depth': int(depth)}, shapes, source.trunk_state())
+    if isinstance(source.model, ConvNeXt):
+        return _convnext(source.model, source.trunk_state())
+    if isinstance(source.model, Beit | VisionTransformer):
+        return _vit(library, source, source.model)
+    return None
 
 
-def _convnext(_library: str, source: Source) -> Twin:
-    depths = [len(stage.blocks) for stage in source.model.stages]
-    widths = [info['num_chs'] for info in source.model.feature_info]
+def _convnext(model: ConvNeXt, state: dict[str, Tensor]) -> Twin:
+    depths = [len(cast(Any, stage).blocks) for stage in model.stages]
+    widths = [info['num_chs'] for info in model.feature_info]
     return Twin(
         'mmpretrain.ConvNeXt',
         dict(
             arch=dict(depths=depths, channels=widths), out_indices=[3], gap_before_final_norm=False
         ),
         convnext_shapes(depths, widths),
-        rename(source.trunk_state(), CONVNEXT),
+        FAMILIES['convnext'].from_timm(state),
         dict(out_indices=[0, 1, 2, 3]),
     )
 
 
-def _vit(library: str, source: Source) -> Twin:
-    model, size = source.model, VitSize.of(source.model)
-    tables = getattr(model.blocks[0].attn, 'relative_position_bias_table', None) is not None
+def _vit(library: str, source: Source, model: Beit | VisionTransformer) -> Twin:
+    size, block = VitSize.of(model), cast(Any, model.blocks[0])
+    tables = getattr(block.attn, 'relative_position_bias_table', None) is not None
     absolute = model.pos_embed is not None
     final_norm = hasattr(model.norm, 'weight')
     kind = _vit_kind(library, tables, absolute)
-    # A norm behind the mean over patches belongs to a classifier.
+    # A norm after the mean over patches belongs to a classifier.
     state = {k: v for k, v in source.trunk_state().items() if not k.startswith('fc_norm.')}
     if kind == 'mmseg.MAE':
         state = _joint_bias(state)
-    rules = (*VIT, *TORCH_ATTENTION) if kind == 'mmseg.VisionTransformer' else VIT
+    family = 'mmseg vision_transformer' if kind == 'mmseg.VisionTransformer' else 'beit'
     options = dict(
         img_size=source.input_shape[1:],
         patch_size=size.patch,
         in_channels=size.channels,
         final_norm=final_norm,
-        norm_cfg=dict(type='LN', eps=model.blocks[0].norm1.eps),
+        norm_cfg=dict(type='LN', eps=block.norm1.eps),
         **_vit_sizes(kind, size, absolute),
     )
     return Twin(
         kind,
         options,
         vit_shapes(kind, size, absolute=absolute, final_norm=final_norm),
-        rename(state, rules),
+        FAMILIES[family].from_timm(state),
         dict(out_indices=_four_blocks(size.depth)),
     )
 
@@ -255,8 +226,8 @@ def _vit_kind(library: str, tables: bool, absolute: bool) -> str:
     return 'mmseg.VisionTransformer'
 
 
-def _vit_sizes(kind: str, size: VitSize, absolute: bool) -> dict[str, object]:
-    """What the class is told about its sizes, in its own words."""
+def _vit_sizes(kind: str, size: VitSize, absolute: bool) -> dict[str, Any]:
+    """Sizes as options of the class."""
     common = dict(embed_dims=size.width, num_layers=size.depth, num_heads=size.heads)
     if kind.startswith('mmseg.'):
         patch_bias = {'patch_bias': True} if kind == 'mmseg.VisionTransformer' else {}
@@ -285,7 +256,7 @@ def _four_blocks(depth: int) -> list[int]:
 
 
 class OpenMMLabFile(Target):
-    """The trunk under the names of a backbone of one library, or of MMPretrain, which serves both.
+    """The backbone under the names of one library, or of MMPretrain, which serves both.
 
     Args:
         library: 'mmdet' or 'mmseg'.
@@ -302,37 +273,37 @@ class OpenMMLabFile(Target):
         twin = find_twin(self.library, source)
         if twin is None:
             return f'neither it nor MMPretrain has a backbone like {type(source.model).__name__}'
-        report = compare_shapes(twin.shapes, twin.state)
-        if report.rate < 1 or report.mismatched:
+        report = compare(twin.shapes, twin.state)
+        if not report.complete:
             return f'{source.name} with {source.options} is not its {twin.kind}: {report}'
         return None
 
     def write(self, source: Source, path: Path) -> None:
         """Write tensors by name and nothing else."""
-        save_file(find_twin(self.library, source).state, path)
+        save_file(self._twin(source).state, path)
 
     @torch.no_grad()
     def read_back(self, source: Source, path: Path, image: Tensor) -> Check:
-        """Build the backbone with ``init_cfg``, or hold the file against its list of names."""
-        twin, state = find_twin(self.library, source), load_file(path)
+        """Build the backbone with ``init_cfg``, or compare the file with its list of names."""
+        twin, state = self._twin(source), load_file(path)
         package, name = twin.kind.split('.')
         try:
             backbone = getattr(importlib.import_module(f'{package}.models'), name)
         # Without mmcv's compiled operators there is no mmdet; a version it dislikes, it asserts.
         except (ImportError, AssertionError):
-            return Check(f'list of names of {twin.kind}', compare_shapes(twin.shapes, state))
+            return Check(f'list of names of {twin.kind}', compare(twin.shapes, state))
         model = _build(backbone, twin, path)
         version = importlib.import_module(package).__version__
         return Check(
             f'{twin.kind} {version}',
-            compare_shapes(shapes_of(model), state),
+            compare(shapes_of(model), state),
             source.final_map(image),
             model(image)[-1],
         )
 
     def usage(self, source: Source, path: Path) -> tuple[str, ...]:
         """Lines of a config."""
-        twin = find_twin(self.library, source)
+        twin = self._twin(source)
         package, name = twin.kind.split('.')
         start, options = '', {**twin.options, **twin.all_maps}
         lines = [f"init_cfg = dict(type='Pretrained', checkpoint='{path}')"]
@@ -345,8 +316,14 @@ class OpenMMLabFile(Target):
         model = f'model = dict(backbone=dict({start}type={name!r}, {given}, init_cfg=init_cfg))'
         return (*lines, model)
 
+    def _twin(self, source: Source) -> Twin:
+        twin = find_twin(self.library, source)
+        if twin is None:
+            raise ValueError(self.problem(source))
+        return twin
 
-def _build(backbone: type[nn.Module], twin: Twin, path: Path) -> nn.Module:
+
+def _build(backbone: type[BaseModule], twin: Twin, path: Path) -> nn.Module:
     init_cfg = dict(type='Pretrained', checkpoint=str(path))
     model = backbone(**twin.options, init_cfg=init_cfg)
     model.init_weights()

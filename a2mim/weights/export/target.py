@@ -1,31 +1,43 @@
-"""What a target of an export does, and how a written file is judged."""
+"""What is exported, what a target does with it, and how the written file is checked.
 
-import re
+Axes: B batch, C channels, (H, W) pixels, (h, w) features.
+"""
+
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import Any, cast
 
 import timm
 import torch
 from PIL import Image
-from timm.data import create_transform, resolve_data_config
-from timm.layers import to_2tuple
+from timm.data.config import resolve_data_config
+from timm.data.transforms_factory import create_transform
+from timm.layers.helpers import to_2tuple
+from timm.models.beit import Beit
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from a2mim.weights.fit import LoadReport, compare
-from a2mim.weights.names import Rules, Trunk, find_trunk
+from a2mim.interfaces import TimmNetwork
+from a2mim.weights.fit import LoadReport, Policy, Shapes, classifier_prefixes, load_backbone
+from a2mim.weights.names import Trunk, find_trunk
 from a2mim.weights.recipe import find_recipe
 from a2mim.weights.safe_load import load_file
 
-# [source]
-# What is exported: a timm model that a checkpoint fills completely.
+# Largest difference of features, as a share of the largest of ours: float32 in another order.
+TOLERANCE = 1e-4
+WHOLE = Policy(
+    advice='Nothing was exported. Is the file complete, and are --model and --model-options those '
+    'of the training?'
+)
+DEFAULT = 'chelsea.png'
 
 
 @dataclass(frozen=True)
 class Source:
-    """A trained timm model and how timm builds it.
+    """A trained timm network and how timm builds it.
 
     Attributes:
         path: File that it came from.
@@ -36,12 +48,12 @@ class Source:
 
     path: Path
     name: str
-    options: dict[str, object]
-    model: nn.Module
+    options: dict[str, Any]
+    model: TimmNetwork
 
     @property
     def num_classes(self) -> int:
-        """Classes of its classifier, 0 for a trunk alone."""
+        """Classes of its classifier, 0 for a backbone alone."""
         return self.options['num_classes']
 
     @property
@@ -53,29 +65,30 @@ class Source:
     def input_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of the images that the model is made for."""
         size = self.options.get('img_size') or self.model.pretrained_cfg['input_size'][-2:]
-        return (self.options.get('in_chans') or 3, *to_2tuple(size))
+        height, width = cast(tuple[int, int], to_2tuple(size))
+        return self.options.get('in_chans') or 3, height, width
 
     def trunk_state(self) -> dict[str, Tensor]:
         """Its weights without those of the classifier."""
-        starts = tuple(f'{name}.' for name in classifier_names(self.model))
-        state = self.model.state_dict()
+        starts, state = classifier_prefixes(self.model), self.model.state_dict()
         return {key: tensor for key, tensor in state.items() if not key.startswith(starts)}
 
     def rebuild(self, global_pool: str | None = None) -> nn.Module:
-        """The same trunk without a classifier and with another pooling; None: the family's own."""
-        options = {k: v for k, v in self.options.items() if k != 'global_pool'}
-        options = {**options, 'num_classes': 0, 'global_pool': global_pool}
+        """The same backbone without a classifier, with another pooling; None: the family's own."""
+        options = {**self.options, 'num_classes': 0, 'global_pool': global_pool}
         model = timm.create_model(self.name, **options)
         model.load_state_dict(self.trunk_state())
         return model.eval()
 
     @torch.no_grad()
     def final_map(self, image: Tensor) -> Tensor:
-        """The last feature map, (B, C, h, w), behind the final norm where the trunk has one."""
-        if not hasattr(self.model, 'patch_embed'):
+        """The last feature map, (B, C, h, w), after the final norm where the backbone has one."""
+        model = self.model
+        if not isinstance(model, Beit | VisionTransformer):
             return self.rebuild(global_pool='')(image)
-        tokens = self.model.forward_features(image)[:, self.model.num_prefix_tokens :]
-        return tokens.transpose(1, 2).unflatten(2, self.model.patch_embed.grid_size)
+        tokens = model.forward_features(image)[:, model.num_prefix_tokens :]
+        grid: Any = model.patch_embed.grid_size
+        return tokens.transpose(1, 2).unflatten(2, grid)
 
     def call(self, **changes: object) -> str:
         """``timm.create_model(…)`` for this model, to paste; ``changes`` are more arguments."""
@@ -85,10 +98,10 @@ class Source:
 
 
 def read_source(path: Path, name: str | None, options: Mapping[str, object]) -> Source:
-    """Build the timm model of a checkpoint and fill it.
+    """Build the timm network of a checkpoint and fill it.
 
     Args:
-        path: Any file in which ``find_trunk`` finds a trunk.
+        path: Any file in which ``find_trunk`` finds a backbone.
         name: Of the model in timm; None: what the checkpoint says or its shapes tell.
         options: For timm, beside those that the checkpoint knows.
 
@@ -99,48 +112,31 @@ def read_source(path: Path, name: str | None, options: Mapping[str, object]) -> 
     """
     content = load_file(path)
     trunk = find_trunk(content)
-    known = None if name else find_recipe(content, trunk)
-    if not name and known is None:
+    known = (name, {}) if name else find_recipe(content, trunk)
+    if known is None:
         raise ValueError(f'{path} does not tell which timm model it holds; add --model NAME')
-    name, known_options = known or (name, {})
+    name, known_options = known
     if not timm.is_model(name):
         raise ValueError(
             f'timm {timm.__version__} has no model {name!r}; timm.list_models() has all names'
         )
     complete = _complete_options(name, {**known_options, **options}, trunk)
     model = timm.create_model(name, **complete)
-    report = compare(model, trunk.state)
-    if report.rate < 1 or report.mismatched:
-        raise ValueError(
-            f'{path} is not the whole trunk of {name}, nothing was exported: {report}. Is the '
-            'file complete, and are --model and --model-options those of the training?'
-        )
-    model.load_state_dict({key: trunk.state[key] for key in report.matched}, strict=False)
-    return Source(path, name, complete, model.eval())
+    load_backbone(model, content, path, WHOLE)
+    return Source(path, name, complete, cast(TimmNetwork, model.eval()))
 
 
-def classifier_names(model: nn.Module) -> tuple[str, ...]:
-    """Modules of a timm model that are its classifier."""
-    names = model.pretrained_cfg.get('classifier') or ()
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _complete_options(name: str, options: dict[str, object], trunk: Trunk) -> dict[str, object]:
-    """Add number of classes and pooling: a trunk without a classifier is not pooled."""
+def _complete_options(name: str, options: dict[str, Any], trunk: Trunk) -> dict[str, Any]:
+    """Add number of classes and pooling: a backbone without a classifier is not pooled."""
     options = {key: value for key, value in options.items() if key != 'num_classes'}
     with torch.device('meta'):
-        names = classifier_names(timm.create_model(name, **options))
-    weight = next((trunk.state[k] for n in names if (k := f'{n}.weight') in trunk.state), None)
-    if weight is not None:
-        return {'num_classes': len(weight), **options}
-    # The norm behind the mean over patches is the trace of a classifier that was taken away.
+        starts = classifier_prefixes(timm.create_model(name, **options))
+    weights = [trunk.state[k] for start in starts if (k := f'{start}weight') in trunk.state]
+    if weights:
+        return {'num_classes': len(weights[0]), **options}
+    # The norm after the mean over patches is the trace of a classifier that was taken away.
     pool = {} if 'fc_norm.weight' in trunk.state else {'global_pool': ''}
     return {'num_classes': 0, **pool, **options}
-
-
-# Largest difference of features, as a share of the largest of ours: float32 in another order.
-TOLERANCE = 1e-4
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -148,15 +144,15 @@ class Check:
     """What came back from a written file.
 
     Attributes:
-        library: That read it, or whose list of names it was held against, with its version.
+        library: That read it, or whose list of names it was compared with, with its version.
         report: What became of every tensor; None for a graph, which has no names.
-        ours, theirs: Features of the same images; both None where the library cannot be imported.
+        ours, theirs: Features of the same images; empty where the library cannot be imported.
     """
 
     library: str
     report: LoadReport | None
-    ours: Tensor | None = None
-    theirs: Tensor | None = None
+    ours: Tensor = field(default_factory=lambda: torch.empty(0))
+    theirs: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
     def difference(self) -> float:
@@ -169,22 +165,20 @@ class Check:
         return float(self.ours.abs().max())
 
     def verify(self) -> None:
-        """Refuse anything but the whole trunk with the same features.
+        """Refuse anything but the whole backbone with the same features.
 
         Raises:
             ValueError: If a tensor is missing, left over or of another shape, or features differ.
         """
-        if self.report is not None and (self.report.rate < 1 or self.report.mismatched):
-            raise ValueError(f'{self.library} does not take the whole trunk: {self.report}')
-        if self.ours is None:
-            return
+        if self.report is not None and not self.report.complete:
+            raise ValueError(f'{self.library} does not take the whole backbone: {self.report}')
         if self.ours.shape != self.theirs.shape:
             raise ValueError(
                 f'{self.library} returns features {tuple(self.theirs.shape)} where ours are '
                 f'{tuple(self.ours.shape)}'
             )
-        # Written so that nan fails too.
-        if not self.difference <= TOLERANCE * self.scale:
+        # Written so that NaN fails too.
+        if self.ours.numel() and not self.difference <= TOLERANCE * self.scale:
             raise ValueError(
                 f'{self.library} computes other features: the largest difference is '
                 f'{self.difference:.2g}, the largest feature {self.scale:.3g}, and at most '
@@ -196,7 +190,7 @@ class Check:
         if self.report is not None:
             number = len(self.report.matched)
             lines.append(f'{self.library}: {number} tensors, {self.report.rate:.0%} match')
-        if self.ours is None:
+        if not self.ours.numel():
             lines.append('NOT loaded back, no features compared: the library is not here to import')
         else:
             lines.append(
@@ -208,7 +202,7 @@ class Check:
 
 
 class Target(ABC):
-    """Writes a trunk for another library, and reads it there.
+    """Writes a backbone for another library, and reads it there.
 
     Attributes:
         suffixes: Of a path; the empty one stands for a folder.
@@ -217,12 +211,12 @@ class Target(ABC):
     suffixes: tuple[str, ...]
 
     def problem(self, source: Source) -> str | None:
-        """Why the library has no model for this trunk; None if it has one."""
+        """Why the library has no model for this backbone; None if it has one."""
         return None
 
     @abstractmethod
     def write(self, source: Source, path: Path) -> None:
-        """Write the trunk to ``path``, which does not exist."""
+        """Write the backbone to ``path``, which does not exist."""
 
     @abstractmethod
     def read_back(self, source: Source, path: Path, image: Tensor) -> Check:
@@ -231,19 +225,6 @@ class Target(ABC):
     @abstractmethod
     def usage(self, source: Source, path: Path) -> tuple[str, ...]:
         """The lines that use ``path``, two of them where two will do."""
-
-
-def compare_shapes(expected: Shapes, state: Mapping[str, Tensor]) -> LoadReport:
-    """What loading ``state`` into a model of these names and shapes would do."""
-    common = [key for key in expected if key in state]
-    shapes = {key: tuple(state[key].shape) for key in common}
-    differ = [key for key in common if shapes[key] != tuple(expected[key])]
-    return LoadReport(
-        matched=[key for key in common if key not in differ],
-        missing=[key for key in expected if key not in state],
-        unexpected=[key for key in state if key not in expected],
-        mismatched=[(key, expected[key], shapes[key]) for key in differ],
-    )
 
 
 def shapes_of(model: nn.Module) -> Shapes:
@@ -258,27 +239,10 @@ def shapes_of(model: nn.Module) -> Shapes:
     }
 
 
-def rename(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
-    """Apply every rule, a pattern and its replacement, to every name, in order."""
-    renamed = {}
-    for key, tensor in state.items():
-        for pattern, replacement in rules:
-            key = re.sub(pattern, replacement, key)
-        renamed[key] = tensor
-    return renamed
-
-
-# [photograph]
-# A real photograph, as a model wants it: features of noise would hide many a difference.
-#
-# Axes: B batch, C channels, (H, W) pixels.
-
-
-DEFAULT = 'chelsea.png'
-
-
 def read_photograph(source: Source, path: Path | None = None) -> Tensor:
-    """An image through timm's evaluation transform for this model.
+    """A photograph through timm's evaluation transform for this model.
+
+    Features of random noise would hide many differences.
 
     Args:
         source: Gives size, channels, mean and deviation.
@@ -303,6 +267,6 @@ def read_photograph(source: Source, path: Path | None = None) -> Tensor:
     config = resolve_data_config({'input_size': (3, height, width)}, model=source.model)
     for key in ('mean', 'std'):
         config[key] = tuple(config[key][i % len(config[key])] for i in range(3))
-    pixels = create_transform(**config, is_training=False)(image)  # (3, H, W)
+    transform = cast(Callable[[Image.Image], Tensor], create_transform(**config, is_training=False))
     # Another number of channels takes red, green and blue in turn.
-    return pixels[torch.arange(channels) % 3].unsqueeze(0)
+    return transform(image)[torch.arange(channels) % 3].unsqueeze(0)

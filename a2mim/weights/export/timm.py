@@ -1,4 +1,8 @@
-"""A flat file in timm's names, for ``checkpoint_path`` of ``timm.create_model``."""
+"""timm's own formats: a flat file, and a folder in the layout of the Hugging Face hub.
+
+``timm.create_model('local-dir:FOLDER')`` opens the folder, and so does ``transformers``, whose
+wrapper builds the timm model that ``config.json`` names. Neither asks the network for anything.
+"""
 
 import json
 from pathlib import Path
@@ -8,13 +12,16 @@ import torch
 from timm.models import save_for_hf
 from torch import Tensor
 
-from a2mim.weights.export.target import Check, Source, Target, compare_shapes, shapes_of
+from a2mim.weights.export.target import Check, Source, Target
 from a2mim.weights.files import save_file
+from a2mim.weights.fit import compare
 from a2mim.weights.safe_load import load_file
+
+WEIGHTS, CONFIG = 'model.safetensors', 'config.json'
 
 
 class TimmFile(Target):
-    """Trunk, and classifier where there is one, as timm's own ``state_dict()``."""
+    """Backbone, and classifier where there is one, as timm's own ``state_dict()``."""
 
     suffixes = ('.safetensors', '.pth')
 
@@ -26,22 +33,12 @@ class TimmFile(Target):
     def read_back(self, source: Source, path: Path, image: Tensor) -> Check:
         """Let timm build the model and load the file, strictly."""
         model = timm.create_model(source.name, **source.options, checkpoint_path=str(path)).eval()
-        report = compare_shapes(shapes_of(model), load_file(path))
+        report = compare(model, load_file(path))
         return Check(f'timm {timm.__version__}', report, source.model(image), model(image))
 
     def usage(self, source: Source, path: Path) -> tuple[str, str]:
         """Build and load in one call."""
         return 'import timm', f'model = {source.call(checkpoint_path=str(path))}'
-
-
-# [huggingface_folder]
-# A folder in the layout of timm's models on the Hugging Face hub.
-#
-# ``timm.create_model('local-dir:FOLDER')`` opens it, and so does ``transformers``, whose wrapper
-# builds the timm model that ``config.json`` names. Neither asks the network for anything.
-
-
-WEIGHTS, CONFIG = 'model.safetensors', 'config.json'
 
 
 class HuggingFaceFolder(Target):
@@ -62,7 +59,7 @@ class HuggingFaceFolder(Target):
     def read_back(self, source: Source, path: Path, image: Tensor) -> Check:
         """Open it with timm and, where it is installed, with ``transformers`` too."""
         model = timm.create_model(f'local-dir:{path}', pretrained=True).eval()
-        report = compare_shapes(shapes_of(model), load_file(path / WEIGHTS))
+        report = compare(model, load_file(path / WEIGHTS))
         ours, theirs = source.model(image), model(image)
         library = f'timm {timm.__version__}'
         try:

@@ -139,6 +139,7 @@ class RankBuffersHook(Hook):
 
     # After the averaged weights have taken the place of the trained ones, with their buffers.
     priority = 'LOW'
+    only_looks = True
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Take the buffers of the first process."""

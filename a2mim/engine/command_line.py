@@ -74,7 +74,8 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='start a new run from all weights of a checkpoint',
     )
-    parser.add_argument('--pretrained', metavar='FILE', help='start from the trunk in FILE')
+    add_schedule_option(parser)
+    parser.add_argument('--pretrained', metavar='FILE', help='start from the backbone in FILE')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--compile', action='store_true', help='torch.compile')
     parser.add_argument('--seed', type=int, help='seed of every random draw')
@@ -97,6 +98,16 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         action='store_false',
         help='start without the checks of disk, shared memory and one step, for example where a '
         'file system does not say how much of it is free',
+    )
+
+
+def add_schedule_option(parser: argparse.ArgumentParser) -> None:
+    """Option of a training that is resumed to become longer."""
+    parser.add_argument(
+        '--schedule',
+        choices=('follow', 'keep'),
+        help='where --resume makes a training longer: its schedules follow the new length (the '
+        'default), or end where they did',
     )
 
 

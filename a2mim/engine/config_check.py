@@ -10,13 +10,13 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 
 from mmengine import Config
-from mmengine.model import is_model_wrapper
 from mmengine.registry import FUNCTIONS, Registry
 from mmengine.runner import Runner
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader
 
 from a2mim import registry as registries
+from a2mim.engine.processes import bare_model
 
 # [signatures]
 # What the name in a ``type`` entry means, and which arguments it takes.
@@ -214,7 +214,7 @@ def check_class_count(runner: Runner) -> None:
         ValueError: If so, or if a label means another class in validation than in training; list
             files have numbers in place of names, which are not compared.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner.model)
     trunk = getattr(getattr(model, 'backbone', None), 'model', None)
     num_classes = getattr(trunk, 'num_classes', 0)
     classes = classes_of(runner.train_loop)
@@ -268,7 +268,7 @@ def check_mask_grid(runner: Runner) -> None:
     Raises:
         ValueError: If so; it says which block sizes fit.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner.model)
     check = getattr(getattr(model, 'backbone', None), 'check_mask_grid', None)
     mask = getattr(runner.train_loop.dataloader.dataset, 'mask', None)
     if isinstance(model, FSDPModule):

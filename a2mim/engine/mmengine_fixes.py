@@ -13,19 +13,18 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from mmengine import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.dist import all_reduce
 from mmengine.hooks import LoggerHook
 from mmengine.hooks import RuntimeInfoHook as MMEngineRuntimeInfoHook
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper as MMEngineOptimWrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from a2mim.engine.guard import GuardedStep
+from a2mim.engine.processes import bare_model
 from a2mim.registry import HOOKS, OPTIM_WRAPPERS
 from a2mim.weights.safe_load import load_file, weights_only_switch
 
@@ -155,32 +154,6 @@ def strict_loading() -> AbstractContextManager[None]:
     return weights_only_switch('1')
 
 
-# [cpu_processes]
-# Several processes on a machine without GPU: gloo instead of NCCL, no device ids.
-#
-# mmengine 0.10 calls ``torch.cuda.set_device`` for every launcher and backend, and gives DDP the
-# local rank as the device. A process group that exists already is used as it is, and a
-# ``model_wrapper_cfg`` replaces the device ids: nothing has to be patched. This file can go once
-# mmengine starts gloo processes on the CPU by itself.
-
-
-def start_gloo_process(cfg: Config) -> None:
-    """Join the process group that torchrun announced, and fit ``cfg`` to a CPU.
-
-    ``sync_bn`` is dropped: torch implements synchronised batch norm for GPUs only.
-    """
-    distributed.init_process_group('gloo')
-    cfg.sync_bn = None
-    wrapper = dict(
-        type='MMDistributedDataParallel',
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
-    given = cfg.get('model_wrapper_cfg', {})
-    if given.get('type', wrapper['type']) == wrapper['type']:
-        cfg.model_wrapper_cfg = {**wrapper, **given, 'device_ids': None}
-
-
 # [compiled_forward]
 # ``torch.compile`` of what repeats: the forward pass of the model.
 #
@@ -198,8 +171,7 @@ def compile_forward(model: nn.Module, options: bool | dict | None) -> None:
     """
     if options is None or options is False:
         return
-    inner = model.module if is_model_wrapper(model) else model
-    inner.compile(**({} if options is True else options))
+    bare_model(model).compile(**({} if options is True else options))
 
 
 # [mmseg_name]

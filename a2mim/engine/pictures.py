@@ -92,6 +92,7 @@ class ReconstructionHook(Hook):
     """
 
     priority = 'LOW'
+    only_looks = True
 
     def __init__(self, interval: int, num_images: int = 4) -> None:
         if interval < 1 or num_images < 1:
@@ -167,6 +168,7 @@ class LossCurveHook(Hook):
     """
 
     priority = 'LOW'
+    only_looks = True
 
     def __init__(self) -> None:
         self._drawn = 0.0

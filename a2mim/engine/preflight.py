@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
@@ -22,6 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from a2mim.engine.loops import batch_size
+from a2mim.engine.processes import bare_model
 from a2mim.registry import HOOKS
 
 # [disk]
@@ -55,7 +56,7 @@ def check_disk(runner: Runner) -> str:
 
 def checkpoint_bytes(runner: Runner) -> int:
     """Size of a checkpoint: weights, what the optimiser keeps of each, and their average."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner.model)
     weights = num_bytes(model.state_dict().values())
     averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
     return (
@@ -109,11 +110,6 @@ def check_batches(runner: Runner) -> str:
             'fewer processes'
         )
     return f'batches: {split} make {len(loader)} iterations, at least 1 needed'
-
-
-def batch_size(loader: DataLoader) -> int:
-    """Images per batch, whether torch makes the batches or a batch sampler of the config."""
-    return loader.batch_size or loader.batch_sampler.batch_size
 
 
 def example_batch(loader: DataLoader, size: int | None = None) -> dict:
@@ -172,7 +168,7 @@ def losses_and_gradients(
     runner: Runner, batch: dict
 ) -> tuple[dict[str, Tensor], dict[str, Tensor | None]]:
     """Losses by term, and by its name the gradient of every parameter that is trained."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner.model)
     model.train()
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.compiler.set_stance('force_eager'):

@@ -1,4 +1,13 @@
-"""How this process was started: alone, or as one of several by a launcher."""
+"""The processes of a run: how they were started, and the lock that keeps a second run out.
+
+A process runs alone or as one of several that a launcher starts. On a machine without GPU several
+processes communicate by gloo. The work dir is locked by ``flock``, which the kernel releases at any
+end of the process, SIGKILL and power cut included, so that no stale lock remains. ``flock`` holds
+on local disks, and between machines on NFS from Linux 2.6.12 on and on Lustre mounted with
+``flock``; a file system without locks is not protected, and the log says so. ``filelock`` is no
+replacement: its versions take the answer of a file system without locks for a lock that is held, or
+fall back to a marker file, which a killed process leaves behind.
+"""
 
 import errno
 import fcntl
@@ -7,16 +16,16 @@ import os
 import socket
 import time
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 import torch
 from mmengine import Config
-from torch import distributed
+from mmengine.model import BaseModel, is_model_wrapper
+from torch import distributed, nn
 
 from a2mim.engine.config_edit import LOADERS
-from a2mim.engine.mmengine_fixes import start_gloo_process
 
-# What each launcher tells its processes: their number, their place on this machine, and among all.
+# The variables that each launcher sets: world size, local rank and rank.
 VARIABLES = {
     'pytorch': ('WORLD_SIZE', 'LOCAL_RANK', 'RANK'),
     'slurm': ('SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_PROCID'),
@@ -26,7 +35,7 @@ LAUNCHERS = ('none', *VARIABLES)
 
 
 def count_processes(launcher: str) -> int:
-    """Number of processes that ``launcher`` started.
+    """World size: the number of processes that ``launcher`` started.
 
     Raises:
         ValueError: If the environment contradicts the launcher.
@@ -74,6 +83,11 @@ def fit_workers(cfg: Config, processes: int) -> str | None:
     return f'{most} data workers per process, since there are {cores} cores' if crowded else None
 
 
+def bare_model(model: nn.Module) -> BaseModel:
+    """``model`` outside of the wrapper (DDP) that several processes put around it."""
+    return cast(BaseModel, model.module if is_model_wrapper(model) else model)
+
+
 def join_processes(cfg: Config, launcher: str) -> None:
     """Prepare ``cfg`` for this machine, and start gloo where there is no GPU.
 
@@ -86,38 +100,49 @@ def join_processes(cfg: Config, launcher: str) -> None:
     if launcher == 'none':
         cfg.sync_bn = None
         return
-    gpus, place = torch.cuda.device_count(), int(os.environ.get(VARIABLES[launcher][1], 0))
-    os.environ['LOCAL_RANK'] = str(place)  # mmengine reads it whatever the launcher
+    gpus, local_rank = torch.cuda.device_count(), int(os.environ.get(VARIABLES[launcher][1], 0))
+    os.environ['LOCAL_RANK'] = str(local_rank)  # mmengine reads it whatever the launcher
     if gpus == 0 and launcher != 'pytorch':
         raise ValueError(f'--launcher {launcher} needs GPUs; on a CPU use tools/dist_train.sh')
     if gpus == 0:
         start_gloo_process(cfg)
-    elif place >= gpus:
+    elif local_rank >= gpus:
         raise ValueError(
-            f'process {place + 1} on this machine has no GPU: {gpus} are visible; start at most '
-            f'{gpus} processes here'
+            f'process {local_rank + 1} on this machine has no GPU: {gpus} are visible; start at '
+            f'most {gpus} processes here'
         )
 
 
-def leave_processes() -> None:
-    """End the group of processes, if there is one, and its threads with it.
+def start_gloo_process(cfg: Config) -> None:
+    """Join the process group that torchrun announced, and fit ``cfg`` to a CPU.
 
-    The caller holds no runner any more. A wrapped model keeps its group alive, and a thread of gloo
-    that is still letting go of its last message while the interpreter ends aborts the process,
-    about once in ten runs.
+    mmengine 0.10 calls ``torch.cuda.set_device`` for every launcher and backend, and gives DDP the
+    local rank as the device; but it uses a process group that exists already, and a
+    ``model_wrapper_cfg`` replaces the device ids. ``sync_bn`` is dropped: torch implements
+    synchronised batch norm for GPUs only.
+    """
+    distributed.init_process_group('gloo')
+    cfg.sync_bn = None
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    given = cfg.get('model_wrapper_cfg', {})
+    if given.get('type', wrapper['type']) == wrapper['type']:
+        cfg.model_wrapper_cfg = {**wrapper, **given, 'device_ids': None}
+
+
+def leave_processes() -> None:
+    """End the process group, if there is one, and its threads with it.
+
+    The caller has released its runner: a wrapped model keeps the group alive, and a gloo thread
+    that still sends its last message while the interpreter ends aborts the process, about once in
+    ten runs.
     """
     if distributed.is_initialized():
         distributed.destroy_process_group()
         gc.collect()
-
-
-# [lock]
-# The lock of a run's folder: two runs cannot write into one work dir at the same time.
-#
-# The kernel frees it at any end of the process that holds it, SIGKILL and power cut included, so
-# that a lock that is left behind is never in the way. ``flock`` holds on local disks, and between
-# machines on NFS from Linux 2.6.12 on and on Lustre mounted with ``flock``; a file system that
-# knows no locks is not protected, and the log says so.
 
 
 NAME = '.lock'

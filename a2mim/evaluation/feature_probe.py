@@ -142,6 +142,7 @@ class FeatureProbeHook(Hook):
     """
 
     priority = 'LOW'
+    only_looks = True
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """How a run of a few minutes on two CPU cores logs, saves and draws."""
 
+_base_ = ['../../_base_/every_run.py']
+
 default_scope = 'a2mim'
 
 default_hooks = dict(

@@ -1,5 +1,7 @@
 """How a fine-tuning run logs and saves."""
 
+_base_ = ['../../../_base_/every_run.py']
+
 default_scope = 'a2mim'
 
 default_hooks = dict(

@@ -1,8 +1,8 @@
-"""A misspelt name in a config is an error with the names that come near, before anything is built.
+"""Errors in a config, found before training: misspelt names, other classes, masks that do not fit.
 
-Names are known from signatures: a registered class says what it accepts, and the Runner says what
-a config may hold at the top. A signature with ``**kwargs`` accepts any name but a near miss of one
-that it spells out.
+Names are known from signatures: a registered class states what it accepts, and the Runner what a
+config may hold at the top. A signature with ``**kwargs`` accepts any name but a near miss of one
+that it spells out. ``check_names`` runs before anything is built, the other checks on the Runner.
 """
 
 import difflib
@@ -17,9 +17,6 @@ from torch.utils.data import DataLoader
 
 from a2mim import registry as registries
 from a2mim.engine.processes import bare_model
-
-# [signatures]
-# What the name in a ``type`` entry means, and which arguments it takes.
 
 
 def accepted_arguments(target: Callable) -> tuple[set[str], bool]:
@@ -199,10 +196,6 @@ def meant(near: list[str]) -> str:
     return f'did you mean {" or ".join(near)}?' if near else 'no name comes near'
 
 
-# [class_count]
-# The classes of the data and those of the classifier, compared before training.
-
-
 def check_class_count(runner: Runner) -> None:
     """Refuse a classifier for another number of classes than the training images have.
 
@@ -253,10 +246,6 @@ def are_numbers(names: Sequence[str]) -> bool:
 def abridged(names: Sequence[str]) -> str:
     """The first few names."""
     return ', '.join(names[:5]) + (', …' if len(names) > 5 else '')
-
-
-# [mask_grid]
-# The mask of the data and the trunk that has to hide it, compared before training.
 
 
 def check_mask_grid(runner: Runner) -> None:

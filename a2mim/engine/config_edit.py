@@ -1,6 +1,8 @@
-"""``--data-root``: read the images of a config from another folder.
+"""Changes of a config before it is built: another folder of images, the batch of its recipe.
 
-Sources are found by name: every ``source`` with a ``root`` inside a data loader or a hook.
+``--data-root`` is for every ``source`` with a ``root`` inside a data loader or a hook. The learning
+rate of a config holds for one global batch, what an optimiser step sees: processes x batch per
+process x accumulation. A config states it as ``auto_scale_lr.base_batch_size``.
 """
 
 from collections.abc import Iterator
@@ -90,13 +92,6 @@ def find_datasets(node: object) -> Iterator[dict]:
             yield node
         for item in node.values():
             yield from find_datasets(item)
-
-
-# [batch]
-# Batch arithmetic: the learning rate of a config holds for one global batch, and no other.
-#
-# The global batch is what one optimiser step sees: processes x batch per process x accumulation.
-# A config states the one its learning rate was chosen for as ``auto_scale_lr.base_batch_size``.
 
 
 @dataclass(frozen=True)
@@ -252,14 +247,11 @@ def check_epoch_length(runner: Runner) -> None:
     )
 
 
-SPANS = ('begin', 'end')
-
-
 def stretch_iterations(cfg: Config, before: int) -> str | None:
     """Let a schedule in iterations see the images it is meant for; return a line for the log.
 
     mmengine counts iterations, of which an optimiser step accumulates several where there are too
-    few processes. The length of the training, the distance of evaluations and checkpoints, and the
+    few processes. The length of the training, the intervals of evaluations and checkpoints, and the
     spans of the learning rate then grow by as much.
 
     Args:
@@ -272,7 +264,7 @@ def stretch_iterations(cfg: Config, before: int) -> str | None:
     checkpoint = cfg.get('default_hooks', {}).get('checkpoint', {})
     parts = [(cfg.train_cfg, ('max_iters', 'val_interval')), (checkpoint, ('interval',))]
     schedulers = cfg.get('param_scheduler') or []
-    parts += [(item, SPANS) for item in schedulers if not item.get('by_epoch', True)]
+    parts += [(item, ('begin', 'end')) for item in schedulers if not item.get('by_epoch', True)]
     for part, names in parts:
         for name in names:
             if name in part:

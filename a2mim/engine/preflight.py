@@ -25,10 +25,6 @@ from a2mim.engine.loops import batch_size
 from a2mim.engine.processes import bare_model
 from a2mim.registry import HOOKS
 
-# [disk]
-# Room on the disk for the checkpoints of a run.
-
-
 # The newest one, the one that is being written beside it, and the best one.
 CHECKPOINTS = 3
 
@@ -91,10 +87,6 @@ def readable(size: float) -> str:
     return f'{size / 2**30:.1f} GiB' if size >= 2**30 else f'{size / 2**20:.1f} MiB'
 
 
-# [batches]
-# The images of a data set, split over processes and steps.
-
-
 def check_batches(runner: Runner) -> str:
     """How many batches every process gets from one pass through the images.
 
@@ -122,10 +114,6 @@ def example_batch(loader: DataLoader, size: int | None = None) -> dict:
     last = len(loader.dataset) - 1
     places = np.linspace(0, last, min(size or batch_size(loader), last + 1), dtype=int)
     return loader.collate_fn([loader.dataset[int(place)] for place in places])
-
-
-# [dry_step]
-# One real batch through forward and backward pass, without a step of the optimiser.
 
 
 def dry_step(runner: Runner) -> str:
@@ -222,10 +210,6 @@ def abridged(names: Sequence[str]) -> str:
     return ', '.join(names[:3]) + (', …' if len(names) > 3 else '')
 
 
-# [shared_memory]
-# Room in the shared memory through which data workers hand over their batches.
-
-
 FOLDER = '/dev/shm'
 # How many processes share this machine's memory, as torchrun and Slurm say it.
 LOCAL_PROCESSES = ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE')
@@ -276,10 +260,6 @@ def values_of(batch: object) -> Iterable[object]:
 def local_processes() -> int:
     """Number of training processes on this machine."""
     return next((int(os.environ[name]) for name in LOCAL_PROCESSES if name in os.environ), 1)
-
-
-# [undisturbed]
-# Try something with a model, and nobody can tell afterwards.
 
 
 @contextmanager

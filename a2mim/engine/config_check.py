@@ -8,10 +8,11 @@ that it spells out. ``check_names`` runs before anything is built, the other che
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 from mmengine import Config
 from mmengine.registry import FUNCTIONS, Registry
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader
 
@@ -56,6 +57,7 @@ def registered_names() -> set[str]:
         name
         for registry in package_registries()
         for level in (registry, registry.parent)
+        if level is not None
         for name in level.module_dict
     }
 
@@ -163,19 +165,19 @@ def check_typed(node: dict, path: str, name: str | Callable) -> None:
     """Check the arguments of ``node`` against what the type ``name`` accepts."""
     candidates = find_types(name) if isinstance(name, str) else [name]
     if not candidates:
-        near = difflib.get_close_matches(name, registered_names(), n=3, cutoff=0.6)
+        near = difflib.get_close_matches(str(name), registered_names(), n=3, cutoff=0.6)
         raise KeyError(f'{path}.type={name!r} is not a registered name; {meant(near)}')
-    if path.endswith(('collate_fn', 'worker_init_fn')) and FUNCTIONS.get(name) is None:
+    if path.endswith(('collate_fn', 'worker_init_fn')) and FUNCTIONS.get(str(name)) is None:
         # mmengine ignores the default scope for functions, and gets None.
         raise KeyError(f'{path}.type={name!r} is looked up by its full name: write a2mim.{name}')
-    failure = None
+    failures = []
     for candidate in candidates:
         names, exact = accepted_arguments(candidate)
         try:
             return check_arguments(node, path, names | CONSUMED, exact, str(name))
         except TypeError as error:
-            failure = error
-    raise failure
+            failures.append(error)
+    raise failures[-1]
 
 
 def check_arguments(
@@ -259,7 +261,7 @@ def check_mask_grid(runner: Runner) -> None:
     """
     model = bare_model(runner.model)
     check = getattr(getattr(model, 'backbone', None), 'check_mask_grid', None)
-    mask = getattr(runner.train_loop.dataloader.dataset, 'mask', None)
+    mask = getattr(cast(BaseLoop, runner.train_loop).dataloader.dataset, 'mask', None)
     if isinstance(model, FSDPModule):
         return
     if check is not None and mask is not None:

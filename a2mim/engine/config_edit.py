@@ -5,12 +5,13 @@ rate of a config holds for one global batch, what an optimiser step sees: proces
 process x accumulation. A config states it as ``auto_scale_lr.base_batch_size``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from mmengine import Config
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 HOOKS = ('default_hooks', 'custom_hooks')
@@ -235,15 +236,16 @@ def check_epoch_length(runner: Runner) -> None:
     Raises:
         ValueError: If so; also for an epoch without any batch.
     """
-    loop = runner.train_loop
+    loop = cast(BaseLoop, runner.train_loop)
     batches = len(loop.dataloader)
     accumulation = runner.cfg.optim_wrapper.get('accumulative_counts', 1)
     if batches >= accumulation or not isinstance(loop, EpochBasedTrainLoop):
         return
+    images = len(cast(Sized, loop.dataloader.dataset))
     raise ValueError(
-        f'{len(loop.dataloader.dataset)} images make {batches} batches per epoch, but one '
-        f'optimiser step accumulates {accumulation}: use more images, or pass --auto-scale-lr, '
-        'which scales the learning rate to the batch instead of accumulating'
+        f'{images} images make {batches} batches per epoch, but one optimiser step accumulates '
+        f'{accumulation}: use more images, or pass --auto-scale-lr, which scales the learning rate '
+        'to the batch instead of accumulating'
     )
 
 

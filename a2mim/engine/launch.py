@@ -7,6 +7,7 @@ command adds before it changes the config, what it adds after it checks the runn
 import argparse
 import re
 from pathlib import Path
+from typing import cast
 
 from mmengine import Config
 from mmengine.dist import broadcast_object_list
@@ -82,7 +83,7 @@ def launch(cfg: Config, args: argparse.Namespace, lock: WorkDirLock, name: str) 
     notes += choose_start(cfg, args.resume, args.schedule)
     join_processes(cfg, args.launcher)
     name_run(cfg, name)
-    runner = ToolRunner.from_cfg(cfg)
+    runner = cast(ToolRunner, ToolRunner.from_cfg(cfg))
     share_start(runner)
     for note in filter(None, notes):
         runner.logger.info(note)
@@ -118,7 +119,7 @@ def launch_test(cfg: Config, args: argparse.Namespace) -> ToolRunner:
     fit_workers(cfg, count_processes(args.launcher))
     join_processes(cfg, args.launcher)
     name_run(cfg, f'{Path(args.config).stem}_test')
-    return ToolRunner.from_cfg(cfg)
+    return cast(ToolRunner, ToolRunner.from_cfg(cfg))
 
 
 def load_config(args: argparse.Namespace) -> Config:

@@ -7,21 +7,36 @@ accuracy (the best checkpoint, an early stop) is not in the file.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as MMEngineIterBasedTrainLoop
 from mmengine.runner import Runner
+from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 
 from a2mim.registry import HOOKS, LOOPS
 
 
+class Startable(Protocol):
+    """A sampler that begins an epoch anywhere."""
+
+    endless: bool
+
+    def start_at(self, place: int) -> None:
+        """Begin the passes with sample (or batch) ``place``."""
+        ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Order the samples as in ``epoch``."""
+        ...
+
+
 def batch_size(loader: DataLoader) -> int:
     """Images per batch, whether torch makes the batches or a batch sampler of the config."""
-    return loader.batch_size or loader.batch_sampler.batch_size  # pyright: ignore[reportAttributeAccessIssue]  torch types it as any Sampler
+    return loader.batch_size or cast(BatchSampler, loader.batch_sampler).batch_size
 
 
 def can_start(loader: DataLoader) -> bool:
@@ -43,9 +58,9 @@ def start_after(loader: DataLoader, batches: int) -> None:
     own = loader.batch_sampler
     if can_start(loader):
         if type(own) is BatchSampler:
-            own.sampler.start_at(batches * own.batch_size)
+            cast(Startable, own.sampler).start_at(batches * own.batch_size)
         else:
-            own.start_at(batches)
+            cast(Startable, own).start_at(batches)
     elif batches:
         raise ValueError(
             f'the checkpoint was written after {batches} batches of an epoch, and '
@@ -55,8 +70,11 @@ def start_after(loader: DataLoader, batches: int) -> None:
 
 
 def batches_after(loader: DataLoader, iterations: int) -> Iterator[dict]:
-    """Batches without end, the first one that after ``iterations`` others."""
-    sampler = loader.batch_sampler.sampler
+    """Batches without end, the first one that after ``iterations`` others.
+
+    mmengine types a batch as a sequence of samples; it is whatever ``collate_fn`` returns.
+    """
+    sampler = cast(Startable, cast(BatchSampler, loader.batch_sampler).sampler)
     epoch, done = (0, iterations) if sampler.endless else divmod(iterations, len(loader))
     while True:
         sampler.set_epoch(epoch)
@@ -154,12 +172,12 @@ class IterBasedTrainLoop(MMEngineIterBasedTrainLoop):
             if can_start(self.dataloader):
                 self.dataloader_iterator = batches_after(self.dataloader, self._iter)
             else:
-                self.dataloader_iterator.skip_iter(self._iter)
+                cast(_InfiniteDataloaderIterator, self.dataloader_iterator).skip_iter(self._iter)
             if self._iter:
                 self._validate_if_due()
             while self._iter < self._max_iters and not self.stop_training:
                 self.runner.model.train()
-                self.run_iter(next(self.dataloader_iterator))
+                self.run_iter(next(self.dataloader_iterator))  # pyright: ignore[reportArgumentType]
                 self._validate_if_due()
             self.runner.call_hook('after_train_epoch')
             self.runner.call_hook('after_train')

@@ -7,7 +7,7 @@ import logging
 import os
 import warnings
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.config.utils import MODULE2PACKAGE
@@ -58,9 +58,10 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
         """Queue what the step returned; fetch the queue when a log line is due."""
         for name, value in (outputs or {}).items():
             self._pending.append((name, value.detach()))
-        wrapper = runner.optim_wrapper
-        if getattr(wrapper, 'pending_grad_norm', None) is not None:
-            self._pending.append(('grad_norm', wrapper.pending_grad_norm))
+        wrapper = cast(GuardedStep, runner.optim_wrapper)
+        grad_norm = getattr(wrapper, 'pending_grad_norm', None)
+        if grad_norm is not None:
+            self._pending.append(('grad_norm', grad_norm))
             wrapper.pending_grad_norm = None
         due = self.every_n_inner_iters(batch_idx, self._interval)
         if due or self.end_of_epoch(runner.train_dataloader, batch_idx):
@@ -125,7 +126,7 @@ def _starts_with(record: logging.LogRecord, beginnings: tuple[str, ...]) -> bool
     return isinstance(record.msg, str) and record.msg.startswith(beginnings)
 
 
-@CheckpointLoader.register_scheme(prefixes='', force=True)
+@CheckpointLoader.register_scheme(prefixes='', force=True)  # pyright: ignore[reportOptionalCall]
 def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load a local checkpoint; registered for every path without a URL scheme.
 

@@ -6,13 +6,15 @@ import random
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, EMAHook, Hook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
@@ -57,7 +59,7 @@ def checkpoint_bytes(runner: Runner) -> int:
     averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
     return (
         weights
-        + optimizer_bytes(runner.optim_wrapper.optimizer)
+        + optimizer_bytes(cast(OptimWrapper, runner.optim_wrapper).optimizer)
         + sum(num_bytes(average.state_dict().values()) for average in averages)
     )
 
@@ -95,8 +97,9 @@ def check_batches(runner: Runner) -> str:
             see copies only.
     """
     loader, processes = runner.train_dataloader, get_world_size()
-    split = f'{len(loader.dataset)} images, {processes} process(es) with {batch_size(loader)} each'
-    if len(loader.dataset) < processes or len(loader) == 0:
+    images = len(cast(Sized, loader.dataset))
+    split = f'{images} images, {processes} process(es) with {batch_size(loader)} each'
+    if images < processes or len(loader) == 0:
         raise ValueError(
             f'{split} make no step; give more images, a smaller train_dataloader.batch_size or '
             'fewer processes'
@@ -111,9 +114,9 @@ def example_batch(loader: DataLoader, size: int | None = None) -> dict:
         loader: What loads the images in training.
         size: Number of images; None for a full batch, or all images where there are fewer.
     """
-    last = len(loader.dataset) - 1
+    last = len(cast(Sized, loader.dataset)) - 1
     places = np.linspace(0, last, min(size or batch_size(loader), last + 1), dtype=int)
-    return loader.collate_fn([loader.dataset[int(place)] for place in places])
+    return cast(dict, loader.collate_fn([loader.dataset[int(place)] for place in places]))
 
 
 def dry_step(runner: Runner) -> str:
@@ -144,7 +147,7 @@ def dry_step(runner: Runner) -> str:
         found.append(f'{len(unused)} parameters without one ({abridged(unused)})')
     if on_gpu:
         total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-        kept = optimizer_bytes(runner.optim_wrapper.optimizer)
+        kept = optimizer_bytes(cast(OptimWrapper, runner.optim_wrapper).optimizer)
         found.append(
             f'peak memory {readable(torch.cuda.max_memory_allocated())} of {readable(total)}, and '
             f'the optimiser keeps {readable(kept)} from its first step on'
@@ -160,7 +163,7 @@ def losses_and_gradients(
     model.train()
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.compiler.set_stance('force_eager'):
-        with runner.optim_wrapper.optim_context(model):
+        with cast(OptimWrapper, runner.optim_wrapper).optim_context(model):
             data = model.data_preprocessor(batch, True)
             loss, terms = model.parse_losses(model(**data, mode='loss'))
         losses = {name: term.detach() for name, term in terms.items()}
@@ -242,7 +245,7 @@ def waiting_bytes(loader: DataLoader) -> int:
     if loader.num_workers == 0:
         return 0
     image = num_bytes(values_of(example_batch(loader, size=1)))
-    batches = loader.num_workers * loader.prefetch_factor + 1
+    batches = loader.num_workers * (loader.prefetch_factor or 0) + 1
     return image * batch_size(loader) * batches
 
 

@@ -8,12 +8,14 @@ import platform
 import warnings
 from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
+from typing import cast
 
 import torch
 from mmengine import Config
 from mmengine.device import get_device
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.runner import BaseLoop, Runner
 
 from a2mim.engine.checkpointing import newest_checkpoint
@@ -221,10 +223,12 @@ def follow_length(cfg: Config, before: Mapping, record: Mapping, new: int) -> No
         old_end, new_end = end_of(entry, before, record), end_of(entry, before, record, new)
         if old_end is None or new_end is None:
             continue
+        begin = entry.get('begin', 0)
         for name in SPANS:
             value = entry.get(name)
             # One that the config has changed by itself stays.
-            if value == was.get(name) and value in (old_end, old_end - entry.get('begin', 0)):
+            unchanged = value == was.get(name)
+            if value is not None and unchanged and value in (old_end, old_end - begin):
                 entry[name] = value + new_end - old_end
 
 
@@ -419,9 +423,10 @@ def renew_schedules(runner: Runner, checkpoint: dict) -> tuple[float, float] | N
     Returns:
         The learning rate before and after; None if the schedules are the same.
     """
-    own, saved = runner.param_schedulers, checkpoint.get('param_schedulers')
-    if not own or not saved or isinstance(own, dict):
+    saved = checkpoint.get('param_schedulers')
+    if not runner.param_schedulers or not saved or isinstance(saved, dict):
         return None
+    own = cast(list[_ParamScheduler], runner.param_schedulers)
     if [definition(s.state_dict()) for s in own] == [definition(state) for state in saved]:
         return None
     meta, length = checkpoint['meta'], len(runner.train_dataloader)
@@ -439,7 +444,9 @@ def renew_schedules(runner: Runner, checkpoint: dict) -> tuple[float, float] | N
     checkpoint['param_schedulers'] = [scheduler.state_dict() for scheduler in own]
     groups = checkpoint['optimizer']['param_groups']
     before = groups[0]['lr']
-    for group, renewed in zip(groups, runner.optim_wrapper.param_groups, strict=True):
+    for group, renewed in zip(
+        groups, cast(OptimWrapper, runner.optim_wrapper).param_groups, strict=True
+    ):
         group.update({s.param_name: renewed[s.param_name] for s in own})
     return before, groups[0]['lr']
 

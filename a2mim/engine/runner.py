@@ -19,16 +19,14 @@ from a2mim.engine.sharding import FullyShard
 from a2mim.registry import HOOKS, LOG_PROCESSORS, MODEL_WRAPPERS
 from a2mim.weights.released import config_path
 
-Hooks = dict[str, dict | Hook | None]
-
 
 @cache
-def hooks_of_every_run() -> Hooks:
+def hooks_of_every_run() -> dict[str, dict]:
     """The ``default_hooks`` of ``configs/_base_/every_run.py``."""
     return Config.fromfile(config_path('_base_/every_run')).default_hooks.to_dict()
 
 
-def complete_hooks(default: Mapping, custom: Sequence[dict | Hook] = ()) -> Hooks:
+def complete_hooks(default: Mapping, custom: Sequence[dict | Hook] = ()) -> dict:
     """``default`` with the hooks of every run that neither it nor ``custom`` has.
 
     One of these that a config has under another key or in ``custom_hooks`` takes the place of the
@@ -66,16 +64,18 @@ class ToolRunner(Runner):
     package to the same weights: its hooks stand in the config.
     """
 
-    def build_logger(self, *args: object, **kwargs: object) -> MMLogger:
+    def build_logger(
+        self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: object
+    ) -> MMLogger:
         """Build the logger as mmengine does, without what no person reads."""
-        logger = super().build_logger(*args, **kwargs)
+        logger = super().build_logger(log_level, log_file, **kwargs)
         filter_log(logger)
         return logger
 
     def register_hooks(
         self,
-        default_hooks: Mapping | None = None,
-        custom_hooks: Sequence[dict | Hook] | None = None,
+        default_hooks: dict[str, Hook | dict] | None = None,
+        custom_hooks: list[Hook | dict] | None = None,
     ) -> None:
         """Register the hooks of the config and of every run; the dumped config shows them all."""
         hooks = complete_hooks(default_hooks or {}, custom_hooks or ())
@@ -130,9 +130,11 @@ class SpeedLogProcessor(LogProcessor):
     and of images that cannot be read follow once there are any.
     """
 
-    def _collect_scalars(self, *args: object, **kwargs: object) -> dict:
+    def _collect_scalars(
+        self, custom_cfg: list[dict], runner: Runner, mode: str, reserve_prefix: bool = False
+    ) -> dict:
         """Leave out mmengine's ``base_lr``, which is the rate of the first group once more."""
-        scalars = super()._collect_scalars(*args, **kwargs)
+        scalars = super()._collect_scalars(custom_cfg, runner, mode, reserve_prefix)
         return {name: value for name, value in scalars.items() if not name.endswith('base_lr')}
 
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str) -> tuple[dict, str]:

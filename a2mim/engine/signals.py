@@ -11,17 +11,20 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import cast
 
 from mmengine.dist import barrier
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from a2mim.engine.checkpointing import CheckpointHook
+from a2mim.engine.guard import GuardedStep, UpdateGuard
 from a2mim.errors import TRY_AGAIN
 from a2mim.registry import HOOKS
 
+Handler = Callable[[int, FrameType | None], object] | int | None
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 # One request may arrive twice: from SLURM and from srun, or from a process group and torchrun.
 ECHO = 2.0  # seconds
@@ -74,8 +77,9 @@ class StopSignalHook(Hook):
     only_looks = True
 
     def __init__(self) -> None:
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Handler] = {}
         self._second: SecondSignal | None = None
+        self._guard: UpdateGuard | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Listen, where Python allows it: in the main thread.
@@ -83,12 +87,12 @@ class StopSignalHook(Hook):
         Raises:
             ValueError: If the run has no guard to carry the request.
         """
-        if getattr(runner.optim_wrapper, 'guard', None) is None:
+        self._guard = getattr(runner.optim_wrapper, 'guard', None)
+        if self._guard is None:
             raise ValueError(
                 'default_hooks.stop_signal needs default_hooks.guard, by which all processes agree '
                 'to stop: set both to None, or neither'
             )
-        self._runner = runner
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._heard) for number in SIGNALS}
             self._second = SecondSignal(SIGNALS)
@@ -101,8 +105,8 @@ class StopSignalHook(Hook):
         outputs: object = None,
     ) -> None:
         """Save and leave, if all processes know that they shall and the state can be saved."""
-        guard = runner.optim_wrapper.guard
-        if not guard.stop_agreed:
+        guard = cast(GuardedStep, runner.optim_wrapper).guard
+        if guard is None or not guard.stop_agreed:
             return
         saver = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
         if saver is not None and not saver.can_save(runner):
@@ -133,4 +137,5 @@ class StopSignalHook(Hook):
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
         # No line in the log: it may be writing one at this very moment.
-        self._runner.optim_wrapper.guard.stop_requested = True
+        if self._guard is not None:
+            self._guard.stop_requested = True

@@ -27,7 +27,7 @@ def seed_step(seed: int, iteration: int, rank: int) -> None:
     np.random.seed(words[1])
     # torch.manual_seed visits every kind of device, and remembers who called: ten times as slow.
     of_torch = int(words[2]) << 32 | int(words[3])
-    torch.random.default_generator.manual_seed(of_torch)
+    torch.default_generator.manual_seed(of_torch)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(of_torch)
 

@@ -2,8 +2,8 @@
 
 A tool of this repository has said in one line why it ends with a code of its own; torchrun would
 follow up with a page of its own traceback and exit code 1. A signal is passed on to the processes,
-which save and leave by themselves; torchrun alone would know SIGTERM only, and kill what has not
-ended within 30 seconds.
+which save and leave by themselves. ``torchrun --signals-to-handle`` is no replacement: it too kills
+what has not ended in time, and it ends without the exit code of the program.
 """
 
 import logging

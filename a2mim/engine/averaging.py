@@ -130,6 +130,7 @@ class RankBuffersHook(Hook):
 
     # After EMAHook has swapped in the averaged weights and their buffers.
     priority = 'LOW'
+    only_looks = True
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Broadcast the buffers of rank 0."""

@@ -54,6 +54,8 @@ class BadImagesHook(Hook):
         ValueError: If ``max_share`` is outside [0, 1).
     """
 
+    only_looks = True
+
     def __init__(self, max_share: float = 0.1) -> None:
         if not 0 <= max_share < 1:
             raise ValueError(f'max_share={max_share} must be in [0, 1); 0.1 is a tenth')

@@ -1,4 +1,10 @@
-"""The options that the tools share, and what each of them changes in a config."""
+"""The options that the tools share, what each changes in a config, and how a tool reports errors.
+
+Until the first training iteration is done no work can be lost, and an error is most likely in the
+input: it ends as one line on stderr with exit code 2; A2MIM_TRACEBACK=1 shows its origin. A
+training that is not finite and a checkpoint that cannot be written end as one line at any time,
+with exit codes of their own. A fault in the program keeps its traceback.
+"""
 
 import argparse
 import os
@@ -74,7 +80,8 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         metavar='FILE',
         help='start a new run from all weights of a checkpoint',
     )
-    parser.add_argument('--pretrained', metavar='FILE', help='start from the trunk in FILE')
+    add_schedule_option(parser)
+    parser.add_argument('--pretrained', metavar='FILE', help='start from the backbone in FILE')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--compile', action='store_true', help='torch.compile')
     parser.add_argument('--seed', type=int, help='seed of every random draw')
@@ -97,6 +104,16 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         action='store_false',
         help='start without the checks of disk, shared memory and one step, for example where a '
         'file system does not say how much of it is free',
+    )
+
+
+def add_schedule_option(parser: argparse.ArgumentParser) -> None:
+    """Option of a training that is resumed to become longer."""
+    parser.add_argument(
+        '--schedule',
+        choices=('follow', 'keep'),
+        help='where --resume makes a training longer: its schedules follow the new length (the '
+        'default), or end where they did',
     )
 
 
@@ -186,15 +203,6 @@ def check_out(path: str | None) -> None:
         raise FileNotFoundError(f'--out {path}: there is no folder {Path(path).parent}')
     if Path(path).is_dir():
         raise IsADirectoryError(f'--out {path} is a folder; give the name of a file in it')
-
-
-# [user_errors]
-# A mistake in the input ends a tool with one clear line; a fault in the program keeps its trace.
-#
-# Until the first training iteration is done no work can be lost, and an error is most likely in
-# what was asked for: it ends as one line on stderr with exit code 2. Set A2MIM_TRACEBACK=1 to see
-# where it came from. A training that is not finite and a checkpoint that cannot be written end as
-# one line, too, at any time and with codes of their own.
 
 
 # mmengine asserts what a config says, too; a checkpoint that it fetches itself may be refused.

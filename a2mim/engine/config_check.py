@@ -1,25 +1,23 @@
-"""A misspelt name in a config is an error with the names that come near, before anything is built.
+"""Errors in a config, found before training: misspelt names, other classes, masks that do not fit.
 
-Names are known from signatures: a registered class says what it accepts, and the Runner says what
-a config may hold at the top. A signature with ``**kwargs`` accepts any name but a near miss of one
-that it spells out.
+Names are known from signatures: a registered class states what it accepts, and the Runner what a
+config may hold at the top. A signature with ``**kwargs`` accepts any name but a near miss of one
+that it spells out. ``check_names`` runs before anything is built, the other checks on the Runner.
 """
 
 import difflib
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
 from mmengine import Config
-from mmengine.model import is_model_wrapper
 from mmengine.registry import FUNCTIONS, Registry
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader
 
 from a2mim import registry as registries
-
-# [signatures]
-# What the name in a ``type`` entry means, and which arguments it takes.
+from a2mim.engine.processes import bare_model
 
 
 def accepted_arguments(target: Callable) -> tuple[set[str], bool]:
@@ -59,6 +57,7 @@ def registered_names() -> set[str]:
         name
         for registry in package_registries()
         for level in (registry, registry.parent)
+        if level is not None
         for name in level.module_dict
     }
 
@@ -166,19 +165,19 @@ def check_typed(node: dict, path: str, name: str | Callable) -> None:
     """Check the arguments of ``node`` against what the type ``name`` accepts."""
     candidates = find_types(name) if isinstance(name, str) else [name]
     if not candidates:
-        near = difflib.get_close_matches(name, registered_names(), n=3, cutoff=0.6)
+        near = difflib.get_close_matches(str(name), registered_names(), n=3, cutoff=0.6)
         raise KeyError(f'{path}.type={name!r} is not a registered name; {meant(near)}')
-    if path.endswith(('collate_fn', 'worker_init_fn')) and FUNCTIONS.get(name) is None:
+    if path.endswith(('collate_fn', 'worker_init_fn')) and FUNCTIONS.get(str(name)) is None:
         # mmengine ignores the default scope for functions, and gets None.
         raise KeyError(f'{path}.type={name!r} is looked up by its full name: write a2mim.{name}')
-    failure = None
+    failures = []
     for candidate in candidates:
         names, exact = accepted_arguments(candidate)
         try:
             return check_arguments(node, path, names | CONSUMED, exact, str(name))
         except TypeError as error:
-            failure = error
-    raise failure
+            failures.append(error)
+    raise failures[-1]
 
 
 def check_arguments(
@@ -199,10 +198,6 @@ def meant(near: list[str]) -> str:
     return f'did you mean {" or ".join(near)}?' if near else 'no name comes near'
 
 
-# [class_count]
-# The classes of the data and those of the classifier, compared before training.
-
-
 def check_class_count(runner: Runner) -> None:
     """Refuse a classifier for another number of classes than the training images have.
 
@@ -214,7 +209,7 @@ def check_class_count(runner: Runner) -> None:
         ValueError: If so, or if a label means another class in validation than in training; list
             files have numbers in place of names, which are not compared.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner.model)
     trunk = getattr(getattr(model, 'backbone', None), 'model', None)
     num_classes = getattr(trunk, 'num_classes', 0)
     classes = classes_of(runner.train_loop)
@@ -255,10 +250,6 @@ def abridged(names: Sequence[str]) -> str:
     return ', '.join(names[:5]) + (', …' if len(names) > 5 else '')
 
 
-# [mask_grid]
-# The mask of the data and the trunk that has to hide it, compared before training.
-
-
 def check_mask_grid(runner: Runner) -> None:
     """Refuse mask blocks that do not fit the features which they hide.
 
@@ -268,9 +259,9 @@ def check_mask_grid(runner: Runner) -> None:
     Raises:
         ValueError: If so; it says which block sizes fit.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner.model)
     check = getattr(getattr(model, 'backbone', None), 'check_mask_grid', None)
-    mask = getattr(runner.train_loop.dataloader.dataset, 'mask', None)
+    mask = getattr(cast(BaseLoop, runner.train_loop).dataloader.dataset, 'mask', None)
     if isinstance(model, FSDPModule):
         return
     if check is not None and mask is not None:

@@ -1,14 +1,17 @@
-"""``--data-root``: read the images of a config from another folder.
+"""Changes of a config before it is built: another folder of images, the batch of its recipe.
 
-Sources are found by name: every ``source`` with a ``root`` inside a data loader or a hook.
+``--data-root`` is for every ``source`` with a ``root`` inside a data loader or a hook. The learning
+rate of a config holds for one global batch, what an optimiser step sees: processes x batch per
+process x accumulation. A config states it as ``auto_scale_lr.base_batch_size``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from mmengine import Config
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 HOOKS = ('default_hooks', 'custom_hooks')
@@ -90,13 +93,6 @@ def find_datasets(node: object) -> Iterator[dict]:
             yield node
         for item in node.values():
             yield from find_datasets(item)
-
-
-# [batch]
-# Batch arithmetic: the learning rate of a config holds for one global batch, and no other.
-#
-# The global batch is what one optimiser step sees: processes x batch per process x accumulation.
-# A config states the one its learning rate was chosen for as ``auto_scale_lr.base_batch_size``.
 
 
 @dataclass(frozen=True)
@@ -240,13 +236,42 @@ def check_epoch_length(runner: Runner) -> None:
     Raises:
         ValueError: If so; also for an epoch without any batch.
     """
-    loop = runner.train_loop
+    loop = cast(BaseLoop, runner.train_loop)
     batches = len(loop.dataloader)
     accumulation = runner.cfg.optim_wrapper.get('accumulative_counts', 1)
     if batches >= accumulation or not isinstance(loop, EpochBasedTrainLoop):
         return
+    images = len(cast(Sized, loop.dataloader.dataset))
     raise ValueError(
-        f'{len(loop.dataloader.dataset)} images make {batches} batches per epoch, but one '
-        f'optimiser step accumulates {accumulation}: use more images, or pass --auto-scale-lr, '
-        'which scales the learning rate to the batch instead of accumulating'
+        f'{images} images make {batches} batches per epoch, but one optimiser step accumulates '
+        f'{accumulation}: use more images, or pass --auto-scale-lr, which scales the learning rate '
+        'to the batch instead of accumulating'
+    )
+
+
+def stretch_iterations(cfg: Config, before: int) -> str | None:
+    """Let a schedule in iterations see the images it is meant for; return a line for the log.
+
+    mmengine counts iterations, of which an optimiser step accumulates several where there are too
+    few processes. The length of the training, the intervals of evaluations and checkpoints, and the
+    spans of the learning rate then grow by as much.
+
+    Args:
+        cfg: Config whose batch is fitted to the processes, changed in place.
+        before: Iterations per optimiser step that its schedule is meant for.
+    """
+    after = cfg.optim_wrapper.get('accumulative_counts', 1)
+    if after == before or 'max_iters' not in cfg.train_cfg:
+        return None
+    checkpoint = cfg.get('default_hooks', {}).get('checkpoint', {})
+    parts = [(cfg.train_cfg, ('max_iters', 'val_interval')), (checkpoint, ('interval',))]
+    schedulers = cfg.get('param_scheduler') or []
+    parts += [(item, ('begin', 'end')) for item in schedulers if not item.get('by_epoch', True)]
+    for part, names in parts:
+        for name in names:
+            if name in part:
+                part[name] = part[name] * after // before
+    return (
+        f'{after} iterations make one optimiser step, in place of {before}: the schedule takes '
+        f'{cfg.train_cfg.max_iters} iterations'
     )

@@ -1,8 +1,13 @@
-"""From options to a runner that is ready to train or to test."""
+"""From a config and the options of a command line to a runner that is ready to train or to test.
+
+``launch`` is the one sequence of every training: pre-training, fine-tuning and transfer. What a
+command adds before it changes the config, what it adds after it checks the runner.
+"""
 
 import argparse
 import re
 from pathlib import Path
+from typing import cast
 
 from mmengine import Config
 from mmengine.dist import broadcast_object_list
@@ -10,16 +15,19 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from a2mim.engine.checkpointing import newest_checkpoint
 from a2mim.engine.command_line import apply_train_options, existing_file
 from a2mim.engine.config_check import (
-    RUNNER_KEYS,
     check_class_count,
     check_mask_grid,
     check_names,
     check_option_names,
 )
-from a2mim.engine.config_edit import apply_batch_rule, check_epoch_length, set_data_root
+from a2mim.engine.config_edit import (
+    apply_batch_rule,
+    check_epoch_length,
+    set_data_root,
+    stretch_iterations,
+)
 from a2mim.engine.mmengine_fixes import silence_harmless_warnings
 from a2mim.engine.preflight import PreflightHook
 from a2mim.engine.processes import (
@@ -29,34 +37,102 @@ from a2mim.engine.processes import (
     is_first_process,
     join_processes,
 )
+from a2mim.engine.resume import adopt_seed, check_config, find_checkpoint
 from a2mim.engine.runner import ToolRunner
 from a2mim.engine.sharding import check_sharding
-from a2mim.weights.recipe import literal_config
-from a2mim.weights.safe_load import load_file
-
-# [common_start]
-# All processes of a run start from the same checkpoint: the one that the first process found.
 
 
-def share_start(runner: Runner) -> None:
-    """Give every process what the first one resumes or loads.
+def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
+    """The runner of a pre-training or fine-tuning, checked before any work can be lost.
 
-    Each looks for itself. A process that comes before the last checkpoint of a run that is just
-    ending, or on a machine where the work dir is another folder, would find another file or none,
-    and train other weights than the first one.
+    Raises:
+        ValueError: With what is wrong, and what to do; see the modules beside this one.
     """
-    start = [runner._resume, whole_path(runner._load_from)]
-    broadcast_object_list(start)
-    runner._resume, runner._load_from = start
+    cfg = load_config(args)
+    apply_train_options(cfg, args)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
+    runner = launch(cfg, args, lock, cfg.get('experiment_name') or Path(args.config).stem)
+    check_epoch_length(runner)
+    check_mask_grid(runner)
+    check_class_count(runner)
+    check_sharding(runner)
+    if args.preflight:
+        runner.register_hook(PreflightHook())
+    return runner
 
 
-def whole_path(file: str | None) -> str | None:
-    """``file`` as every process finds it, whatever folder it was started in; URLs stay."""
-    return str(Path(file).absolute()) if file and Path(file).is_file() else file
+def launch(cfg: Config, args: argparse.Namespace, lock: WorkDirLock, name: str) -> ToolRunner:
+    """Fit a training to its processes, take its work dir, find its start, and build its runner.
+
+    Args:
+        cfg: Of the training, with ``work_dir``; changed in place.
+        args: ``launcher``, ``resume`` and ``schedule`` of the command line.
+        lock: Holds the work dir until the training ends.
+        name: Of the run, in its logs.
+
+    Raises:
+        ValueError: If the batch cannot be reached, another run has the work dir, or the checkpoint
+            belongs to another training.
+    """
+    processes = count_processes(args.launcher)
+    accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
+    notes = [apply_batch_rule(cfg, processes), stretch_iterations(cfg, accumulation)]
+    notes.append(fit_workers(cfg, processes))
+    if is_first_process(args.launcher):
+        notes.append(lock.take(cfg.work_dir))
+    notes += choose_start(cfg, args.resume, args.schedule)
+    join_processes(cfg, args.launcher)
+    name_run(cfg, name)
+    runner = cast(ToolRunner, ToolRunner.from_cfg(cfg))
+    share_start(runner)
+    for note in filter(None, notes):
+        runner.logger.info(note)
+    return runner
 
 
-# [work_dir]
-# The folder of a run: where it is, and that it does not hold another run already.
+def build_test_runner(args: argparse.Namespace) -> Runner:
+    """The runner that evaluates ``args.checkpoint`` on the test data, or the validation data.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is missing.
+        ValueError: If the config evaluates nothing.
+    """
+    cfg = load_config(args)
+    source = 'test' if cfg.get('test_dataloader') else 'val'
+    for part in ('dataloader', 'evaluator'):
+        if not cfg.get(f'{source}_{part}'):
+            raise ValueError(f'{args.config} evaluates nothing: it has no {source}_{part}')
+        cfg[f'test_{part}'] = cfg[f'{source}_{part}']
+    cfg.test_cfg = cfg.get('test_cfg') or {}
+    return launch_test(cfg, args)
+
+
+def launch_test(cfg: Config, args: argparse.Namespace) -> ToolRunner:
+    """Build the runner of an evaluation of ``args.checkpoint``.
+
+    Raises:
+        FileNotFoundError: If the checkpoint is missing.
+    """
+    cfg.load_from = existing_file(args.checkpoint, 'checkpoint')
+    # Below the folder of the run, whose own config must stay what was trained.
+    cfg.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
+    fit_workers(cfg, count_processes(args.launcher))
+    join_processes(cfg, args.launcher)
+    name_run(cfg, f'{Path(args.config).stem}_test')
+    return cast(ToolRunner, ToolRunner.from_cfg(cfg))
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply the options that every tool has."""
+    silence_harmless_warnings()
+    cfg = Config.fromfile(existing_file(args.config, 'config'))
+    cfg.setdefault('default_scope', 'a2mim')
+    check_option_names(cfg, args.cfg_options)
+    cfg.merge_from_dict(args.cfg_options)
+    check_names(cfg)
+    if args.data_root:
+        set_data_root(cfg, args.data_root)
+    return cfg
 
 
 def default_work_dir(config: str) -> str:
@@ -84,145 +160,54 @@ def refuse_used_work_dir(work_dir: str) -> None:
         )
 
 
-# [resume]
-# ``--resume``: find the checkpoint, and continue only the experiment that wrote it.
-
-
-# What may differ between the parts of one run: where things are, what is shown and kept, how the
-# work is spread over processors, and initial weights, which the checkpoint replaces. The batch per
-# process and the accumulation belong to a number of processes: the checkpoint itself has all three.
-HARMLESS = re.compile(
-    r'(work_dir|resume|load_from|launcher|log_level|log_processor|experiment_name|visualizer|'
-    r'env_cfg|sync_bn|model_wrapper_cfg|find_unused_parameters|compile|val_\w+|test_\w+|'
-    r'train_cfg\.val_\w+|default_hooks\.(logger|checkpoint|timer|bad_images)|'
-    r'model\.backbone\.init_cfg|'
-    r'train_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor|batch_size)|'
-    r'optim_wrapper\.accumulative_counts)(\.|$)'
-    r'|.*\.(root|list_file|on_bad_image|grad_checkpointing)$'
-)
-
-
-def find_checkpoint(resume: str, work_dir: str) -> tuple[str | None, list[str]]:
-    """The file to resume from, and a line for each newer one that is not whole.
-
-    No file if ``resume`` is ``'auto'`` and nothing was saved yet.
+def choose_start(cfg: Config, resume: str | None, schedule: str | None) -> list[str]:
+    """Resume a run or start one, and never mix two in one folder; return lines for the log.
 
     Raises:
-        FileNotFoundError: If a named file is missing.
-        ValueError: If there are checkpoints, and no run can go on from any of them.
+        FileNotFoundError: If there is no checkpoint of the name to resume from.
+        ValueError: If the folder or the checkpoint belongs to another run, or a new one is given
+            ``schedule``.
     """
-    if resume != 'auto':
-        if not Path(resume).is_file():
-            raise FileNotFoundError(f'--resume {resume}: there is no such file')
-        return resume, []
-    newest, skipped = newest_checkpoint(Path(work_dir))
-    if newest is not None:
-        return str(newest), skipped
-    found = sorted(path.name for path in Path(work_dir).glob('*.pth'))
-    if found:
-        reasons = '; '.join(skipped) or f'{", ".join(found[:3])} hold no state to go on from'
-        raise ValueError(
-            f'{work_dir} has no checkpoint to resume from: {reasons}. Put back a whole copy, or '
-            'start anew in another --work-dir'
-        )
-    return None, []
+    if resume is None:
+        if schedule is not None:
+            raise ValueError(f'--schedule {schedule} is about a run that is resumed: add --resume')
+        refuse_used_work_dir(cfg.work_dir)
+        return []
+    checkpoint, skipped = find_checkpoint(resume, cfg.work_dir)
+    if checkpoint is None:
+        return [f'nothing to resume in {cfg.work_dir}: training starts from scratch']
+    if Path(checkpoint).resolve().parent != Path(cfg.work_dir).resolve():
+        refuse_used_work_dir(cfg.work_dir)
+    notes = check_config(cfg, checkpoint, schedule)
+    adopt_seed(cfg, checkpoint)
+    cfg.resume, cfg.load_from = True, checkpoint
+    return [*skipped, f'resuming from {checkpoint}', *notes]
 
 
-def check_same_experiment(cfg: Config, checkpoint: str) -> None:
-    """Compare ``cfg`` with the config that lies beside ``checkpoint``.
+def share_start(runner: Runner) -> None:
+    """Give every process what the first one resumes or loads.
 
-    Raises:
-        ValueError: If an entry differs that changes the training.
+    Each looks for itself. A process that comes before the last checkpoint of a run that is just
+    ending, or on a machine where the work dir is another folder, would find another file or none,
+    and train other weights than the first one.
     """
-    files = sorted(Path(checkpoint).parent.glob('*.py'), key=lambda path: path.stat().st_mtime)
-    contents = {path: literal_config(path.read_text()) for path in files}
-    # A config that inherits was written by a person.
-    written = [path for path, found in contents.items() if found and '_base_' not in found]
-    if not written:
-        return
-    before = flatten(contents[written[-1]])
-    # Through the same text form, so that both have the same types.
-    now = flatten(literal_config(cfg.pretty_text))
-    differing = [
-        f'{key}: {before.get(key, "not set")!r} then, {now.get(key, "not set")!r} now'
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-        and key.split('.')[0] in RUNNER_KEYS
-        and not HARMLESS.match(key)
-        # Where none is given, one is drawn, and found again in the checkpoint.
-        and not (key == 'randomness.seed' and None in (before.get(key), now.get(key)))
-    ]
-    if differing:
-        more = f' and {len(differing) - 4} more' if len(differing) > 4 else ''
-        raise ValueError(
-            f'{checkpoint} was trained with another config ({"; ".join(differing[:4])}{more}); '
-            f'resume with {written[-1]}, or start a new run in another --work-dir with '
-            '--load-checkpoint'
-        )
+    start = [runner._resume, whole_path(runner._load_from)]
+    broadcast_object_list(start)
+    runner._resume, runner._load_from = start
 
 
-def adopt_seed(cfg: Config, checkpoint: str) -> None:
-    """Let a run whose config has no seed go on with the one that was drawn when it started."""
-    randomness = cfg.get('randomness') or {}
-    if randomness.get('seed') is None:
-        seed = (load_file(checkpoint).get('meta') or {}).get('seed')
-        cfg.randomness = {**randomness, 'seed': seed}
+def whole_path(file: str | None) -> str | None:
+    """``file`` as every process finds it, whatever folder it was started in; URLs stay."""
+    return str(Path(file).absolute()) if file and Path(file).is_file() else file
 
 
-def flatten(node: object, prefix: str = '') -> dict[str, object]:
-    """Nested dicts and lists as one dict with dotted keys."""
-    if isinstance(node, dict) and node:
-        items = node.items()
-    elif isinstance(node, list | tuple) and node:
-        items = enumerate(node)
-    else:
-        return {prefix[:-1]: node}
-    flat = {}
-    for name, item in items:
-        flat |= flatten(item, f'{prefix}{name}.')
-    return flat
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """Read the config and apply the options that every tool has."""
-    silence_harmless_warnings()
-    cfg = Config.fromfile(existing_file(args.config, 'config'))
-    cfg.setdefault('default_scope', 'a2mim')
-    check_option_names(cfg, args.cfg_options)
-    cfg.merge_from_dict(args.cfg_options)
-    check_names(cfg)
-    if args.data_root:
-        set_data_root(cfg, args.data_root)
-    return cfg
-
-
-def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
-    """Check everything that can be checked, take the work dir, and build the runner.
-
-    Raises:
-        ValueError: With what is wrong, and what to do; see the modules beside this one.
-    """
-    cfg = load_config(args)
-    apply_train_options(cfg, args)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
-    processes = count_processes(args.launcher)
-    notes = [apply_batch_rule(cfg, processes), fit_workers(cfg, processes)]
-    if is_first_process(args.launcher):
-        notes.append(lock.take(cfg.work_dir))
-    notes += choose_start(cfg, args.resume)
-    join_processes(cfg, args.launcher)
-    cfg.experiment_name = free_name(cfg.get('experiment_name') or Path(args.config).stem)
-    runner = ToolRunner.from_cfg(cfg)
-    share_start(runner)
-    for note in filter(None, notes):
-        runner.logger.info(note)
-    check_epoch_length(runner)
-    check_mask_grid(runner)
-    check_class_count(runner)
-    check_sharding(runner)
-    if args.preflight:
-        runner.register_hook(PreflightHook())
-    return runner
+def name_run(cfg: Config, name: str) -> None:
+    """Give the run a name that no other of this process has, in logs and curves."""
+    cfg.experiment_name = free_name(name)
+    # Under the fixed name of MMDetection and MMSegmentation a second run of this process would
+    # write its curves into the folder of the first.
+    if 'name' in (cfg.get('visualizer') or {}):
+        cfg.visualizer.name = cfg.experiment_name
 
 
 def free_name(name: str) -> str:
@@ -234,47 +219,3 @@ def free_name(name: str) -> str:
     known = {*DefaultScope._instance_dict, *MMLogger._instance_dict}
     taken = sum(bool(pattern.fullmatch(one)) for one in known)
     return f'{name}_run{taken + 1}' if taken else name
-
-
-def choose_start(cfg: Config, resume: str | None) -> list[str]:
-    """Continue a run or start one, and never mix two in one folder; return lines for the log.
-
-    Raises:
-        FileNotFoundError: If there is no checkpoint of the name to resume from.
-        ValueError: If the folder or the checkpoint belongs to another run.
-    """
-    if resume is None:
-        refuse_used_work_dir(cfg.work_dir)
-        return []
-    checkpoint, skipped = find_checkpoint(resume, cfg.work_dir)
-    if checkpoint is None:
-        return [f'nothing to resume in {cfg.work_dir}: training starts from scratch']
-    if Path(checkpoint).resolve().parent != Path(cfg.work_dir).resolve():
-        refuse_used_work_dir(cfg.work_dir)
-    check_same_experiment(cfg, checkpoint)
-    adopt_seed(cfg, checkpoint)
-    cfg.resume, cfg.load_from = True, checkpoint
-    return [*skipped, f'resuming from {checkpoint}']
-
-
-def build_test_runner(args: argparse.Namespace) -> Runner:
-    """The runner that evaluates ``args.checkpoint`` on the test data, or the validation data.
-
-    Raises:
-        FileNotFoundError: If the checkpoint is missing.
-        ValueError: If the config evaluates nothing.
-    """
-    cfg = load_config(args)
-    cfg.load_from = existing_file(args.checkpoint, 'checkpoint')
-    # Below the folder of the run, whose own config must stay what was trained.
-    cfg.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
-    cfg.experiment_name = free_name(f'{Path(args.config).stem}_test')
-    source = 'test' if cfg.get('test_dataloader') else 'val'
-    for part in ('dataloader', 'evaluator'):
-        if not cfg.get(f'{source}_{part}'):
-            raise ValueError(f'{args.config} evaluates nothing: it has no {source}_{part}')
-        cfg[f'test_{part}'] = cfg[f'{source}_{part}']
-    cfg.test_cfg = cfg.get('test_cfg') or {}
-    fit_workers(cfg, count_processes(args.launcher))
-    join_processes(cfg, args.launcher)
-    return ToolRunner.from_cfg(cfg)

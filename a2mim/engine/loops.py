@@ -1,49 +1,113 @@
-"""Training by epochs, resumed at any iteration."""
+"""Training by epochs or by iterations, resumed at any iteration, and the hook that installs it.
+
+A checkpoint is written before what an interval asks for is validated: a run resumed from there
+validates first, since the run that was stopped may not have come to it, and what follows from an
+accuracy (the best checkpoint, an early stop) is not in the file.
+"""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, cast, runtime_checkable
 
+from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as MMEngineIterBasedTrainLoop
+from mmengine.runner import Runner
+from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 
-from a2mim.registry import LOOPS
+from a2mim.registry import HOOKS, LOOPS
 
-# [position]
-# Where a loader begins: after a number of batches, without loading them.
+
+class Startable(Protocol):
+    """A sampler that begins an epoch anywhere."""
+
+    endless: bool
+
+    def start_at(self, place: int) -> None:
+        """Begin the passes with sample (or batch) ``place``."""
+        ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Order the samples as in ``epoch``."""
+        ...
+
+
+def batch_size(loader: DataLoader) -> int:
+    """Images per batch, whether torch makes the batches or a batch sampler of the config."""
+    return loader.batch_size or cast(BatchSampler, loader.batch_sampler).batch_size
 
 
 def can_start(loader: DataLoader) -> bool:
-    """Whether ``loader`` begins anywhere: its sampler has ``start_at``, its batches one size."""
+    """Whether ``loader`` begins anywhere: its batch sampler or torch's on its sampler does.
+
+    A batch sampler of a config counts batches in ``start_at``, a sampler counts samples.
+    """
     batches = loader.batch_sampler
-    return type(batches) is BatchSampler and hasattr(batches.sampler, 'start_at')
+    by_sample = type(batches) is BatchSampler and hasattr(batches.sampler, 'start_at')
+    return by_sample or hasattr(batches, 'start_at')
 
 
 def start_after(loader: DataLoader, batches: int) -> None:
-    """Let the next pass through ``loader`` begin after ``batches`` batches.
+    """Let the next pass through ``loader`` begin after ``batches`` batches, without loading them.
 
     Raises:
         ValueError: If it cannot begin anywhere but at its beginning.
     """
+    own = loader.batch_sampler
     if can_start(loader):
-        loader.batch_sampler.sampler.start_at(batches * loader.batch_sampler.batch_size)
+        if type(own) is BatchSampler:
+            cast(Startable, own.sampler).start_at(batches * own.batch_size)
+        else:
+            cast(Startable, own).start_at(batches)
     elif batches:
-        sampler = getattr(loader.batch_sampler, 'sampler', None)
         raise ValueError(
             f'the checkpoint was written after {batches} batches of an epoch, and '
-            f'{type(loader.batch_sampler).__name__} with {type(sampler).__name__} cannot begin '
-            'there: take EpochSampler in train_dataloader, or resume from the end of an epoch'
+            f'{type(own).__name__} with {type(getattr(own, "sampler", None)).__name__} cannot '
+            'begin there: take EpochSampler in train_dataloader, or resume from the end of an epoch'
         )
+
+
+def batches_after(loader: DataLoader, iterations: int) -> Iterator[dict]:
+    """Batches without end, the first one that after ``iterations`` others.
+
+    mmengine types a batch as a sequence of samples; it is whatever ``collate_fn`` returns.
+    """
+    sampler = cast(Startable, cast(BatchSampler, loader.batch_sampler).sampler)
+    epoch, done = (0, iterations) if sampler.endless else divmod(iterations, len(loader))
+    while True:
+        sampler.set_epoch(epoch)
+        start_after(loader, done)
+        yield from loader
+        epoch, done = epoch + 1, 0
+
+
+@runtime_checkable
+class Finishes(Protocol):
+    """A hook that holds something beyond a step: signals, or a file that is being written."""
+
+    def finish(self, runner: Runner) -> None:
+        """Complete it or give it back; called at any end of the training, an error included."""
+        ...
+
+
+@contextmanager
+def finishing(runner: Runner) -> Iterator[None]:
+    """Call ``finish`` of the hooks that have it, whatever ends the block."""
+    try:
+        yield
+    finally:
+        for hook in runner.hooks:
+            if isinstance(hook, Finishes):
+                hook.finish(runner)
 
 
 @LOOPS.register_module()
 class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
     """mmengine's loop, which goes on at the batch at which a checkpoint was written.
 
-    mmengine 0.10 begins the epoch anew, with the counter of iterations where it was. And a
-    checkpoint is written before the epoch is validated: a run resumed from the end of an epoch
-    validates it first, since the run that was stopped may not have come to it, and what follows
-    from an accuracy (the best checkpoint, an early stop) is not in the file.
+    mmengine 0.10 begins the epoch anew, with the iteration counter where it was.
     """
 
     def run(self) -> nn.Module:
@@ -53,13 +117,14 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
             ValueError: If the counters contradict each other.
         """
         done = self._batches_done()
-        self.runner.call_hook('before_train')
-        if self._epoch and not done:
-            self._validate_if_due()
-        while self._epoch < self._max_epochs and not self.stop_training:
-            self.run_epoch()
-            self._validate_if_due()
-        self.runner.call_hook('after_train')
+        with finishing(self.runner):
+            self.runner.call_hook('before_train')
+            if self._epoch and not done:
+                self._validate_if_due()
+            while self._epoch < self._max_epochs and not self.stop_training:
+                self.run_epoch()
+                self._validate_if_due()
+            self.runner.call_hook('after_train')
         return self.runner.model
 
     def run_epoch(self) -> None:
@@ -92,34 +157,30 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
             self.runner.val_loop.run()
 
 
-# [iteration_based]
-# Training by iterations, resumed at any of them.
-
-
 @LOOPS.register_module()
 class IterBasedTrainLoop(MMEngineIterBasedTrainLoop):
     """mmengine's loop, which goes on at the sample at which a checkpoint was written.
 
-    mmengine 0.10 loads all that a run has seen once more, unless the sampler is its own. As by
-    epochs, a validation that was due when the checkpoint was written comes first.
+    mmengine 0.10 loads all that a run has seen once more, unless the sampler is its own.
     """
 
     def run(self) -> nn.Module:
         """Train to the end, from wherever the counter stands."""
-        self.runner.call_hook('before_train')
-        self.runner.call_hook('before_train_epoch')
-        if can_start(self.dataloader):
-            self.dataloader_iterator = batches_after(self.dataloader, self._iter)
-        else:
-            self.dataloader_iterator.skip_iter(self._iter)
-        if self._iter:
-            self._validate_if_due()
-        while self._iter < self._max_iters and not self.stop_training:
-            self.runner.model.train()
-            self.run_iter(next(self.dataloader_iterator))
-            self._validate_if_due()
-        self.runner.call_hook('after_train_epoch')
-        self.runner.call_hook('after_train')
+        with finishing(self.runner):
+            self.runner.call_hook('before_train')
+            self.runner.call_hook('before_train_epoch')
+            if can_start(self.dataloader):
+                self.dataloader_iterator = batches_after(self.dataloader, self._iter)
+            else:
+                cast(_InfiniteDataloaderIterator, self.dataloader_iterator).skip_iter(self._iter)
+            if self._iter:
+                self._validate_if_due()
+            while self._iter < self._max_iters and not self.stop_training:
+                self.runner.model.train()
+                self.run_iter(next(self.dataloader_iterator))  # pyright: ignore[reportArgumentType]
+                self._validate_if_due()
+            self.runner.call_hook('after_train_epoch')
+            self.runner.call_hook('after_train')
         return self.runner.model
 
     def _validate_if_due(self) -> None:
@@ -129,12 +190,22 @@ class IterBasedTrainLoop(MMEngineIterBasedTrainLoop):
             self.runner.val_loop.run()
 
 
-def batches_after(loader: DataLoader, iterations: int) -> Iterator[dict]:
-    """Batches without end, the first one that after ``iterations`` others."""
-    sampler = loader.batch_sampler.sampler
-    epoch, done = (0, iterations) if sampler.endless else divmod(iterations, len(loader))
-    while True:
-        sampler.set_epoch(epoch)
-        start_after(loader, done)
-        yield from loader
-        epoch, done = epoch + 1, 0
+OURS = {
+    MMEngineEpochBasedTrainLoop: EpochBasedTrainLoop,
+    MMEngineIterBasedTrainLoop: IterBasedTrainLoop,
+}
+
+
+@HOOKS.register_module()
+class ResumableLoopHook(Hook):
+    """Train with the loop of this package wherever the config has mmengine's of that kind.
+
+    A config says ``by_epoch``, for which mmengine's Runner takes its own class in every scope. The
+    classes here add behaviour only, no state, so that a loop that is built already becomes one.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        """Replace the class of the training loop, before a checkpoint sets its counters."""
+        loop = runner._train_loop
+        if type(loop) in OURS:
+            loop.__class__ = OURS[type(loop)]

@@ -1,31 +1,27 @@
-"""Losses and gradient norms reach the log without a host synchronisation per step.
+"""What mmengine 0.10 does otherwise, corrected from outside; nothing of it is patched.
 
-mmengine 0.10 calls ``.item()`` on every logged loss and ``float()`` on the gradient norm in every
-iteration, and each of them makes the host wait for the device. Here the values stay on the device
-and are fetched together, in one copy, just before the log line that shows them; the line itself
-is the same. This file can go once mmengine's own hook and wrapper stop reading values per step.
+Each part says what mmengine does, and can go once mmengine no longer does it.
 """
 
 import logging
 import os
 import warnings
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, cast
 
 import torch
-from mmengine import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.dist import all_reduce
 from mmengine.hooks import LoggerHook
 from mmengine.hooks import RuntimeInfoHook as MMEngineRuntimeInfoHook
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper as MMEngineOptimWrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from a2mim.engine.guard import GuardedStep
+from a2mim.engine.processes import bare_model
 from a2mim.registry import HOOKS, OPTIM_WRAPPERS
 from a2mim.weights.safe_load import load_file, weights_only_switch
 
@@ -37,7 +33,12 @@ class OptimWrapper(GuardedStep, MMEngineOptimWrapper):
 
 @HOOKS.register_module()
 class RuntimeInfoHook(MMEngineRuntimeInfoHook):
-    """mmengine's ``RuntimeInfoHook``, which fetches logged values once per log line."""
+    """mmengine's ``RuntimeInfoHook``, which fetches logged values once per log line.
+
+    mmengine calls ``.item()`` on every logged loss and ``float()`` on the gradient norm in every
+    iteration, and each of them makes the host wait for the device. Here the values stay on the
+    device and are fetched in one copy just before the log line that shows them.
+    """
 
     def before_train(self, runner: Runner) -> None:
         """Learn from the logger how often values are looked at."""
@@ -57,9 +58,10 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
         """Queue what the step returned; fetch the queue when a log line is due."""
         for name, value in (outputs or {}).items():
             self._pending.append((name, value.detach()))
-        wrapper = runner.optim_wrapper
-        if getattr(wrapper, 'pending_grad_norm', None) is not None:
-            self._pending.append(('grad_norm', wrapper.pending_grad_norm))
+        wrapper = cast(GuardedStep, runner.optim_wrapper)
+        grad_norm = getattr(wrapper, 'pending_grad_norm', None)
+        if grad_norm is not None:
+            self._pending.append(('grad_norm', grad_norm))
             wrapper.pending_grad_norm = None
         due = self.every_n_inner_iters(batch_idx, self._interval)
         if due or self.end_of_epoch(runner.train_dataloader, batch_idx):
@@ -81,13 +83,7 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
         self._pending.clear()
 
 
-# [quiet]
-# A log that a person can read: messages that mean nothing for a run are kept out of it.
-#
-# Everything that is filtered is named here with the reason. An entry can go once its library no
-# longer says it.
-
-
+# Warnings and messages that mean nothing for a run, each with the reason.
 HARMLESS_WARNINGS = (
     # torch 2.14 renamed this option of DDP; mmengine 0.10 passes the old name.
     ('`broadcast_buffers` is deprecated', FutureWarning),
@@ -130,22 +126,16 @@ def _starts_with(record: logging.LogRecord, beginnings: tuple[str, ...]) -> bool
     return isinstance(record.msg, str) and record.msg.startswith(beginnings)
 
 
-# [strict_loading]
-# Strict checkpoint loading for every way in which mmengine reads a checkpoint.
-#
-# A checkpoint is a pickle, and an unrestricted pickle runs what its author put into it. mmengine
-# 0.10 first tries torch's restricted unpickler and, where that refuses, loads the file
-# unrestricted. Here the loader of local paths is the package's own, which knows no such fall-back;
-# the other loaders (URLs, object stores) stay mmengine's, and torch's own switch turns their
-# fall-back into an error, ``--trust-checkpoint`` or not. This file can go once mmengine lets its
-# callers ask for ``weights_only=True``.
-
-
-@CheckpointLoader.register_scheme(prefixes='', force=True)
+@CheckpointLoader.register_scheme(prefixes='', force=True)  # pyright: ignore[reportOptionalCall]
 def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load a local checkpoint; registered for every path without a URL scheme.
 
-    It comes to the CPU whatever ``map_location``: loading it into a model or an optimiser copies.
+    A pickle runs what its author put into it. mmengine first tries torch's restricted unpickler
+    and, where that refuses, loads the file unrestricted; the loader of this package does not. The
+    other loaders (URLs, object stores) stay mmengine's, and ``strict_loading`` turns their
+    unrestricted attempt into an error, ``--trust-checkpoint`` or not.
+
+    The file comes to the CPU whatever ``map_location``: what is loaded from it is copied.
     """
     return load_file(os.path.expanduser(filename))
 
@@ -155,42 +145,12 @@ def strict_loading() -> AbstractContextManager[None]:
     return weights_only_switch('1')
 
 
-# [cpu_processes]
-# Several processes on a machine without GPU: gloo instead of NCCL, no device ids.
-#
-# mmengine 0.10 calls ``torch.cuda.set_device`` for every launcher and backend, and gives DDP the
-# local rank as the device. A process group that exists already is used as it is, and a
-# ``model_wrapper_cfg`` replaces the device ids: nothing has to be patched. This file can go once
-# mmengine starts gloo processes on the CPU by itself.
-
-
-def start_gloo_process(cfg: Config) -> None:
-    """Join the process group that torchrun announced, and fit ``cfg`` to a CPU.
-
-    ``sync_bn`` is dropped: torch implements synchronised batch norm for GPUs only.
-    """
-    distributed.init_process_group('gloo')
-    cfg.sync_bn = None
-    wrapper = dict(
-        type='MMDistributedDataParallel',
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
-    given = cfg.get('model_wrapper_cfg', {})
-    if given.get('type', wrapper['type']) == wrapper['type']:
-        cfg.model_wrapper_cfg = {**wrapper, **given, 'device_ids': None}
-
-
-# [compiled_forward]
-# ``torch.compile`` of what repeats: the forward pass of the model.
-#
-# mmengine 0.10 compiles the whole training step. Its iteration counter and the learning rate are
-# numbers that the compiled code depends on, so that every step is compiled anew, until torch gives
-# up and runs uncompiled. This file can go once mmengine compiles the model.
-
-
 def compile_forward(model: nn.Module, options: bool | dict | None) -> None:
-    """Compile ``model`` in place; the names in its ``state_dict`` stay as they are.
+    """Compile the forward pass of ``model`` in place; names in its ``state_dict`` stay.
+
+    mmengine compiles the whole training step. Its iteration counter and the learning rate are
+    numbers that the compiled code depends on, so that every step is compiled anew, until torch
+    gives up and runs uncompiled.
 
     Args:
         model: The model, possibly in DDP.
@@ -198,16 +158,9 @@ def compile_forward(model: nn.Module, options: bool | dict | None) -> None:
     """
     if options is None or options is False:
         return
-    inner = model.module if is_model_wrapper(model) else model
-    inner.compile(**({} if options is True else options))
+    bare_model(model).compile(**({} if options is True else options))
 
 
-# [mmseg_name]
-# ``_base_ = ['mmseg::...']`` finds the installed MMSegmentation.
-#
-# mmengine looks for a distribution called ``mmsegmentation``; the maintained line of it is called
-# ``onedl-mmsegmentation`` and provides the module ``mmseg``, which importlib finds under its own
-# name. This file can go once mmengine's table names the module.
-
-
+# ``_base_ = ['mmseg::...']`` finds the installed MMSegmentation: mmengine looks for a distribution
+# called mmsegmentation, but the maintained one is called onedl-mmsegmentation.
 MODULE2PACKAGE['mmseg'] = 'mmseg'

@@ -89,6 +89,7 @@ class ReconstructionHook(Hook):
     """
 
     priority = 'LOW'
+    only_looks = True
 
     def __init__(self, interval: int) -> None:
         if interval < 1:
@@ -154,6 +155,7 @@ class LossCurveHook(Hook):
     """
 
     priority = 'LOW'
+    only_looks = True
 
     def __init__(self) -> None:
         self._drawn = 0.0

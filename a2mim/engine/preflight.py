@@ -6,14 +6,15 @@ import random
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
@@ -23,11 +24,9 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from a2mim.engine.checkpointing import CheckpointHook
+from a2mim.engine.loops import batch_size
+from a2mim.engine.processes import bare_model
 from a2mim.registry import HOOKS
-
-# [disk]
-# Room on the disk for the checkpoints of a run.
-
 
 # The newest one, the one that is being written beside it, and the best one.
 CHECKPOINTS = 3
@@ -56,12 +55,12 @@ def check_disk(runner: Runner) -> str:
 
 def checkpoint_bytes(runner: Runner) -> int:
     """Size of a checkpoint: weights, what the optimiser keeps of each, and their average."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner.model)
     weights = num_bytes(model.state_dict().values())
     averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
     return (
         weights
-        + optimizer_bytes(runner.optim_wrapper.optimizer)
+        + optimizer_bytes(cast(OptimWrapper, runner.optim_wrapper).optimizer)
         + sum(num_bytes(average.state_dict().values()) for average in averages)
     )
 
@@ -91,10 +90,6 @@ def readable(size: float) -> str:
     return f'{size / 2**30:.1f} GiB' if size >= 2**30 else f'{size / 2**20:.1f} MiB'
 
 
-# [batches]
-# The images of a data set, split over processes and steps.
-
-
 def check_batches(runner: Runner) -> str:
     """How many batches every process gets from one pass through the images.
 
@@ -103,18 +98,14 @@ def check_batches(runner: Runner) -> str:
             see copies only.
     """
     loader, processes = runner.train_dataloader, get_world_size()
-    split = f'{len(loader.dataset)} images, {processes} process(es) with {batch_size(loader)} each'
-    if len(loader.dataset) < processes or len(loader) == 0:
+    images = len(cast(Sized, loader.dataset))
+    split = f'{images} images, {processes} process(es) with {batch_size(loader)} each'
+    if images < processes or len(loader) == 0:
         raise ValueError(
             f'{split} make no step; give more images, a smaller train_dataloader.batch_size or '
             'fewer processes'
         )
     return f'batches: {split} make {len(loader)} iterations, at least 1 needed'
-
-
-def batch_size(loader: DataLoader) -> int:
-    """Images per batch, whether torch makes the batches or a batch sampler of the config."""
-    return loader.batch_size or loader.batch_sampler.batch_size
 
 
 def example_batch(loader: DataLoader, size: int | None = None) -> dict:
@@ -124,13 +115,9 @@ def example_batch(loader: DataLoader, size: int | None = None) -> dict:
         loader: What loads the images in training.
         size: Number of images; None for a full batch, or all images where there are fewer.
     """
-    last = len(loader.dataset) - 1
+    last = len(cast(Sized, loader.dataset)) - 1
     places = np.linspace(0, last, min(size or batch_size(loader), last + 1), dtype=int)
-    return loader.collate_fn([loader.dataset[int(place)] for place in places])
-
-
-# [dry_step]
-# One real batch through forward and backward pass, without a step of the optimiser.
+    return cast(dict, loader.collate_fn([loader.dataset[int(place)] for place in places]))
 
 
 def dry_step(runner: Runner) -> str:
@@ -161,7 +148,7 @@ def dry_step(runner: Runner) -> str:
         found.append(f'{len(unused)} parameters without one ({abridged(unused)})')
     if on_gpu:
         total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-        kept = optimizer_bytes(runner.optim_wrapper.optimizer)
+        kept = optimizer_bytes(cast(OptimWrapper, runner.optim_wrapper).optimizer)
         found.append(
             f'peak memory {readable(torch.cuda.max_memory_allocated())} of {readable(total)}, and '
             f'the optimiser keeps {readable(kept)} from its first step on'
@@ -173,11 +160,11 @@ def losses_and_gradients(
     runner: Runner, batch: dict
 ) -> tuple[dict[str, Tensor], dict[str, Tensor | None]]:
     """Losses by term, and by its name the gradient of every parameter that is trained."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner.model)
     model.train()
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     with torch.compiler.set_stance('force_eager'):
-        with runner.optim_wrapper.optim_context(model):
+        with cast(OptimWrapper, runner.optim_wrapper).optim_context(model):
             data = model.data_preprocessor(batch, True)
             loss, terms = model.parse_losses(model(**data, mode='loss'))
         losses = {name: term.detach() for name, term in terms.items()}
@@ -227,10 +214,6 @@ def abridged(names: Sequence[str]) -> str:
     return ', '.join(names[:3]) + (', …' if len(names) > 3 else '')
 
 
-# [shared_memory]
-# Room in the shared memory through which data workers hand over their batches.
-
-
 FOLDER = '/dev/shm'
 # How many processes share this machine's memory, as torchrun and Slurm say it.
 LOCAL_PROCESSES = ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE')
@@ -263,7 +246,7 @@ def waiting_bytes(loader: DataLoader) -> int:
     if loader.num_workers == 0:
         return 0
     image = num_bytes(values_of(example_batch(loader, size=1)))
-    batches = loader.num_workers * loader.prefetch_factor + 1
+    batches = loader.num_workers * (loader.prefetch_factor or 0) + 1
     return image * batch_size(loader) * batches
 
 
@@ -281,10 +264,6 @@ def values_of(batch: object) -> Iterable[object]:
 def local_processes() -> int:
     """Number of training processes on this machine."""
     return next((int(os.environ[name]) for name in LOCAL_PROCESSES if name in os.environ), 1)
-
-
-# [undisturbed]
-# Try something with a model, and nobody can tell afterwards.
 
 
 @contextmanager

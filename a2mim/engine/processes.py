@@ -75,7 +75,9 @@ def fit_workers(cfg: Config, processes: int) -> str | None:
             loader.pop('prefetch_factor', None)
     if torch.cuda.is_available():
         return None
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    )
     most = max(1, cores // processes)
     crowded = [loader for loader in loaders if loader.get('num_workers', 0) > most]
     for loader in crowded:
@@ -192,19 +194,19 @@ class WorkDirLock:
                 f'the work dir {work_dir} cannot be written ({error.strerror}); give another '
                 '--work-dir'
             ) from error
-        if not self._wait(work_dir):
+        if not self._wait(self._file, work_dir):
             return f'{work_dir}: its file system has no locks; start one run there at a time'
         self._file.truncate(0)
         self._file.write(f'host {socket.gethostname()}, process {os.getpid()}, since {now()}\n')
         self._file.flush()
         return None
 
-    def _wait(self, work_dir: str) -> bool:
+    def _wait(self, file: TextIO, work_dir: str) -> bool:
         """Try until the lock is ours; False where there is none to have."""
         deadline = time.monotonic() + self.patience
         while True:
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return True
             except OSError as error:
                 if error.errno in UNKNOWN:
@@ -212,12 +214,14 @@ class WorkDirLock:
                 if error.errno not in TAKEN:
                     raise
             if time.monotonic() > deadline:
-                raise ValueError(f'another run trains in {work_dir} ({self._owner()}); {REMEDY}')
+                raise ValueError(
+                    f'another run trains in {work_dir} ({self._owner(file)}); {REMEDY}'
+                )
             time.sleep(INTERVAL)
 
-    def _owner(self) -> str:
+    def _owner(self, file: TextIO) -> str:
         """What the holder wrote; the file is closed, since it is not ours."""
-        with self._file as file:
+        with file:
             file.seek(0)
             owner = file.read().strip()
         self._file = None

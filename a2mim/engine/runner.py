@@ -1,76 +1,100 @@
-"""The runner of the tools: mmengine's, with a readable log and a useful ``torch.compile``."""
+"""The runner of every training and test, and its progress line."""
 
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import torch
+from mmengine import Config
 from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
-from mmengine.runner import BaseLoop, LogProcessor, Runner
+from mmengine.runner import LogProcessor, Runner
 from torch import nn
 
-from a2mim.engine.averaging import RankBuffersHook
-from a2mim.engine.bad_images import BadImagesHook
-from a2mim.engine.checkpointing import CheckpointHook
-from a2mim.engine.guard import FiniteGuardHook
-from a2mim.engine.loops import EpochBasedTrainLoop, IterBasedTrainLoop
+from a2mim.engine.loops import batch_size
 from a2mim.engine.mmengine_fixes import compile_forward, filter_log
-from a2mim.engine.resume import FitWeightsHook, RunRecordHook
 from a2mim.engine.sharding import FullyShard
-from a2mim.engine.signals import StopSignalHook
-from a2mim.engine.step_seed import StepSeedHook
-from a2mim.registry import LOG_PROCESSORS, MODEL_WRAPPERS
+from a2mim.registry import HOOKS, LOG_PROCESSORS, MODEL_WRAPPERS
+from a2mim.weights.released import config_path
 
-# What every run has: steps that can be repeated, checkpoints of any system read, updates that are
-# not finite and images that cannot be read survived, and a stop in time when it is told to.
-ALWAYS = (
-    StepSeedHook,
-    FitWeightsHook,
-    RunRecordHook,
-    RankBuffersHook,
-    FiniteGuardHook,
-    BadImagesHook,
-    StopSignalHook,
-)
+
+@cache
+def hooks_of_every_run() -> dict[str, dict]:
+    """The ``default_hooks`` of ``configs/_base_/every_run.py``."""
+    return Config.fromfile(config_path('_base_/every_run')).default_hooks.to_dict()
+
+
+def complete_hooks(default: Mapping, custom: Sequence[dict | Hook] = ()) -> dict:
+    """``default`` with the hooks of every run that neither it nor ``custom`` has.
+
+    One of these that a config has under another key or in ``custom_hooks`` takes the place of the
+    one that belongs to its key.
+
+    Args:
+        default: ``default_hooks`` of a config; None as a value switches a hook off.
+        custom: ``custom_hooks`` of a config.
+    """
+    every = hooks_of_every_run()
+    others = [hook for key, hook in default.items() if key not in every] + [*custom]
+    classes = [hook_class(hook) for hook in others if hook is not None]
+    replaced = {
+        key for key, hook in every.items() if any(issubclass(c, hook_class(hook)) for c in classes)
+    }
+    added = {key: dict(hook) for key, hook in every.items()}
+    return {k: hook for k, hook in {**added, **default}.items() if k not in replaced}
+
+
+def hook_class(hook: dict | Hook) -> type:
+    """The class of a hook, or of the one that its config names."""
+    if isinstance(hook, Hook):
+        return type(hook)
+    kind = hook['type']
+    found = HOOKS.get(kind) if isinstance(kind, str) else kind
+    # A name that is unknown is refused where the hook is built.
+    return found or object
 
 
 class ToolRunner(Runner):
-    """mmengine's Runner, except where ``a2mim.engine`` says why."""
+    """mmengine's Runner with the hooks of every run, a readable log, and what a hook cannot do.
 
-    def build_logger(self, *args: object, **kwargs: object) -> MMLogger:
+    These are ``torch.compile`` of the forward pass, sharding, which takes part in building model,
+    weights and optimiser, and batch norm on a CPU. mmengine's own Runner trains a config of this
+    package to the same weights: its hooks stand in the config.
+    """
+
+    def build_logger(
+        self, log_level: int | str = 'INFO', log_file: str | None = None, **kwargs: object
+    ) -> MMLogger:
         """Build the logger as mmengine does, without what no person reads."""
-        logger = super().build_logger(*args, **kwargs)
+        logger = super().build_logger(log_level, log_file, **kwargs)
         filter_log(logger)
         return logger
 
-    def register_hooks(self, *args: object, **kwargs: object) -> None:
-        """Register the hooks of the config, and those of ``ALWAYS`` that it does not configure."""
-        super().register_hooks(*args, **kwargs)
-        for always in ALWAYS:
-            if not any(isinstance(hook, always) for hook in self.hooks):
-                self.register_hook(always())
-
-    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """Build the loop of the config, or the one of this package that ``by_epoch`` stands for."""
-        if isinstance(loop, dict) and 'type' not in loop:
-            options = dict(loop)
-            by_epoch = options.pop('by_epoch')
-            loop = dict(type=EpochBasedTrainLoop if by_epoch else IterBasedTrainLoop, **options)
-        return super().build_train_loop(loop)
-
-    def train(self) -> nn.Module:
-        """Train as mmengine does; whatever ends it, checkpoints and signals are seen to."""
-        try:
-            return super().train()
-        finally:
-            for hook in self.hooks:
-                if isinstance(hook, StopSignalHook):
-                    hook.stop_listening()
-                if isinstance(hook, CheckpointHook):
-                    hook.finish(self)
+    def register_hooks(
+        self,
+        default_hooks: dict[str, Hook | dict] | None = None,
+        custom_hooks: list[Hook | dict] | None = None,
+    ) -> None:
+        """Register the hooks of the config and of every run; the dumped config shows them all."""
+        hooks = complete_hooks(default_hooks or {}, custom_hooks or ())
+        self.cfg.default_hooks = {k: h for k, h in hooks.items() if not isinstance(h, Hook)}
+        # mmengine knows None for its own hooks only.
+        off = {key for key in hooks_of_every_run() if key in hooks and hooks[key] is None}
+        super().register_hooks({k: h for k, h in hooks.items() if k not in off}, custom_hooks)
 
     def _maybe_compile(self, target: str) -> None:
         compile_forward(self.model, self.cfg.get('compile'))
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Wrap it as mmengine does, which does not look for wrappers in the scope of the run."""
+        """Wrap it as mmengine does, which does not look for wrappers in the scope of the run.
+
+        On a CPU batch norm stays per process: torch synchronises it between GPUs only.
+        """
+        synchronised = any('SyncBatchNorm' in type(part).__name__ for part in model.modules())
+        if synchronised and not torch.cuda.is_available():
+            model = revert_sync_batchnorm(model)
         if model_wrapper_cfg and 'type' in model_wrapper_cfg:
             kind = MODEL_WRAPPERS.get(model_wrapper_cfg['type'])
             model_wrapper_cfg = {**model_wrapper_cfg, 'type': kind}
@@ -83,14 +107,17 @@ class ToolRunner(Runner):
             self.model.adopt(wrapper)
         return wrapper
 
+    def init_weights(self) -> None:
+        """Initialise the weights now, before the data is read, and not once more in ``train``."""
+        self._init_model_weights()
+        self._initialised = True
+
+    _initialised = False
+
     def _init_model_weights(self) -> None:
         # A sharded model was initialised while it was whole.
-        if not isinstance(self.model, FullyShard):
+        if not self._initialised and not isinstance(self.model, FullyShard):
             super()._init_model_weights()
-
-
-# [log_processor]
-# The progress line: how fast the run is, and whether it waits for its data.
 
 
 @LOG_PROCESSORS.register_module()
@@ -103,9 +130,11 @@ class SpeedLogProcessor(LogProcessor):
     and of images that cannot be read follow once there are any.
     """
 
-    def _collect_scalars(self, *args: object, **kwargs: object) -> dict:
+    def _collect_scalars(
+        self, custom_cfg: list[dict], runner: Runner, mode: str, reserve_prefix: bool = False
+    ) -> dict:
         """Leave out mmengine's ``base_lr``, which is the rate of the first group once more."""
-        scalars = super()._collect_scalars(*args, **kwargs)
+        scalars = super()._collect_scalars(custom_cfg, runner, mode, reserve_prefix)
         return {name: value for name, value in scalars.items() if not name.endswith('base_lr')}
 
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str) -> tuple[dict, str]:
@@ -114,7 +143,7 @@ class SpeedLogProcessor(LogProcessor):
         prefix = f'{mode}/' if self.log_with_hierarchy else ''
         seconds = values.get(f'{prefix}time', 0)
         if mode == 'train' and seconds > 0:
-            rate = runner.train_dataloader.batch_sampler.batch_size * get_world_size() / seconds
+            rate = batch_size(runner.train_dataloader) * get_world_size() / seconds
             share = values[f'{prefix}data_time'] / seconds
             values.update({f'{prefix}images_per_s': rate, f'{prefix}data_wait': share})
             line += f'  images/s: {rate:.4g}  data wait: {share:.0%}'

@@ -1,28 +1,31 @@
-"""A polite signal lets the step finish, saves, and ends with a code that says: try again."""
+"""SIGTERM and SIGUSR1: finish the step, save, and end with an exit code that says: try again.
+
+A second signal ends the process at once, even while Python waits for a kernel or a collective. A
+handler in Python runs between two of its own instructions, and once for all signals of a kind that
+came in before: it would miss the second one, or run only after the wait that made someone send it.
+So a thread reads them from ``signal.set_wakeup_fd``.
+"""
 
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import cast
 
 from mmengine.dist import barrier
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from a2mim.engine.checkpointing import CheckpointHook
+from a2mim.engine.guard import GuardedStep, UpdateGuard
 from a2mim.errors import TRY_AGAIN
 from a2mim.registry import HOOKS
 
-# [second_signal]
-# Leave at a second signal even while Python waits for a kernel or a collective.
-#
-# Python runs a handler between two of its own instructions, and once for all signals of a kind that
-# came in before: it would not see the second one, or only after the wait that made someone send it.
-
-
+Handler = Callable[[int, FrameType | None], object] | int | None
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 # One request may arrive twice: from SLURM and from srun, or from a process group and torchrun.
 ECHO = 2.0  # seconds
 DIED_OF_SIGNAL = 128  # the code of a process that a signal ended is this plus its number
@@ -58,12 +61,9 @@ class SecondSignal:
                         os._exit(DIED_OF_SIGNAL + number)
 
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-
-
 @HOOKS.register_module()
 class StopSignalHook(Hook):
-    """Stop at SIGTERM or SIGUSR1, on all processes after the same update; tools register it.
+    """Stop at SIGTERM or SIGUSR1, on all processes after the same update.
 
     The request travels with the verdict of the finite guard. Then the checkpoint of this very
     iteration is saved and the process ends with code 75; what is due at the end of an epoch, the
@@ -72,16 +72,27 @@ class StopSignalHook(Hook):
     once: the last checkpoint stays as it is.
     """
 
-    # After all others, which have finished the iteration when the checkpoint is made.
+    # After the others, which have finished the iteration when the checkpoint is made.
     priority = 'LOWEST'
+    only_looks = True
 
     def __init__(self) -> None:
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Handler] = {}
         self._second: SecondSignal | None = None
+        self._guard: UpdateGuard | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Listen, where Python allows it: in the main thread."""
-        self._runner = runner
+        """Listen, where Python allows it: in the main thread.
+
+        Raises:
+            ValueError: If the run has no guard to carry the request.
+        """
+        self._guard = getattr(runner.optim_wrapper, 'guard', None)
+        if self._guard is None:
+            raise ValueError(
+                'default_hooks.stop_signal needs default_hooks.guard, by which all processes agree '
+                'to stop: set both to None, or neither'
+            )
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._heard) for number in SIGNALS}
             self._second = SecondSignal(SIGNALS)
@@ -94,8 +105,8 @@ class StopSignalHook(Hook):
         outputs: object = None,
     ) -> None:
         """Save and leave, if all processes know that they shall and the state can be saved."""
-        guard = runner.optim_wrapper.guard
-        if not guard.stop_agreed:
+        guard = cast(GuardedStep, runner.optim_wrapper).guard
+        if guard is None or not guard.stop_agreed:
             return
         saver = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
         if saver is not None and not saver.can_save(runner):
@@ -104,7 +115,7 @@ class StopSignalHook(Hook):
         path = None if saver is None else saver.save_now(runner)
         # The exit of the first process makes the launcher end the others.
         barrier()
-        self.stop_listening()
+        self.finish(runner)
         saved = 'nothing is saved, without a CheckpointHook' if path is None else f'{path} is saved'
         runner.logger.info(
             f'stopped by a signal after iteration {runner.iter + 1}: {saved}; --resume auto goes '
@@ -114,10 +125,10 @@ class StopSignalHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Training is complete: a signal has its usual effect again."""
-        self.stop_listening()
+        self.finish(runner)
 
-    def stop_listening(self) -> None:
-        """Give the signals back to whoever had them."""
+    def finish(self, runner: Runner) -> None:
+        """Give the signals back to their previous handlers."""
         if self._second is not None:
             self._second.stop()
             self._second = None
@@ -126,4 +137,5 @@ class StopSignalHook(Hook):
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
         # No line in the log: it may be writing one at this very moment.
-        self._runner.optim_wrapper.guard.stop_requested = True
+        if self._guard is not None:
+            self._guard.stop_requested = True

@@ -27,21 +27,16 @@ def seed_step(seed: int, iteration: int, rank: int) -> None:
     np.random.seed(words[1])
     # torch.manual_seed visits every kind of device, and remembers who called: ten times as slow.
     of_torch = int(words[2]) << 32 | int(words[3])
-    torch.random.default_generator.manual_seed(of_torch)
+    torch.default_generator.manual_seed(of_torch)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(of_torch)
-
-
-# [step_seed]
-# Each training step draws its own random numbers, whatever happened before it.
 
 
 @HOOKS.register_module()
 class StepSeedHook(Hook):
     """Seed every global generator before each step, from seed, iteration and rank.
 
-    Early, so that what later hooks draw is that of the step too. The runner of the tools registers
-    the hook.
+    Early, so that what later hooks draw is that of the step too.
     """
 
     priority = 'VERY_HIGH'
@@ -49,5 +44,5 @@ class StepSeedHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None
     ) -> None:
-        """Forget what the generators were."""
+        """Set the state of the generators, whatever it was."""
         seed_step(runner.seed, runner.iter, runner.rank)

@@ -130,6 +130,7 @@ class FeatureProbeHook(Hook):
     """
 
     priority = 'LOW'
+    only_looks = True
 
     def __init__(
         self,

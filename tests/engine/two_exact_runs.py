@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from a2mim.engine.mmengine_fixes import start_gloo_process
+from a2mim.engine.processes import start_gloo_process
 from exact_run import EPOCH, SaveAt, config, differing, run, state
 
 # Batch norm: each process has running statistics of its own.

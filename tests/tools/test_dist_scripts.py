@@ -123,6 +123,7 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
+@pytest.mark.integration
 def test_two_processes_on_the_cpu_train_as_one(tmp_path):
     write_images(tmp_path / 'data/train', 4)
     write_images(tmp_path / 'data/val', 2)
@@ -154,6 +155,7 @@ def test_two_processes_on_the_cpu_train_as_one(tmp_path):
         torch.testing.assert_close(weights[1][key], tensor, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.integration
 def test_one_of_two_processes_probes_features_and_the_other_waits(tmp_path):
     write_images(tmp_path / 'train', 4)
     write_images(tmp_path / 'val', 2)
@@ -187,6 +189,7 @@ def test_one_of_two_processes_probes_features_and_the_other_waits(tmp_path):
     assert [line['loss'] for line in lines if 'loss' in line] == pytest.approx(alone, abs=1e-4)
 
 
+@pytest.mark.integration
 def test_two_processes_count_every_class_once(tmp_path):
     write_images(tmp_path / 'val', 3)  # nine images: the last step is filled up
     cfg = toy_config(tmp_path)
@@ -205,6 +208,7 @@ def test_two_processes_count_every_class_once(tmp_path):
     assert done.stdout.count('most taken for') == 1
 
 
+@pytest.mark.integration
 def test_bad_input_to_two_processes_is_one_line(tmp_path):
     result = bash(tmp_path, 'dist_train.sh', 'gone.py', '2', PORT=free_port())
     assert result.returncode == 2

@@ -16,6 +16,8 @@ from toy_run import ROOT, toy_config, write_images
 
 PROGRAM = """
 import os, signal, sys, time
+
+pytestmark = pytest.mark.integration
 rank = os.environ['RANK']
 def leave(number, frame):
     open(f'heard_{rank}', 'w').write(signal.Signals(number).name)

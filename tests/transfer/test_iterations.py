@@ -3,7 +3,7 @@
 import pytest
 from mmengine import Config
 
-from a2mim.transfer.launch import stretch_iterations
+from a2mim.engine.config_edit import stretch_iterations
 
 
 def segmentor(accumulation: int = 1, **train_cfg: int) -> Config:

@@ -11,15 +11,11 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from a2mim.engine.processes import WorkDirLock
+from a2mim.engine.runner import ToolRunner
 from a2mim.registry import MODELS
 from a2mim.transfer import test as evaluation
 from a2mim.transfer import train
-from a2mim.transfer.launch import (
-    TransferRunner,
-    build_train_runner,
-    parse_test_args,
-    parse_train_args,
-)
+from a2mim.transfer.launch import build_train_runner, parse_test_args, parse_train_args
 from interruption import KillAfterFirstEpoch, KilledError
 from toy_run import read_scalars, toy_config, write_images
 
@@ -85,7 +81,7 @@ def refusal(argv: list[str], capsys: pytest.CaptureFixture) -> str:
 
 def test_options_may_stand_among_the_entries_of_the_config():
     args = parse_train_args(['a.py', 'b.pth', 'x.y=3', '--resume', 'z=[1,2]', 'w=hi'])
-    assert (args.config, args.pretrain, args.resume) == ('a.py', 'b.pth', True)
+    assert (args.config, args.pretrain, args.resume) == ('a.py', 'b.pth', 'auto')
     assert args.options == {'x.y': 3, 'z': [1, 2], 'w': 'hi'}
     assert parse_test_args(['a.py', 'b.pth']).options == {}
 
@@ -163,7 +159,7 @@ def test_fewer_processes_accumulate_to_the_batch_of_the_learning_rate(config, tr
 
 
 def test_on_a_cpu_norms_are_not_synchronised(config):
-    runner = object.__new__(TransferRunner)
+    runner = object.__new__(ToolRunner)
     model = nn.Sequential(nn.SyncBatchNorm(3))
     with mock.patch.object(Runner, 'wrap_model', lambda self, cfg, model: model):
         wrapped = runner.wrap_model(None, model)

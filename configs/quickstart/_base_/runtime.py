@@ -1,5 +1,7 @@
 """Logging, checkpoints and loss curve of a run of a few minutes on two CPU cores."""
 
+_base_ = ['../../_base_/every_run.py']
+
 default_scope = 'a2mim'
 
 default_hooks = dict(

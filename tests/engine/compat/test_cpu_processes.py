@@ -4,7 +4,7 @@ import pytest
 from mmengine import Config
 from torch import distributed
 
-from a2mim.engine.mmengine_fixes import start_gloo_process
+from a2mim.engine.processes import start_gloo_process
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ def runner(images: int = 10, batch_size: int = 4, **options: object) -> SimpleNa
         logger=logging.getLogger('run record'),
         _resume=True,
         _load_from='epoch_1.pth',
+        param_schedulers=None,
     )
 
 

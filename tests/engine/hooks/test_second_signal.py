@@ -16,6 +16,8 @@ PROGRAM = """
 import hashlib, signal, sys
 from a2mim.engine.signals import SecondSignal
 
+pytestmark = pytest.mark.integration
+
 for number in (signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, lambda *_: None)
 watch = SecondSignal((signal.SIGTERM, signal.SIGUSR1))

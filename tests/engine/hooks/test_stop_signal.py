@@ -126,6 +126,7 @@ def test_a_thread_that_may_not_listen_trains_all_the_same(build):
     assert failures == []
 
 
+@pytest.mark.integration
 def test_the_tool_ends_with_the_code_and_resumes_to_the_end(build, tmp_path):
     cfg = toy_config(tmp_path / 'data', train_cfg__max_epochs=10)
     cfg.dump(tmp_path / 'toy.py')

@@ -54,6 +54,7 @@ def test_other_folders_are_free(tmp_path: Path):
         assert second.take(str(tmp_path / 'b')) is None
 
 
+@pytest.mark.integration
 def test_a_killed_run_holds_nothing(tmp_path: Path):
     command = [sys.executable, '-c', HOLDER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:

@@ -20,7 +20,7 @@ def loop(epoch: int, iteration: int, val_interval: int = 1) -> EpochBasedTrainLo
     names = []
     model = SimpleNamespace(train=lambda: None, train_step=lambda batch, optim_wrapper: None)
     validate = SimpleNamespace(run=lambda: names.append('validate'))
-    built._runner = Calls(names=names, model=model, optim_wrapper=None, val_loop=validate)
+    built._runner = Calls(names=names, model=model, optim_wrapper=None, val_loop=validate, hooks=[])
     built.dataloader = FourBatches()
     built._epoch, built._iter, built._max_epochs = epoch, iteration, 3
     built.val_begin, built.val_interval, built.stop_training = 1, val_interval, False

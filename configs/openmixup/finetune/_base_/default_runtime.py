@@ -1,5 +1,7 @@
 """Logging and checkpoints of a fine-tuning run."""
 
+_base_ = ['../../../_base_/every_run.py']
+
 default_scope = 'a2mim'
 
 default_hooks = dict(

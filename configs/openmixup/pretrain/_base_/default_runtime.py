@@ -1,5 +1,7 @@
 """Logging, checkpoints, reconstruction images and loss curve of a pre-training run."""
 
+_base_ = ['../../../_base_/every_run.py']
+
 default_scope = 'a2mim'
 
 default_hooks = dict(

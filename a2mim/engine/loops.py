@@ -14,9 +14,13 @@ from a2mim.registry import LOOPS
 
 
 def can_start(loader: DataLoader) -> bool:
-    """Whether ``loader`` begins anywhere: its sampler has ``start_at``, its batches one size."""
+    """Whether ``loader`` begins anywhere: its batch sampler or torch's on its sampler does.
+
+    A batch sampler of a config counts batches in ``start_at``, a sampler counts samples.
+    """
     batches = loader.batch_sampler
-    return type(batches) is BatchSampler and hasattr(batches.sampler, 'start_at')
+    by_sample = type(batches) is BatchSampler and hasattr(batches.sampler, 'start_at')
+    return by_sample or hasattr(batches, 'start_at')
 
 
 def start_after(loader: DataLoader, batches: int) -> None:
@@ -25,8 +29,12 @@ def start_after(loader: DataLoader, batches: int) -> None:
     Raises:
         ValueError: If it cannot begin anywhere but at its beginning.
     """
+    own = loader.batch_sampler
     if can_start(loader):
-        loader.batch_sampler.sampler.start_at(batches * loader.batch_sampler.batch_size)
+        if type(own) is BatchSampler:
+            own.sampler.start_at(batches * own.batch_size)
+        else:
+            own.start_at(batches)
     elif batches:
         sampler = getattr(loader.batch_sampler, 'sampler', None)
         raise ValueError(

@@ -100,8 +100,9 @@ def _copied(value: object, copies: dict[tuple, Tensor]) -> object:
             copies[key] = _on_cpu(value.detach())
         return copies[key]
     if isinstance(value, dict):
-        entries = ((key, _copied(entry, copies)) for key, entry in value.items())
-        fresh = type(value)(entries)
+        fresh = copy.copy(value)  # a Counter made from pairs would count the pairs
+        for key, entry in value.items():
+            fresh[key] = _copied(entry, copies)
         # The state_dict of a module carries the versions of its layers as an attribute.
         if hasattr(value, '_metadata'):
             fresh._metadata = copy.deepcopy(value._metadata)

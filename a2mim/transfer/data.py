@@ -11,9 +11,9 @@ only. ``prepare_data`` edits a config so that
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -168,7 +168,7 @@ def seeded_generators(rng: np.random.Generator) -> Iterator[None]:
     random.seed(words[0])
     np.random.seed(words[1])
     # torch.manual_seed would seed the GPUs too, which no transform draws from.
-    torch.random.default_generator.manual_seed(words[2])
+    torch.default_generator.manual_seed(words[2])
     try:
         yield
     finally:
@@ -199,7 +199,8 @@ class SeededDataset(Dataset):
     def __init__(self, dataset: dict, seed: int = 0, *, on_bad_image: str = 'raise') -> None:
         self.dataset: BaseDataset = DATASETS.build(dataset)
         self.seed = seed
-        self._load = find_loader(on_bad_image)
+        # The loaders are typed for sources of images; they hand on whatever ``load`` gives.
+        self._load: Callable[..., tuple[dict, int, dict]] = cast(Any, find_loader(on_bad_image))
 
     @property
     def source(self) -> 'SeededDataset':
@@ -273,7 +274,8 @@ class StartableBatchSampler(Sampler[list[SampleKey]]):
     def __iter__(self) -> Iterator[list[SampleKey]]:
         kind, drop_last = type(self._batches), self._batches.drop_last
         # A new one for each pass: images that wait in an abandoned pass must not join the next.
-        return itertools.islice(kind(self.sampler, self.batch_size, drop_last), self.start, None)
+        batches = iter(kind(self.sampler, self.batch_size, drop_last))
+        return itertools.islice(cast(Iterator[list[SampleKey]], batches), self.start, None)
 
     def __len__(self) -> int:
         return len(self._batches)

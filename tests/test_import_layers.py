@@ -20,7 +20,7 @@ ALLOWED = {
     'models': {'interfaces', 'registry', 'masking', 'weights'},
     'engine': {'interfaces', 'registry', 'masking', 'errors', 'weights', 'version'},
     'evaluation': {'interfaces', 'registry', 'masking'},
-    'transfer': {'interfaces', 'registry', 'weights', 'models', 'engine'},
+    'transfer': {'datasets', 'errors', 'interfaces', 'registry', 'weights', 'models', 'engine'},
     'doctor': {'registry'},
     'inference': {'interfaces', 'masking', 'datasets', 'models'},
     'analysis': {

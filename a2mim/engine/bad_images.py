@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 from mmengine.dist import all_gather_object, broadcast_object_list, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -84,7 +85,7 @@ class BadImagesHook(Hook):
         entry = data_batch.get('unreadable') if isinstance(data_batch, dict) else None
         if entry is None:
             return
-        indices = entry.numpy()
+        indices = np.asarray(entry)  # a tensor, or a list where samples are not stacked
         self._met.update(indices[indices >= 0].tolist())
         self._num_met += len(indices)
         due = get_world_size() == 1 or self.every_n_train_iters(runner, INTERVAL)

@@ -6,6 +6,7 @@ command adds before it changes the config, what it adds after it checks the runn
 
 import argparse
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -61,7 +62,13 @@ def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
     return runner
 
 
-def launch(cfg: Config, args: argparse.Namespace, lock: WorkDirLock, name: str) -> ToolRunner:
+def launch(
+    cfg: Config,
+    args: argparse.Namespace,
+    lock: WorkDirLock,
+    name: str,
+    edit_data: Callable[[Config], str | None] = lambda _: None,
+) -> ToolRunner:
     """Fit a training to its processes, take its work dir, find its start, and build its runner.
 
     Args:
@@ -69,6 +76,7 @@ def launch(cfg: Config, args: argparse.Namespace, lock: WorkDirLock, name: str) 
         args: ``launcher``, ``resume`` and ``schedule`` of the command line.
         lock: Holds the work dir until the training ends.
         name: Of the run, in its logs.
+        edit_data: Edits the training data of ``cfg`` after the options; returns a line for the log.
 
     Raises:
         ValueError: If the batch cannot be reached, another run has the work dir, or the checkpoint
@@ -77,7 +85,7 @@ def launch(cfg: Config, args: argparse.Namespace, lock: WorkDirLock, name: str) 
     processes = count_processes(args.launcher)
     accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
     notes = [apply_batch_rule(cfg, processes), stretch_iterations(cfg, accumulation)]
-    notes.append(fit_workers(cfg, processes))
+    notes += [fit_workers(cfg, processes), edit_data(cfg)]
     if is_first_process(args.launcher):
         notes.append(lock.take(cfg.work_dir))
     notes += choose_start(cfg, args.resume, args.schedule)

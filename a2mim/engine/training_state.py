@@ -165,7 +165,8 @@ def _copied(value: object, copies: dict[tuple, Tensor]) -> object:
     if isinstance(value, dict):
         # With its attributes: the state_dict of a module has the versions of its layers as one.
         fresh = copy.copy(value)
-        fresh.update({key: _copied(entry, copies) for key, entry in value.items()})
+        for key, entry in value.items():  # ``update`` of a Counter would add the counts
+            fresh[key] = _copied(entry, copies)
         return fresh
     if type(value) is list or type(value) is tuple:
         return type(value)(_copied(entry, copies) for entry in value)

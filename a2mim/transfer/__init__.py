@@ -7,9 +7,10 @@ where mmcv has none. Neither MMDetection nor MMSegmentation is imported here.
 """
 
 from a2mim import engine
+from a2mim.transfer import data
 from a2mim.transfer.operators import install
 from a2mim.transfer.weights import TrunkPretrained
 
 install()
 
-__all__ = ['TrunkPretrained', 'engine', 'install']
+__all__ = ['TrunkPretrained', 'data', 'engine', 'install']

@@ -19,6 +19,7 @@ from a2mim.engine.config_edit import check_epoch_length
 from a2mim.engine.launch import default_work_dir, launch, launch_test
 from a2mim.engine.mmengine_fixes import silence_harmless_warnings
 from a2mim.engine.processes import LAUNCHERS, WorkDirLock
+from a2mim.transfer.data import WRAPPER, prepare_data
 
 INITIALIZER = 'a2mim.TrunkPretrained'
 FROM_SCRATCH = 'none'
@@ -82,7 +83,7 @@ def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
     # The published rule: a folder for each PRETRAIN.
     own = Path(default_work_dir(args.config)) / Path(args.pretrain).name
     cfg.work_dir = args.work_dir or str(own)
-    runner = launch(cfg, args, lock, Path(args.config).stem)
+    runner = launch(cfg, args, lock, Path(args.config).stem, prepare_data)
     runner.init_weights()
     check_data_folders(cfg, ('train', 'val'))
     check_epoch_length(runner)
@@ -127,7 +128,8 @@ def check_data_folders(cfg: Config, splits: Iterable[str]) -> None:
     for split in splits:
         name, dataset = f'{split}_dataloader', (cfg.get(f'{split}_dataloader') or {}).get('dataset')
         while dataset is not None:
-            name += '.dataset'
+            if dataset.get('type') != WRAPPER:  # which a user has not written
+                name += '.dataset'
             root = dataset.get('data_root')
             if root and not Path(root).is_dir():
                 raise FileNotFoundError(

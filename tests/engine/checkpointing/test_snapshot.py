@@ -1,6 +1,6 @@
 """A snapshot is apart from what it was taken of, and says as much."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 import torch
 from torch import nn
@@ -23,6 +23,10 @@ def test_tied_weights_stay_one_tensor():
     copied = snapshot(dict(one=weight, other=weight.detach(), view=weight[:2]))
     assert copied['one'] is copied['other']
     assert copied['view'].shape == (2,)
+
+
+def test_the_milestones_of_a_schedule_are_kept():
+    assert snapshot(Counter([8, 8, 11])) == Counter({8: 2, 11: 1})
 
 
 def test_the_versions_of_layers_are_kept():

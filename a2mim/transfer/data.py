@@ -1,0 +1,281 @@
+"""The training data of detectors and segmentors: resumed bit for bit, bad images replaced.
+
+The data sets, pipelines and batch samplers of MMDetection and MMSegmentation draw from the global
+random generators of the worker that happens to load an image, and begin an epoch at its start
+only. ``prepare_data`` edits a config so that
+
+- a training sample is a function of the seed and its ``SampleKey`` (epoch, index, repeat);
+- a loader starts after any number of batches, without loading those before;
+- an image that cannot be loaded is replaced by another one, counted and listed.
+"""
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+import torch
+from mmengine import Config
+from mmengine.dataset import BaseDataset
+from torch.utils.data import BatchSampler, Dataset, Sampler
+
+from a2mim.datasets.datasets import NUM_TRIALS, find_loader
+from a2mim.datasets.decoding import SHORTAGES
+from a2mim.datasets.samplers import EpochSampler, SampleKey
+from a2mim.errors import BadDataError
+from a2mim.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
+
+WRAPPER = 'a2mim.SeededDataset'
+SAMPLERS = {'DefaultSampler': 'a2mim.EpochSampler', 'InfiniteSampler': 'a2mim.InfiniteEpochSampler'}
+BATCH_SAMPLERS = ('AspectRatioBatchSampler',)
+# They drop from a batch what they do not know, so that ``unreadable`` never reaches the model.
+PREPROCESSORS = ('DetDataPreprocessor', 'SegDataPreProcessor')
+# What follows from more than the sample's key: earlier samples, the epoch's number, own generators.
+STATEFUL = (
+    'Albu',
+    'BatchSyncRandomResize',
+    'CachedMixUp',
+    'CachedMosaic',
+    'MultiImageMixDataset',
+    'PipelineSwitchHook',
+    'YOLOXModeSwitchHook',
+)
+
+
+def prepare_data(cfg: Config) -> str | None:
+    """Let a training resume within an epoch and survive bad images; return a line for the log.
+
+    A config that holds what cannot be resumed exactly stays as it is, and the line says why. One
+    that has been prepared before stays too.
+
+    Args:
+        cfg: Config of MMDetection or MMSegmentation with ``train_dataloader``, changed in place.
+    """
+    loader = cfg.train_dataloader
+    if loader.dataset.type == WRAPPER:
+        return None
+    obstacle = _find_obstacle(cfg)
+    if obstacle:
+        return (
+            f'{obstacle}: the training data stay as they are. A resumed run may see other images '
+            'than one that was never stopped, and an image that cannot be read ends it'
+        )
+    seed = cfg.get('randomness', {}).get('seed') or 0
+    loader.sampler.type = SAMPLERS[_name(loader.sampler)]
+    loader.sampler.seed = seed
+    if loader.get('batch_sampler'):
+        inner = loader.batch_sampler
+        loader.batch_sampler = dict(type='a2mim.StartableBatchSampler', batches=inner)
+    _check_loading(loader.dataset)
+    loader.dataset = dict(
+        type=WRAPPER, dataset=loader.dataset, seed=seed, on_bad_image='substitute'
+    )
+    return None
+
+
+def _find_obstacle(cfg: Config) -> str | None:
+    """What of ``cfg`` cannot be resumed exactly."""
+    loader, preprocessor = cfg.train_dataloader, cfg.model.get('data_preprocessor') or {}
+    batches = loader.get('batch_sampler')
+    if _name(loader.sampler) not in SAMPLERS:
+        return f'train_dataloader.sampler.type={_name(loader.sampler)} is none of {[*SAMPLERS]}'
+    if batches and _name(batches) not in BATCH_SAMPLERS:
+        return f'train_dataloader.batch_sampler.type={_name(batches)} is none of {BATCH_SAMPLERS}'
+    if _name(preprocessor) not in PREPROCESSORS:
+        return f'model.data_preprocessor.type={_name(preprocessor)} is none of {PREPROCESSORS}'
+    for node in _dicts([loader.dataset, preprocessor, cfg.get('custom_hooks')]):
+        if _name(node) in STATEFUL:
+            return f'{_name(node)} depends on more than the sample'
+    return None
+
+
+def _name(node: dict) -> str:
+    """The type of a config, without its scope; '' if it has none."""
+    kind = node.get('type', '')
+    return getattr(kind, '__name__', kind).rpartition('.')[2]
+
+
+def _dicts(node: object) -> Iterator[dict]:
+    """Every dict in nested dicts and lists, from the outside to the inside."""
+    if isinstance(node, dict):
+        yield node
+        node = [*node.values()]
+    if isinstance(node, list | tuple):
+        for item in node:
+            yield from _dicts(item)
+
+
+def _check_loading(dataset: dict) -> None:
+    """Wrap every ``Load...`` step of every pipeline below ``dataset``."""
+    for node in [*_dicts(dataset)]:
+        if 'pipeline' in node:
+            node['pipeline'] = [
+                dict(type='a2mim.CheckedLoading', load=step)
+                if _name(step).startswith('Load')
+                else step
+                for step in node['pipeline']
+            ]
+
+
+class BadFileError(BadDataError):
+    """A file of an image cannot be loaded.
+
+    Attributes:
+        image: The path of the image.
+    """
+
+    image = ''
+
+
+@TRANSFORMS.register_module()
+class CheckedLoading:
+    """A step of a pipeline that loads files, whose errors name the image.
+
+    Args:
+        load: Config of the step, such as ``dict(type='LoadImageFromFile')``.
+
+    Raises:
+        BadFileError: If it fails, unless the machine ran out of memory or file handles.
+    """
+
+    def __init__(self, load: dict) -> None:
+        self.load = TRANSFORMS.build(load)
+
+    def __call__(self, results: dict) -> dict | None:
+        """Do the step."""
+        try:
+            return self.load(results)
+        except MemoryError:
+            raise
+        except Exception as error:  # each decoder has its own
+            if isinstance(error, OSError) and error.errno in SHORTAGES:
+                raise
+            image = str(results['img_path'])
+            files = [image, *filter(None, [results.get('seg_map_path')])]
+            reason = str(error) or type(error).__name__
+            bad = BadFileError(f'{type(self.load).__name__} cannot load {files}: {reason}')
+            bad.image = image
+            raise bad from error
+
+
+@contextmanager
+def seeded_generators(rng: np.random.Generator) -> Iterator[None]:
+    """Seed Python's, numpy's and torch's global CPU generators from ``rng``, then restore them."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    words = [int(word) for word in rng.integers(2**32, size=3)]
+    random.seed(words[0])
+    np.random.seed(words[1])
+    # torch.manual_seed would seed the GPUs too, which no transform draws from.
+    torch.default_generator.manual_seed(words[2])
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+
+
+@DATASETS.register_module()
+class SeededDataset(Dataset):
+    """A data set of OpenMMLab whose samples are functions of seed and key.
+
+    It is its own ``source`` of images for ``BadImagesHook``, and has all attributes of the data
+    set inside. An image of which the pipeline makes nothing is replaced by the data set itself,
+    which draws from the seeded generators too.
+
+    Args:
+        dataset: Config of a data set, or of a wrapper such as ``RepeatDataset``.
+        seed: Together with the sample's key it determines every random draw.
+        on_bad_image: What follows from an image that cannot be loaded: 'raise' an error, or
+            'substitute' another image.
+
+    Raises:
+        ValueError: If ``on_bad_image`` is unknown.
+        BadDataError: If an image cannot be loaded and is not substituted.
+    """
+
+    def __init__(self, dataset: dict, seed: int = 0, *, on_bad_image: str = 'raise') -> None:
+        self.dataset: BaseDataset = DATASETS.build(dataset)
+        self.seed = seed
+        # The loaders are typed for sources of images; they hand on whatever ``load`` gives.
+        self._load: Callable[..., tuple[dict, int, dict]] = cast(Any, find_loader(on_bad_image))
+
+    @property
+    def source(self) -> 'SeededDataset':
+        """What ``load`` and ``name`` are asked of."""
+        return self
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: int | SampleKey) -> dict:
+        key = SampleKey.of(key)
+        with seeded_generators(key.generator(self.seed)):
+            sample, _, note = self._load(self, key, self.seed)
+        return {**sample, **note}
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'dataset' or name.startswith('__'):  # asked for before it is set
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def get_data_info(self, key: int | SampleKey) -> dict:
+        """The annotation of an image."""
+        return self.dataset.get_data_info(SampleKey.of(key).index)
+
+    def name(self, index: int) -> str:
+        """The path of an image."""
+        return str(self.get_data_info(index)['img_path'])
+
+    def load(self, index: int) -> dict:
+        """The sample of an image; what is random in it is drawn from the global generators.
+
+        Raises:
+            BadDataError: If a file of the image cannot be loaded.
+        """
+        for _ in range(NUM_TRIALS):
+            try:
+                return self.dataset[index]
+            except BadFileError as error:
+                # Another image may have stood for one of which the pipeline made nothing.
+                if error.image == self.name(index):
+                    raise
+        raise BadDataError(
+            f'the pipeline makes nothing of {self.name(index)!r}, and {NUM_TRIALS} images drawn '
+            'in its place cannot be loaded'
+        )
+
+
+@DATA_SAMPLERS.register_module()
+class StartableBatchSampler(Sampler[list[SampleKey]]):
+    """The batches of another batch sampler, from any of them on.
+
+    Those before are formed, as images of a like shape wait for each other there, but not loaded.
+
+    Args:
+        sampler: Gives the keys of the samples.
+        batch_size: Images per batch.
+        batches: Config of the batch sampler, such as ``dict(type='AspectRatioBatchSampler')``.
+    """
+
+    start = 0
+
+    def __init__(self, sampler: EpochSampler, batch_size: int, batches: dict) -> None:
+        self.sampler, self.batch_size = sampler, batch_size
+        options = dict(sampler=sampler, batch_size=batch_size)
+        self._batches: BatchSampler = DATA_SAMPLERS.build(batches, default_args=options)
+
+    def start_at(self, batch: int) -> None:
+        """Begin the current pass, and each later one, with the ``batch``-th batch."""
+        self.start = batch
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        kind, drop_last = type(self._batches), self._batches.drop_last
+        # A new one for each pass: images that wait in an abandoned pass must not join the next.
+        batches = iter(kind(self.sampler, self.batch_size, drop_last))
+        return itertools.islice(cast(Iterator[list[SampleKey]], batches), self.start, None)
+
+    def __len__(self) -> int:
+        return len(self._batches)

@@ -25,7 +25,7 @@ from a2mim.engine.loops import batch_size
 from a2mim.engine.processes import bare_model
 from a2mim.engine.runner import complete_hooks, hook_class
 from a2mim.registry import HOOKS, MODELS
-from a2mim.weights.fit import check_classes, check_parts, fit_model, without_other_classes
+from a2mim.weights.fit import check_classes, fit_model, without_other_classes
 from a2mim.weights.names import TRUNK
 from a2mim.weights.recipe import literal_config
 from a2mim.weights.safe_load import peek
@@ -308,7 +308,6 @@ class FitWeightsHook(Hook):
             return
         try:
             state = fit_model(checkpoint, model)
-            check_parts(state, model.state_dict())
             if isinstance(runner._train_loop, BaseLoop):
                 state = without_other_classes(state, model, TRUNK)
             else:

@@ -74,7 +74,7 @@ def segmentor_options(data: Path) -> list[str]:
     return [
         *shrunk_segmentor.options(SEGMENTOR, data, 64),
         'train_dataloader.num_workers=1',
-        'train_dataloader.batch_size=1',
+        'auto_scale_lr.base_batch_size=4',
         'train_cfg.max_iters=8',
         'train_cfg.val_interval=100',
         'default_hooks.checkpoint.interval=100',

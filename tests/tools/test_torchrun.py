@@ -14,10 +14,10 @@ import torch
 
 from toy_run import ROOT, toy_config, write_images
 
+pytestmark = pytest.mark.integration
+
 PROGRAM = """
 import os, signal, sys, time
-
-pytestmark = pytest.mark.integration
 rank = os.environ['RANK']
 def leave(number, frame):
     open(f'heard_{rank}', 'w').write(signal.Signals(number).name)

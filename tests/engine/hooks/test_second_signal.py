@@ -11,12 +11,12 @@ import pytest
 from a2mim.engine.signals import ECHO
 from toy_run import ROOT
 
+pytestmark = pytest.mark.integration
+
 # A call that holds neither the lock of Python nor listens to signals, as a kernel would.
 PROGRAM = """
 import hashlib, signal, sys
 from a2mim.engine.signals import SecondSignal
-
-pytestmark = pytest.mark.integration
 
 for number in (signal.SIGTERM, signal.SIGUSR1):
     signal.signal(number, lambda *_: None)

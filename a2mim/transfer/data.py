@@ -1,8 +1,8 @@
 """The training data of detectors and segmentors: resumed bit for bit, bad images replaced.
 
-The data sets, pipelines and batch samplers of MMDetection and MMSegmentation draw from the global
-random generators of the worker that happens to load an image, and begin an epoch at its start
-only. ``prepare_data`` edits a config so that
+MMDetection and MMSegmentation draw augmentations from the global random generators of the worker
+that loads an image, and start an epoch at its first batch only. ``prepare_data`` edits a config so
+that
 
 - a training sample is a function of the seed and its ``SampleKey`` (epoch, index, repeat);
 - a loader starts after any number of batches, without loading those before;
@@ -28,11 +28,16 @@ from a2mim.errors import BadDataError
 from a2mim.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
 
 WRAPPER = 'a2mim.SeededDataset'
-SAMPLERS = {'DefaultSampler': 'a2mim.EpochSampler', 'InfiniteSampler': 'a2mim.InfiniteEpochSampler'}
+SAMPLERS = {
+    'DefaultSampler': 'a2mim.EpochSampler',
+    'EpochSampler': 'a2mim.EpochSampler',
+    'InfiniteSampler': 'a2mim.InfiniteEpochSampler',
+    'InfiniteEpochSampler': 'a2mim.InfiniteEpochSampler',
+}
 BATCH_SAMPLERS = ('AspectRatioBatchSampler',)
-# They drop from a batch what they do not know, so that ``unreadable`` never reaches the model.
+# These pass the images and their annotations to the model, and drop ``unreadable``.
 PREPROCESSORS = ('DetDataPreprocessor', 'SegDataPreProcessor')
-# What follows from more than the sample's key: earlier samples, the epoch's number, own generators.
+# Types that depend on earlier samples, on the epoch, or on a generator of their own.
 STATEFUL = (
     'Albu',
     'BatchSyncRandomResize',
@@ -45,10 +50,10 @@ STATEFUL = (
 
 
 def prepare_data(cfg: Config) -> str | None:
-    """Let a training resume within an epoch and survive bad images; return a line for the log.
+    """Make the training data resumable within an epoch and replace bad images.
 
-    A config that holds what cannot be resumed exactly stays as it is, and the line says why. One
-    that has been prepared before stays too.
+    A config with a part that cannot be resumed exactly is left unchanged; the line for the log that
+    is returned says why. A config that is prepared already is left unchanged, too.
 
     Args:
         cfg: Config of MMDetection or MMSegmentation with ``train_dataloader``, changed in place.
@@ -59,8 +64,8 @@ def prepare_data(cfg: Config) -> str | None:
     obstacle = _find_obstacle(cfg)
     if obstacle:
         return (
-            f'{obstacle}: the training data stay as they are. A resumed run may see other images '
-            'than one that was never stopped, and an image that cannot be read ends it'
+            f'{obstacle}: exact resume is not promised. A run resumed within an epoch may train on '
+            'other images than an uninterrupted one, and an image that cannot be read ends it'
         )
     seed = cfg.get('randomness', {}).get('seed') or 0
     loader.sampler.type = SAMPLERS[_name(loader.sampler)]
@@ -76,18 +81,19 @@ def prepare_data(cfg: Config) -> str | None:
 
 
 def _find_obstacle(cfg: Config) -> str | None:
-    """What of ``cfg`` cannot be resumed exactly."""
+    """The part of ``cfg`` that cannot be resumed exactly, None if there is none."""
     loader, preprocessor = cfg.train_dataloader, cfg.model.get('data_preprocessor') or {}
-    batches = loader.get('batch_sampler')
-    if _name(loader.sampler) not in SAMPLERS:
-        return f'train_dataloader.sampler.type={_name(loader.sampler)} is none of {[*SAMPLERS]}'
-    if batches and _name(batches) not in BATCH_SAMPLERS:
-        return f'train_dataloader.batch_sampler.type={_name(batches)} is none of {BATCH_SAMPLERS}'
-    if _name(preprocessor) not in PREPROCESSORS:
-        return f'model.data_preprocessor.type={_name(preprocessor)} is none of {PREPROCESSORS}'
+    parts = [
+        ('train_dataloader.sampler', loader.sampler, SAMPLERS),
+        ('train_dataloader.batch_sampler', loader.get('batch_sampler'), BATCH_SAMPLERS),
+        ('model.data_preprocessor', preprocessor, PREPROCESSORS),
+    ]
+    for place, part, known in parts:
+        if part is not None and _name(part) not in known:
+            return f'{place}.type={_name(part)} is not one of {[*known]}'
     for node in _dicts([loader.dataset, preprocessor, cfg.get('custom_hooks')]):
         if _name(node) in STATEFUL:
-            return f'{_name(node)} depends on more than the sample'
+            return f'{_name(node)} makes samples depend on what was loaded before'
     return None
 
 
@@ -98,7 +104,7 @@ def _name(node: dict) -> str:
 
 
 def _dicts(node: object) -> Iterator[dict]:
-    """Every dict in nested dicts and lists, from the outside to the inside."""
+    """Every dict in nested dicts and lists, outer ones first."""
     if isinstance(node, dict):
         yield node
         node = [*node.values()]
@@ -131,7 +137,7 @@ class BadFileError(BadDataError):
 
 @TRANSFORMS.register_module()
 class CheckedLoading:
-    """A step of a pipeline that loads files, whose errors name the image.
+    """A step of a pipeline that loads files; its errors name the files.
 
     Args:
         load: Config of the step, such as ``dict(type='LoadImageFromFile')``.
@@ -144,12 +150,12 @@ class CheckedLoading:
         self.load = TRANSFORMS.build(load)
 
     def __call__(self, results: dict) -> dict | None:
-        """Do the step."""
+        """Apply the step."""
         try:
             return self.load(results)
         except MemoryError:
             raise
-        except Exception as error:  # each decoder has its own
+        except Exception as error:  # decoders raise errors of many types
             if isinstance(error, OSError) and error.errno in SHORTAGES:
                 raise
             image = str(results['img_path'])
@@ -167,7 +173,7 @@ def seeded_generators(rng: np.random.Generator) -> Iterator[None]:
     words = [int(word) for word in rng.integers(2**32, size=3)]
     random.seed(words[0])
     np.random.seed(words[1])
-    # torch.manual_seed would seed the GPUs too, which no transform draws from.
+    # torch.manual_seed would seed the GPUs too.
     torch.default_generator.manual_seed(words[2])
     try:
         yield
@@ -179,11 +185,10 @@ def seeded_generators(rng: np.random.Generator) -> Iterator[None]:
 
 @DATASETS.register_module()
 class SeededDataset(Dataset):
-    """A data set of OpenMMLab whose samples are functions of seed and key.
+    """A data set of OpenMMLab whose samples are functions of the seed and the sample's key.
 
-    It is its own ``source`` of images for ``BadImagesHook``, and has all attributes of the data
-    set inside. An image of which the pipeline makes nothing is replaced by the data set itself,
-    which draws from the seeded generators too.
+    Other attributes are those of the wrapped data set. Where the pipeline returns None, such as for
+    a crop without objects, the wrapped data set draws another image, from the seeded generators.
 
     Args:
         dataset: Config of a data set, or of a wrapper such as ``RepeatDataset``.
@@ -204,7 +209,7 @@ class SeededDataset(Dataset):
 
     @property
     def source(self) -> 'SeededDataset':
-        """What ``load`` and ``name`` are asked of."""
+        """The source of images that ``BadImagesHook`` reads again and names."""
         return self
 
     def __len__(self) -> int:
@@ -217,7 +222,7 @@ class SeededDataset(Dataset):
         return {**sample, **note}
 
     def __getattr__(self, name: str) -> Any:
-        if name == 'dataset' or name.startswith('__'):  # asked for before it is set
+        if name == 'dataset' or name.startswith('__'):  # not set yet while it is unpickled
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
@@ -230,7 +235,7 @@ class SeededDataset(Dataset):
         return str(self.get_data_info(index)['img_path'])
 
     def load(self, index: int) -> dict:
-        """The sample of an image; what is random in it is drawn from the global generators.
+        """The sample of an image, augmented from the global generators.
 
         Raises:
             BadDataError: If a file of the image cannot be loaded.
@@ -239,23 +244,24 @@ class SeededDataset(Dataset):
             try:
                 return self.dataset[index]
             except BadFileError as error:
-                # Another image may have stood for one of which the pipeline made nothing.
+                # The pipeline may have returned None for this image, and the bad one replaced it.
                 if error.image == self.name(index):
                     raise
         raise BadDataError(
-            f'the pipeline makes nothing of {self.name(index)!r}, and {NUM_TRIALS} images drawn '
+            f'the pipeline returns None for {self.name(index)!r}, and {NUM_TRIALS} images drawn '
             'in its place cannot be loaded'
         )
 
 
 @DATA_SAMPLERS.register_module()
 class StartableBatchSampler(Sampler[list[SampleKey]]):
-    """The batches of another batch sampler, from any of them on.
+    """Another batch sampler, started at any of its batches.
 
-    Those before are formed, as images of a like shape wait for each other there, but not loaded.
+    The batches before are formed from indices alone, since images wait in its buckets for others of
+    their aspect ratio; no image is loaded.
 
     Args:
-        sampler: Gives the keys of the samples.
+        sampler: Yields the keys of the samples.
         batch_size: Images per batch.
         batches: Config of the batch sampler, such as ``dict(type='AspectRatioBatchSampler')``.
     """
@@ -268,12 +274,12 @@ class StartableBatchSampler(Sampler[list[SampleKey]]):
         self._batches: BatchSampler = DATA_SAMPLERS.build(batches, default_args=options)
 
     def start_at(self, batch: int) -> None:
-        """Begin the current pass, and each later one, with the ``batch``-th batch."""
+        """Start the current pass, and each later one, at the ``batch``-th batch."""
         self.start = batch
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         kind, drop_last = type(self._batches), self._batches.drop_last
-        # A new one for each pass: images that wait in an abandoned pass must not join the next.
+        # A new one for each pass: the buckets of an abandoned pass must not leak into the next.
         batches = iter(kind(self.sampler, self.batch_size, drop_last))
         return itertools.islice(cast(Iterator[list[SampleKey]], batches), self.start, None)
 

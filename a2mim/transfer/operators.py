@@ -1,8 +1,8 @@
-"""The operators that Mask R-CNN needs, from torchvision, where mmcv has none that are compiled.
+"""The operators that Mask R-CNN needs, from torchvision, where mmcv is not compiled.
 
-mmcv looks its operators up in the extension ``mmcv._ext``, which pip installs without a compiler
-leave out. A stand-in of that name answers for NMS and for RoIAlign with average pooling, forward
-and backward, on CPU and GPU; any other operator says, when it is called, that it must be compiled.
+mmcv looks its operators up in the extension ``mmcv._ext``, which an installation without a compiler
+lacks. A module of that name implements NMS and RoIAlign with average pooling, forward and backward,
+on CPU and GPU; any other operator raises an error when it is called.
 """
 
 import sys
@@ -19,17 +19,17 @@ EXTENSION = 'mmcv._ext'
 
 
 class TorchvisionOperators(ModuleType):
-    """What mmcv takes for its compiled extension."""
+    """The module that mmcv imports as its compiled extension."""
 
     @staticmethod
     def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -> Tensor:
-        """Indices (K,) of the boxes that are kept, by falling score.
+        """Indices (K,) of the boxes that are kept, by decreasing score.
 
         Args:
-            boxes: (N, 4), left, top, right, bottom.
-            scores: (N,)
-            iou_threshold: Overlap from which the lower score goes.
-            offset: 1 where right and bottom belong to the box.
+            boxes: (N, 4), as x1, y1, x2, y2.
+            scores: (N,).
+            iou_threshold: IoU above which the box with the lower score is suppressed.
+            offset: 1 if the pixels at x2 and y2 belong to the box, else 0.
         """
         boxes, scores = _in_float32(boxes), _in_float32(scores)
         if offset:
@@ -50,10 +50,10 @@ class TorchvisionOperators(ModuleType):
         pool_mode: int,
         aligned: bool,
     ) -> None:
-        """Fill ``output`` (K, C, h, w) with the mean of features (B, C, H, W) in rois (K, 5).
+        """Write the average of features (B, C, H, W) over rois (K, 5) to ``output`` (K, C, h, w).
 
         Raises:
-            NotImplementedError: If the maximum is asked for.
+            NotImplementedError: For max pooling.
         """
         if pool_mode != 1:
             raise NotImplementedError(_needs_compiling("roi_align with pool_mode='max'"))
@@ -77,7 +77,7 @@ class TorchvisionOperators(ModuleType):
         pool_mode: int,
         aligned: bool,
     ) -> None:
-        """Fill ``grad_features`` (B, C, H, W) from the gradient (K, C, h, w) of the output."""
+        """Write the gradient of the features (B, C, H, W) to ``grad_features``."""
         gradient = torch.ops.torchvision._roi_align_backward(
             _in_float32(grad_output),
             _in_float32(rois),
@@ -91,7 +91,7 @@ class TorchvisionOperators(ModuleType):
         grad_features.copy_(gradient)
 
     def __getattr__(self, name: str) -> Callable:
-        # mmcv looks up on import what it may call later.
+        # mmcv looks up every operator on import and calls it later, if at all.
         if name.startswith('__'):
             raise AttributeError(name)
 
@@ -102,10 +102,10 @@ class TorchvisionOperators(ModuleType):
 
 
 def install() -> bool:
-    """Put the stand-in where mmcv looks, unless something is there; return whether it is ours.
+    """Install the module unless mmcv is compiled; return whether mmcv uses it.
 
     Raises:
-        ImportError: If ``mmcv.ops`` has been imported in vain before.
+        ImportError: If ``mmcv.ops`` was imported before, without its extension.
     """
     present = sys.modules.get(EXTENSION)
     if present is None and find_spec(EXTENSION) is None:
@@ -124,6 +124,6 @@ def _in_float32(tensor: Tensor) -> Tensor:
 
 def _needs_compiling(name: str) -> str:
     return (
-        f'the operator {name} of mmcv is not compiled here, and torchvision has none in its place; '
+        f'the operator {name} of mmcv is not compiled, and torchvision does not replace it; '
         'docs/compiled_operators.md says how to compile mmcv'
     )

@@ -366,6 +366,17 @@ def test_what_cannot_be_resumed_exactly_stays_and_is_named(changes, named, data)
     assert cfg.to_dict() == before
 
 
+def test_every_published_config_is_prepared():
+    from a2mim.transfer.data import WRAPPER, prepare_data
+
+    files = [*shrunk_detector.CONFIGS.glob('*.py'), *shrunk_segmentor.CONFIGS.glob('*.py')]
+    assert len(files) > 10
+    for file in files:
+        cfg = Config.fromfile(file)
+        assert prepare_data(cfg) is None, file.stem
+        assert cfg.train_dataloader.dataset.type == WRAPPER
+
+
 def test_a_prepared_config_is_prepared_once(data):
     from a2mim.transfer.data import prepare_data
 

@@ -90,7 +90,7 @@ def test_what_the_network_does_not_have_is_refused() -> None:
         class_activation_map(net, pixels, categories=[1000])
     with pytest.raises(ValueError, match="no module 'layer9'; its stages are "):
         class_activation_map(net, pixels, layers=['layer9'])
-    with pytest.raises(ValueError, match=r"'head_drop' has no gradient|no map"):
+    with pytest.raises(ValueError, match='neither a map nor a token grid'):
         class_activation_map(net, pixels, layers=['head_drop'])
     trunk = network(timm.create_model('test_vit', img_size=32, num_classes=0), (32, 32))
     with pytest.raises(ValueError, match='a backbone without classes, which gradcam needs'):

@@ -17,6 +17,7 @@ from recipe_facts import differences, facts, goldens
 from recipes import EXPERIMENTS, FILES, PUBLISHED, ROOT, built, name_of
 
 GOLDENS = goldens()
+HOOKS_OF_EVERY_RUN = ROOT / 'configs/_base_/every_run.py'
 # Published files that accumulate without a word in their names. Their learning rates are meant for
 # what they do, and names are a contract: the docstrings say it.
 UNNAMED_ACCUMULATION = {
@@ -37,7 +38,7 @@ def test_it_can_be_built_and_written_and_is_what_it_says(path, tmp_path):
     if 'mask' in config.train_dataloader.dataset:
         check_that_the_mask_fits(config, model)
     check_docstring(path)
-    check_that_bases_inherit_nothing(path)
+    check_that_bases_inherit_hooks_alone(path)
     if name_of(path) in PUBLISHED:
         check_that_the_name_tells_batch_and_epochs(config, path)
         check_facts(config, model, name_of(path))
@@ -100,9 +101,12 @@ def check_docstring(path: Path) -> None:
     assert str(path.relative_to(ROOT)) in docstring
 
 
-def check_that_bases_inherit_nothing(path: Path) -> None:
+def check_that_bases_inherit_hooks_alone(path: Path) -> None:
+    """A base inherits nothing, but for a base of runs, which has the hooks of every run."""
     for base in re.findall(r"'(\S*_base_\S*)'", path.read_text(encoding='utf-8')):
-        assert '_base_ = ' not in (path.parent / base).read_text(encoding='utf-8')
+        file = (path.parent / base).resolve()
+        inherited = [(file.parent / name).resolve() for name in Config._get_base_files(str(file))]
+        assert inherited == [HOOKS_OF_EVERY_RUN] * ('runtime' in file.stem)
 
 
 def check_that_the_name_tells_batch_and_epochs(config: Config, path: Path) -> None:
@@ -129,4 +133,5 @@ def test_every_base_is_inherited_by_an_experiment_and_thereby_built():
         for path in EXPERIMENTS
         for base in Config._get_base_files(str(path))
     }
-    assert inherited == {path for path in FILES if path not in EXPERIMENTS}
+    bases = {path for path in FILES if path not in EXPERIMENTS}
+    assert inherited == bases - {HOOKS_OF_EVERY_RUN}

@@ -13,6 +13,8 @@ from safetensors.torch import load_file as load_safetensors
 from a2mim.weights.export import export
 from a2mim.weights.export.target import TOLERANCE, read_photograph
 
+pytestmark = pytest.mark.integration
+
 FAMILIES = ('resnet18', 'convnext_tiny', 'paper_vit', 'regnety')
 
 

@@ -13,6 +13,8 @@ from mmengine import Config
 from a2mim.models.timm_backbone import TimmBackbone
 from a2mim.weights.safe_load import load_file
 
+pytestmark = pytest.mark.integration
+
 STATES = Path(__file__).parents[1] / 'data' / 'backbones' / 'parity.json'
 TOOL = Path(__file__).parents[2] / 'tools' / 'model_converters' / 'extract_backbone_weights.py'
 

@@ -7,6 +7,8 @@ import pytest
 from small_models import classifier, pretraining, save_checkpoint
 from toy_run import load_tool
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope='module')
 def tool():

@@ -8,6 +8,8 @@ from a2mim.analysis import AnalysisImages, interactions, networks, read_subject
 from a2mim.analysis.interactions import InteractionSettings, measure_interactions
 from toy_run import load_tool, write_images
 
+pytestmark = pytest.mark.integration
+
 SMALL = [
     '--num-images',
     '2',

@@ -15,6 +15,8 @@ from a2mim.registry import MODELS
 from toy_run import ROOT, load_tool, toy_config, write_images
 from two_processes import finish, free_port
 
+pytestmark = pytest.mark.integration
+
 
 def figures(folder: Path) -> list[str]:
     """Figures that a finished folder lists; all exist."""

@@ -12,6 +12,8 @@ from skimage.draw import polygon2mask
 from a2mim.datasets import PhotoPatches
 from toy_run import load_tool
 
+pytestmark = pytest.mark.integration
+
 tool = load_tool('prepare_data/make_shapes')
 SIZE = 64
 

@@ -12,6 +12,8 @@ from a2mim.engine.runner import ToolRunner
 from faults import FaultHook
 from toy_run import load_tool, read_scalars, toy_config, write_images
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def run(tmp_path):

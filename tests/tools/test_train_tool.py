@@ -110,6 +110,7 @@ def test_a_run_is_not_resumed_into_the_folder_of_another(config, capsys):
     assert '--work-dir' in refused(capsys, config, '--work-dir', 'a', '--resume', 'b/epoch_1.pth')
 
 
+@pytest.mark.integration
 def test_amp_and_compile_train_on_the_cpu(config):
     train([config, '--amp', '--compile', '--cfg-options', 'compile.backend=eager'])
     assert Path('work_dirs', Path(config).stem, 'latest.pth').exists()

@@ -9,6 +9,8 @@ from a2mim.engine import processes
 from a2mim.engine.processes import WorkDirLock
 from toy_run import load_tool, toy_config, write_images
 
+pytestmark = pytest.mark.integration
+
 train = load_tool('train').main
 
 

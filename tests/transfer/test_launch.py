@@ -19,6 +19,8 @@ from a2mim.transfer.launch import build_train_runner, parse_test_args, parse_tra
 from interruption import KillAfterFirstEpoch, KilledError
 from toy_run import read_scalars, toy_config, write_images
 
+pytestmark = pytest.mark.integration
+
 
 @MODELS.register_module(force=True)
 class PooledMaps(BaseModel):

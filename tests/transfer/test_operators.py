@@ -16,6 +16,8 @@ from a2mim.transfer.operators import EXTENSION, install
 install()
 from mmcv import ops  # noqa: E402
 
+pytestmark = pytest.mark.integration
+
 SEEDS = range(20)
 
 

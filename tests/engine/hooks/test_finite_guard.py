@@ -18,6 +18,8 @@ from a2mim.weights import files
 from faults import FaultHook
 from toy_run import load_tool, read_scalars, toy_config, write_images
 
+pytestmark = pytest.mark.integration
+
 ADAMW = dict(type='AdamW', lr=1e-3)
 EMA = [dict(type='WarmupEMAHook', momentum=0.1, warmup_epochs=1)]
 

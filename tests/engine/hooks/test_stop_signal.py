@@ -19,6 +19,8 @@ from a2mim.engine.runner import ToolRunner
 from a2mim.engine.signals import StopSignalHook
 from toy_run import ROOT, load_tool, read_scalars, toy_config, write_images
 
+pytestmark = pytest.mark.integration
+
 NUMBERS = [signal.SIGTERM, signal.SIGUSR1]
 
 

@@ -13,6 +13,8 @@ from a2mim.engine.averaging import WarmupEMAHook
 from a2mim.engine.runner import ToolRunner
 from toy_run import toy_config, write_images
 
+pytestmark = pytest.mark.integration
+
 MU, WARMUP = 0.99, 2
 
 

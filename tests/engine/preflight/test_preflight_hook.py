@@ -7,6 +7,8 @@ import torch
 
 from toy_run import load_tool, read_scalars, toy_config
 
+pytestmark = pytest.mark.integration
+
 train = load_tool('train').main
 # Batch statistics, dropped paths, dropped features, and pairs of images from numpy's generator.
 RANDOM = dict(

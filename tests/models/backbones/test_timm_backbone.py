@@ -123,6 +123,7 @@ def test_a_copy_has_a_token_of_its_own(case):
         assert torch.equal(twin(image), backbone(image))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize('case', ['resnet', 'vit', 'swin'])
 def test_it_compiles_to_one_graph_and_follows_the_mask(case):
     backbone, (image, mask) = build(case).eval(), batch()

@@ -14,7 +14,7 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale
 from a2mim.datasets.decoding import read_image
 from a2mim.datasets.transforms import CenterCrop, resize
 from a2mim.interfaces import Algorithm
-from a2mim.masking import block_grid, random_block_mask, upsample_mask
+from a2mim.masking import block_grid, random_patch_mask, upsample_mask
 from a2mim.models.a2mim import A2MIM
 from a2mim.models.classifier import ImageClassifier
 
@@ -22,7 +22,7 @@ Image = str | Path | np.ndarray | Tensor
 
 
 def as_batch(model: nn.Module, image: Image) -> Tensor:
-    """Resize, crop the center and normalise, as the model's own preprocessor does.
+    """Resize, crop the center and normalize, as the model's own preprocessor does.
 
     The short side is brought to the size that the model was trained on.
 
@@ -161,14 +161,14 @@ def reconstruct(
     spec = cast(Algorithm, model).input_spec
     grid = block_grid(spec.image_size, spec.block_size if block_size is None else block_size)
     share = spec.ratio if ratio is None else ratio
-    blocks = random_block_mask(grid, share, np.random.default_rng(seed))
+    blocks = random_patch_mask(grid, share, np.random.default_rng(seed))
     return _pictures(model, batch, torch.from_numpy(blocks)[None].to(batch))
 
 
 def _pictures(model: A2MIM, batch: Tensor, mask: Tensor) -> dict[str, np.ndarray]:
     outputs = model.predict(batch, mask)
     masked = upsample_mask(mask, (batch.shape[2], batch.shape[3]))[0].cpu().numpy()
-    pixels = cast(Algorithm, model).data_preprocessor.denormalise
+    pixels = cast(Algorithm, model).data_preprocessor.denormalize
     names = ('image', 'visible', 'reconstruction')
     pictures = {name: _picture(pixels(outputs[name])) for name in names}
     return {**pictures, 'mask': (255 * masked).astype(np.uint8)}

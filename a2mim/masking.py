@@ -36,7 +36,7 @@ def block_grid(
     return height // block_height, width // block_width
 
 
-def random_block_mask(
+def random_patch_mask(
     grid: tuple[int, int], ratio: float, generator: np.random.Generator
 ) -> np.ndarray:
     """Mask exactly ``ceil(ratio * h * w)`` blocks, each subset with equal probability.
@@ -55,13 +55,13 @@ def random_block_mask(
     Reference:
         Xie et al., SimMIM, CVPR 2022 (https://arxiv.org/abs/2111.09886), section 3.2.
     """
-    num_masked = num_hidden_blocks(grid, ratio)
+    num_masked = num_masked_patches(grid, ratio)
     mask = np.zeros(grid[0] * grid[1], dtype=np.uint8)
     mask[generator.permutation(mask.size)[:num_masked]] = 1
     return mask.reshape(grid)
 
 
-def num_hidden_blocks(grid: tuple[int, int], ratio: float) -> int:
+def num_masked_patches(grid: tuple[int, int], ratio: float) -> int:
     """``ceil(ratio * h * w)``, the number of masked blocks."""
     if not 0 <= ratio <= 1:
         raise ValueError(f'mask ratio={ratio} must lie in [0, 1]; the paper masks 0.6')
@@ -91,7 +91,7 @@ def upsample_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     return blocks.reshape(*mask.shape[:-2], *size)
 
 
-def fill_hidden(image: Tensor, mask: Tensor) -> Tensor:
+def fill_masked(image: Tensor, mask: Tensor) -> Tensor:
     """Fill the masked blocks of every image with its own mean colour.
 
     The mean is taken per image and per channel over all pixels of the already normalised image,
@@ -118,3 +118,9 @@ def fill_hidden(image: Tensor, mask: Tensor) -> Tensor:
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+# The names of earlier versions.
+random_block_mask = random_patch_mask
+num_hidden_blocks = num_masked_patches
+fill_hidden = fill_masked

@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from a2mim.engine.checkpointing import CheckpointHook
-from a2mim.engine.launch import free_name
+from a2mim.engine.launch import unique_name
 from a2mim.engine.mmengine_fixes import silence_harmless_warnings
 from a2mim.engine.runner import ToolRunner
 from toy_run import loader, toy_config
@@ -186,7 +186,7 @@ def config(data: Path, work_dir: Path, loop: str, flavour: str, **changes: objec
     )
     options = dict(
         work_dir=str(work_dir),
-        experiment_name=free_name(work_dir.name),
+        experiment_name=unique_name(work_dir.name),
         train_cfg=train_cfg,
         default_hooks__logger__interval=3,
         default_hooks__checkpoint=dict(

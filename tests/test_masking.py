@@ -9,9 +9,9 @@ import torch
 
 from a2mim.masking import (
     block_grid,
-    fill_hidden,
-    num_hidden_blocks,
-    random_block_mask,
+    fill_masked,
+    num_masked_patches,
+    random_patch_mask,
     upsample_mask,
 )
 from formulas import image
@@ -26,12 +26,12 @@ CASES = [
 
 def draws(grid: tuple[int, int], count: int) -> np.ndarray:
     generator = np.random.default_rng(0)
-    return np.stack([random_block_mask(grid, 0.6, generator) for _ in range(count)])
+    return np.stack([random_patch_mask(grid, 0.6, generator) for _ in range(count)])
 
 
 @pytest.mark.parametrize(('size', 'block', 'count'), [(224, 32, 30), (192, 32, 22), (64, 32, 3)])
 def test_the_published_settings_mask_the_published_number_of_blocks(size, block, count):
-    mask = random_block_mask(block_grid(size, block), 0.6, np.random.default_rng(0))
+    mask = random_patch_mask(block_grid(size, block), 0.6, np.random.default_rng(0))
     assert mask.sum() == count
     assert mask.dtype == np.uint8
 
@@ -39,7 +39,7 @@ def test_the_published_settings_mask_the_published_number_of_blocks(size, block,
 @pytest.mark.parametrize('edge', PUBLISHED['mask_count_edges'], ids=str)
 def test_the_number_of_masked_blocks_is_rounded_up_as_published(edge):
     grid = block_grid(edge['input_size'], edge['mask_patch_size'])
-    assert num_hidden_blocks(grid, edge['mask_ratio']) == edge['mask_count']
+    assert num_masked_patches(grid, edge['mask_ratio']) == edge['mask_count']
 
 
 def test_every_mask_covers_the_same_number_of_blocks():
@@ -60,13 +60,13 @@ def test_masks_do_not_repeat():
 
 
 def test_the_same_generator_state_gives_the_same_mask():
-    first, second = (random_block_mask((7, 7), 0.6, np.random.default_rng(5)) for _ in range(2))
+    first, second = (random_patch_mask((7, 7), 0.6, np.random.default_rng(5)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
 def test_blocks_tile_rectangles():
     assert block_grid((96, 160), (32, 16)) == (3, 10)
-    assert random_block_mask((3, 10), 0.5, np.random.default_rng(0)).shape == (3, 10)
+    assert random_patch_mask((3, 10), 0.5, np.random.default_rng(0)).shape == (3, 10)
 
 
 def test_a_block_size_that_does_not_divide_is_refused_with_those_that_do():
@@ -77,7 +77,7 @@ def test_a_block_size_that_does_not_divide_is_refused_with_those_that_do():
 @pytest.mark.parametrize('ratio', [-0.1, 1.1])
 def test_a_ratio_outside_0_to_1_is_refused(ratio):
     with pytest.raises(ValueError, match=f'mask ratio={ratio}'):
-        num_hidden_blocks((7, 7), ratio)
+        num_masked_patches((7, 7), ratio)
 
 
 @pytest.mark.parametrize(('number', 'case'), CASES)
@@ -105,7 +105,7 @@ def test_masked_pixels_get_the_published_mean_colour_and_visible_ones_stay(chann
     mask = torch.from_numpy(ARRAYS[f'fill/{channels}/mask'])[None].float()
     colour = torch.from_numpy(ARRAYS[f'fill/{channels}/colour'])
     before = pixels.clone()
-    filled = fill_hidden(pixels, mask)
+    filled = fill_masked(pixels, mask)
     hidden = upsample_mask(mask, (64, 64))[0].bool()
     torch.testing.assert_close(filled[0][:, hidden].mean(1), colour, rtol=0, atol=1e-8)
     assert torch.equal(filled[0][:, hidden].amax(1), filled[0][:, hidden].amin(1))
@@ -117,7 +117,7 @@ def test_filling_gives_the_published_sums():
     # 64 px in blocks of 32, blocks 1 to 3 masked; float64 numbers of the reference implementation.
     pixels = torch.sin(0.01 * torch.arange(3 * 64 * 64, dtype=torch.float64)).view(1, 3, 64, 64)
     mask = torch.tensor([[[0.0, 1.0], [1.0, 1.0]]], dtype=torch.float64)
-    filled = fill_hidden(pixels, mask)
+    filled = fill_masked(pixels, mask)
     expected = torch.tensor([0.048668730043799874, -0.0480059819226072, 0.046660850498272025])
     torch.testing.assert_close(pixels.mean((2, 3))[0], expected.double(), rtol=0, atol=1e-8)
     assert pixels.sum().item() == pytest.approx(193.8374599453, abs=1e-9)
@@ -128,6 +128,6 @@ def test_filling_gives_the_published_sums():
 def test_filling_takes_rectangles_and_any_number_of_channels():
     pixels = torch.rand(2, 5, 32, 64)
     mask = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
-    filled = fill_hidden(pixels, mask)
+    filled = fill_masked(pixels, mask)
     torch.testing.assert_close(filled[0, :, 5, 5], pixels[0].mean((1, 2)))
     assert torch.equal(filled[1, :, :, :32], pixels[1, :, :, :32])

@@ -1,28 +1,28 @@
 """Measurements on trained networks: what they see, how they differ, and one report of all.
 
-A ``Subject`` is a network with its preprocessing, ``AnalysisImages`` are the images it is shown,
+A ``Network`` is a network with its preprocessing, ``AnalysisImages`` are the images it is shown,
 ``PartStore`` saves parts of a long measurement, and ``Results`` writes numbers and figures.
 """
 
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.networks import (
-    Subject,
+    Network,
     add_analysis_options,
     open_images,
+    open_networks,
     open_results,
-    open_subjects,
-    read_subject,
+    read_network,
 )
 from a2mim.analysis.results import PartStore, Results
 
 __all__ = [
     'AnalysisImages',
+    'Network',
     'PartStore',
     'Results',
-    'Subject',
     'add_analysis_options',
     'open_images',
+    'open_networks',
     'open_results',
-    'open_subjects',
-    'read_subject',
+    'read_network',
 ]

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from a2mim.analysis.images import AnalysisImages
-from a2mim.analysis.networks import Subject, measured_batches
+from a2mim.analysis.networks import Network, measured_batches
 
 T = TypeVar('T')
 
@@ -152,7 +152,7 @@ class AttentionSummary:
 
 
 def measure_attention(
-    network: Subject,
+    network: Network,
     images: AnalysisImages,
     block: int = -1,
     query: int | None = None,

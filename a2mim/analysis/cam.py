@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from a2mim.analysis.attention import num_prefix, token_grid
 from a2mim.analysis.latents import as_map
-from a2mim.analysis.networks import Subject
+from a2mim.analysis.networks import Network
 from a2mim.analysis.receptive_field import find_stage
 
 METHODS = {
@@ -95,7 +95,7 @@ def grad_cam_package() -> ModuleType:
         ) from error
 
 
-def check_categories(network: Subject, method: str, categories: Sequence[int]) -> None:
+def check_categories(network: Network, method: str, categories: Sequence[int]) -> None:
     """Raise a ValueError if the network lacks the classes, or the method takes none."""
     if method in WITHOUT_CLASSES:
         if categories:
@@ -115,7 +115,7 @@ def check_categories(network: Subject, method: str, categories: Sequence[int]) -
 
 
 def class_activation_map(
-    network: Subject,
+    network: Network,
     pixels: Tensor,
     method: str = 'gradcam',
     *,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from a2mim.analysis.reconstructions import SIDE, show
 from a2mim.datasets.samplers import SampleKey
-from a2mim.masking import fill_hidden
+from a2mim.masking import fill_masked
 from a2mim.registry import DATASETS, FUNCTIONS, MODELS
 
 LEAST_SHARE = 0.02  # of a class in a mixed label, above that of label smoothing
@@ -66,12 +66,12 @@ def view_dataset(cfg: Config, number: int, *, seed: int = 0, epoch: int = 0) -> 
     np.random.set_state(state)
     image, captions = batch['image'], [''] * number
     if 'mask' in batch:
-        image = fill_hidden(image, batch['mask'])
+        image = fill_masked(image, batch['mask'])
         captions = [f'{100 * float(mask.mean()):.0f} % masked' for mask in batch['mask']]
     elif 'label' in batch:
         captions = [label_text(label, dataset.source.classes) for label in batch['label']]
     originals = [dataset.source.load(index) for index in chosen]
-    return DatasetView(originals, augmented, preprocessor.denormalise(image), captions)
+    return DatasetView(originals, augmented, preprocessor.denormalize(image), captions)
 
 
 def label_text(label: Tensor, classes: Sequence[str]) -> str:

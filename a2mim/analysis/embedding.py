@@ -17,14 +17,14 @@ from sklearn.manifold import TSNE
 from torch import Tensor
 
 from a2mim.analysis.images import AnalysisImages
-from a2mim.analysis.networks import Subject, measured_batches, pooled_features
+from a2mim.analysis.networks import Network, measured_batches, pooled_features
 from a2mim.evaluation.feature_probe import knn_accuracy
 
 METHODS = ('tsne', 'umap')
 
 
 def image_features(
-    network: Subject, images: AnalysisImages, batch_size: int = 64, folder: Path | None = None
+    network: Network, images: AnalysisImages, batch_size: int = 64, folder: Path | None = None
 ) -> np.ndarray:
     """(N, D) float32, see ``pooled_features``."""
 

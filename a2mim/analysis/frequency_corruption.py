@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from a2mim.analysis.images import AnalysisImages
-from a2mim.analysis.networks import Subject, check_labels, open_store, top1_hits
+from a2mim.analysis.networks import Network, check_labels, open_store, top1_hits
 from a2mim.analysis.results import progress
 from a2mim.analysis.spectra import add_legend, image_masks, radial_frequency, single_panel
 from a2mim.masking import upsample_mask
@@ -122,7 +122,7 @@ def noises(bands: int, rms: float, seed: int = 0) -> list[Corruption]:
     ]
 
 
-def metric_of(networks: Sequence[Subject], images: AnalysisImages) -> str:
+def metric_of(networks: Sequence[Network], images: AnalysisImages) -> str:
     """Score that all ``networks`` have on ``images``: ``ACCURACY``, or ``ERROR``.
 
     Raises:
@@ -144,7 +144,7 @@ def metric_of(networks: Sequence[Subject], images: AnalysisImages) -> str:
 
 
 def corruption_scores(
-    networks: Sequence[Subject],
+    networks: Sequence[Network],
     images: AnalysisImages,
     corruptions: Sequence[Corruption],
     *,
@@ -185,7 +185,7 @@ def score_rows(
 
 @torch.no_grad()
 def _score(
-    network: Subject, images: AnalysisImages, corruption: Corruption, seed: int, batch_size: int
+    network: Network, images: AnalysisImages, corruption: Corruption, seed: int, batch_size: int
 ) -> dict[str, np.ndarray]:
     total = 0.0
     for start, stop in images.spans(batch_size):
@@ -199,7 +199,7 @@ def _score(
     return dict(score=np.array(total / len(images)))
 
 
-def _errors(network: Subject, changed: Tensor, clean: Tensor, which: range, seed: int) -> Tensor:
+def _errors(network: Network, changed: Tensor, clean: Tensor, which: range, seed: int) -> Tensor:
     """(B,) mean absolute error over masked pixels."""
     mask = image_masks(network.pretraining.input_spec, seed, which).to(network.device)
     drawn = network.pretraining.predict(changed, mask)['reconstruction']
@@ -208,7 +208,7 @@ def _errors(network: Subject, changed: Tensor, clean: Tensor, which: range, seed
     return error / (clean.shape[1] * masked.sum(dim=(1, 2, 3))).clamp(min=1)
 
 
-def _metric(network: Subject) -> str:
+def _metric(network: Network) -> str:
     if network.has_decoder:
         return ERROR
     if network.num_classes:

@@ -31,7 +31,7 @@ from a2mim.analysis.interaction_strength import (
     estimate_strength,
     interactions,
 )
-from a2mim.analysis.networks import Subject, open_store, pooled_features
+from a2mim.analysis.networks import Network, open_store, pooled_features
 from a2mim.analysis.results import Results
 from a2mim.masking import upsample_mask
 from a2mim.weights.files import write_atomically
@@ -72,7 +72,7 @@ LOGIT_OUTPUTS: dict[str, Callable[[Tensor, int], Tensor]] = {
 OUTPUTS = (*LOGIT_OUTPUTS, FEATURE)
 
 
-def choose_output(network: Subject, wanted: str | None) -> str:
+def choose_output(network: Network, wanted: str | None) -> str:
     """``wanted``, which the network must have; by default ``'modified'`` or ``'feature'``."""
     classifies = network.num_classes > 0
     if wanted is None:
@@ -90,7 +90,7 @@ def choose_output(network: Subject, wanted: str | None) -> str:
     return wanted
 
 
-def network_outputs(network: Subject, batch: Tensor) -> Tensor:
+def network_outputs(network: Network, batch: Tensor) -> Tensor:
     """Logits (B, K) of a classifier, else features averaged over positions (B, D).
 
     Double precision: an interaction is a small difference of four large numbers.
@@ -249,8 +249,8 @@ class InteractionSettings:
         return 4 * self.pairs * sum(self.contexts_of)
 
 
-def check_subjects(
-    networks: Sequence[Subject], images: AnalysisImages, settings: InteractionSettings
+def check_networks(
+    networks: Sequence[Network], images: AnalysisImages, settings: InteractionSettings
 ) -> None:
     """Raise a ValueError unless networks, images and settings fit each other."""
     if len(images) < 2:
@@ -267,7 +267,7 @@ def check_subjects(
                 )
 
 
-def use_labels(network: Subject, images: AnalysisImages, settings: InteractionSettings) -> bool:
+def use_labels(network: Network, images: AnalysisImages, settings: InteractionSettings) -> bool:
     """Whether v is the output for the label, not for the predicted class."""
     fit = images.labels is not None and len(images.classes) == network.num_classes > 0
     needed = settings.target == 'label' or settings.correct_only
@@ -361,7 +361,7 @@ def _seed(settings: InteractionSettings, number: int) -> int:
 
 @torch.no_grad()
 def measure_part(
-    network: Subject,
+    network: Network,
     images: AnalysisImages,
     settings: InteractionSettings,
     number: int,
@@ -382,7 +382,7 @@ def measure_part(
 
 
 def _value(
-    network: Subject, settings: InteractionSettings, whole: Tensor, label: int
+    network: Network, settings: InteractionSettings, whole: Tensor, label: int
 ) -> Callable[[Tensor], Tensor]:
     """v, from masked images to (B,)."""
     output = choose_output(network, settings.output)
@@ -413,7 +413,7 @@ class Measured:
 
 
 def measure_interactions(
-    networks: Sequence[Subject],
+    networks: Sequence[Network],
     images: AnalysisImages,
     settings: InteractionSettings,
     store: Path,
@@ -425,9 +425,9 @@ def measure_interactions(
     forward passes after each batch or stored image.
 
     Raises:
-        ValueError: See ``check_subjects``, or if ``correct_only`` leaves fewer than two images.
+        ValueError: See ``check_networks``, or if ``correct_only`` leaves fewer than two images.
     """
-    check_subjects(networks, images, settings)
+    check_networks(networks, images, settings)
     return {
         network.label: _measure_network(network, images, settings, store, advance)
         for network in networks
@@ -467,7 +467,7 @@ def add_interaction_results(
 
 
 @torch.no_grad()
-def passes_per_second(network: Subject, settings: InteractionSettings) -> float:
+def passes_per_second(network: Network, settings: InteractionSettings) -> float:
     """Masked images per second of ``network``, from one batch after a warm-up batch."""
     image = torch.zeros(network.channels, *network.image_size, device=network.device)
     players = settings.grid**2
@@ -481,7 +481,7 @@ def passes_per_second(network: Subject, settings: InteractionSettings) -> float:
 
 
 def _measure_network(
-    network: Subject,
+    network: Network,
     images: AnalysisImages,
     settings: InteractionSettings,
     folder: Path,
@@ -521,7 +521,7 @@ def _measure_network(
 
 
 def _stored_settings(
-    network: Subject, images: AnalysisImages, settings: InteractionSettings
+    network: Network, images: AnalysisImages, settings: InteractionSettings
 ) -> dict[str, object]:
     return dict(
         grid=settings.grid,

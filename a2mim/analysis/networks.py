@@ -1,7 +1,7 @@
 """The networks of an analysis: read them by name or file, and measure them batch by batch.
 
 ``add_analysis_options`` is the command line that all analyses share: networks, images, device and
-folder of the results; ``open_subjects``, ``open_images`` and ``open_results`` read it.
+folder of the results; ``open_networks``, ``open_images`` and ``open_results`` read it.
 
 Arguments of all measurements: every network gets the same ``images``, each at its own size;
 ``batch_size`` counts images in a forward pass; ``folder`` keeps measured parts, so that an
@@ -31,9 +31,9 @@ from a2mim.analysis.images import PHOTOS, AnalysisImages
 from a2mim.analysis.results import PartStore, Results, progress
 from a2mim.interfaces import Algorithm, MaskedBackbone, TimmNetwork
 from a2mim.models.data_preprocessor import ImagePreprocessor
-from a2mim.models.timm_backbone import load_trunk
+from a2mim.models.timm_backbone import load_pretrained
 from a2mim.weights.load_model import SUFFIXES, NoRecipeError, load_model
-from a2mim.weights.names import trunk_state
+from a2mim.weights.names import backbone_state
 from a2mim.weights.released import list_models
 from a2mim.weights.safe_load import add_trust_option, load_file, trust_checkpoints
 
@@ -41,7 +41,7 @@ RANDOM = 'random:'
 
 
 @dataclass(frozen=True)
-class Subject:
+class Network:
     """A network with what it needs to see images.
 
     Measurements run it under ``torch.no_grad``, not in inference mode: some of timm's networks
@@ -121,7 +121,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return f'{checksum:08x}'
 
 
-def read_subject(text: str, device: str | torch.device = 'cpu', seed: int = 0) -> Subject:
+def read_network(text: str, device: str | torch.device = 'cpu', seed: int = 0) -> Network:
     """Load ``[LABEL=][random:]SOURCE`` onto ``device``.
 
     Args:
@@ -188,7 +188,7 @@ def similar_models(name: str) -> str:
     return f'similar names: {", ".join(known)}' if known else 'timm.list_models() has all names'
 
 
-def _from_ours(label: str, source: str, name: str, random: bool) -> Subject:
+def _from_ours(label: str, source: str, name: str, random: bool) -> Network:
     if name.endswith('.py') and not random:
         raise ValueError(
             f'{source}: a config has no weights; write {RANDOM}{name} for random ones, or give the '
@@ -204,14 +204,14 @@ def _from_ours(label: str, source: str, name: str, random: bool) -> Subject:
     return around(whole, label, source)
 
 
-def around(whole: nn.Module, label: str, source: str) -> Subject:
+def around(whole: nn.Module, label: str, source: str) -> Network:
     """The network in a model of ours."""
     ours = cast(Algorithm, whole)
     model = cast(MaskedBackbone, getattr(ours, 'backbone', ours)).model
-    return Subject(label, source, model, ours.data_preprocessor, ours.input_spec.image_size, ours)
+    return Network(label, source, model, ours.data_preprocessor, ours.input_spec.image_size, ours)
 
 
-def _from_timm(label: str, source: str, name: str, random: bool, file: str = '') -> Subject:
+def _from_timm(label: str, source: str, name: str, random: bool, file: str = '') -> Network:
     if not timm.is_model(name):
         raise ValueError(f'{source}: neither a file nor a timm model; {similar_models(name)}')
     options: dict = dict(num_classes=_classes_in(file, name)) if file else {}
@@ -225,12 +225,12 @@ def _from_timm(label: str, source: str, name: str, random: bool, file: str = '')
             f'them on a machine with internet access, or give {RANDOM}{name}'
         ) from error
     if file and not random:
-        load_trunk(model, file)
+        load_pretrained(model, file)
     data = resolve_model_data_config(model)
     mean, std = ([255 * value for value in data[name]] for name in ('mean', 'std'))
     preprocessor = ImagePreprocessor(mean=mean, std=std)
     size = tuple(data['input_size'][-2:])
-    return Subject(label, source, cast(TimmNetwork, model), preprocessor, size)
+    return Network(label, source, cast(TimmNetwork, model), preprocessor, size)
 
 
 def _classes_in(file: str, name: str) -> int:
@@ -238,10 +238,10 @@ def _classes_in(file: str, name: str) -> int:
     known = timm.get_pretrained_cfg(name)
     classifier = known.classifier if known and known.classifier else ''
     first = classifier if isinstance(classifier, str) else classifier[0]
-    return len(trunk_state(load_file(file)).get(f'{first}.bias', ()))
+    return len(backbone_state(load_file(file)).get(f'{first}.bias', ()))
 
 
-def pooled_features(network: Subject, batch: Tensor) -> Tensor:
+def pooled_features(network: Network, batch: Tensor) -> Tensor:
     """Mean over positions of the last feature map, (B, C), of normalized images.
 
     Class and register tokens are excluded.
@@ -252,7 +252,7 @@ def pooled_features(network: Subject, batch: Tensor) -> Tensor:
     return network.model.forward_intermediates(batch, **options)[-1].mean(dim=(2, 3))
 
 
-def check_labels(network: Subject, images: AnalysisImages) -> None:
+def check_labels(network: Network, images: AnalysisImages) -> None:
     """Raise a ValueError unless the images have labels of as many classes as the network."""
     if images.labels is None:
         raise ValueError(
@@ -266,7 +266,7 @@ def check_labels(network: Subject, images: AnalysisImages) -> None:
         )
 
 
-def top1_hits(network: Subject, images: AnalysisImages, batch: Tensor, start: int) -> Tensor:
+def top1_hits(network: Network, images: AnalysisImages, batch: Tensor, start: int) -> Tensor:
     """(B,) 100 where the highest logit is that of the label of image ``start`` on, else 0."""
     if images.labels is None:
         raise ValueError('the images have no labels')
@@ -275,7 +275,7 @@ def top1_hits(network: Subject, images: AnalysisImages, batch: Tensor, start: in
 
 
 def open_store(
-    folder: Path, network: Subject, images: AnalysisImages, **settings: object
+    folder: Path, network: Network, images: AnalysisImages, **settings: object
 ) -> PartStore:
     """The store of ``network``; other weights, images or settings have other folders."""
     shown = zlib.crc32('\n'.join(images.names).encode())
@@ -284,7 +284,7 @@ def open_store(
 
 
 def measured_batches(
-    network: Subject,
+    network: Network,
     images: AnalysisImages,
     measure: Callable[[Tensor, range], Mapping[str, np.ndarray]],
     *,
@@ -330,10 +330,10 @@ def add_analysis_options(
     add_trust_option(parser)
 
 
-def open_subjects(args: argparse.Namespace) -> list[Subject]:
+def open_networks(args: argparse.Namespace) -> list[Network]:
     """Load the networks of the command line, whose labels must differ."""
     with trust_checkpoints(args.trust_checkpoint):
-        networks = [read_subject(text, args.device, args.seed) for text in args.subjects]
+        networks = [read_network(text, args.device, args.seed) for text in args.subjects]
     labels = [network.label for network in networks]
     for label in labels:
         if labels.count(label) > 1:

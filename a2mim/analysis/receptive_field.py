@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.latents import as_map, stage_maps
-from a2mim.analysis.networks import Subject, measured_batches
+from a2mim.analysis.networks import Network, measured_batches
 from a2mim.models.timm_inspection import last_block
 
 SHARES = (0.2, 0.3, 0.5, 0.99)
@@ -115,7 +115,7 @@ def _output_of(model: nn.Module, place: str, images: Tensor) -> object:
 
 
 def effective_receptive_field(
-    network: Subject,
+    network: Network,
     images: AnalysisImages,
     stage: str = '-1',
     batch_size: int = 64,

@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from a2mim.analysis.images import AnalysisImages
-from a2mim.analysis.networks import Subject, measured_batches
+from a2mim.analysis.networks import Network, measured_batches
 from a2mim.masking import (
     block_grid,
-    fill_hidden,
-    num_hidden_blocks,
-    random_block_mask,
+    fill_masked,
+    num_masked_patches,
+    random_patch_mask,
     upsample_mask,
 )
 
@@ -42,7 +42,7 @@ class MaskSetting:
         """(1, h, w) for images of ``size``, the same mask as of ``a2mim.inference``."""
         grid = block_grid(size, self.block_size)
         return torch.from_numpy(
-            random_block_mask(grid, self.ratio, np.random.default_rng(self.seed))
+            random_patch_mask(grid, self.ratio, np.random.default_rng(self.seed))
         )[None]
 
 
@@ -64,7 +64,7 @@ class Reconstruction:
     mean_colour_errors: Tensor
 
 
-def check_reconstructions(networks: Sequence[Subject], settings: Sequence[MaskSetting]) -> None:
+def check_reconstructions(networks: Sequence[Network], settings: Sequence[MaskSetting]) -> None:
     """Raise a TypeError or ValueError unless networks and masks fit each other."""
     for network in networks:
         _ = network.pretraining
@@ -77,7 +77,7 @@ def check_reconstructions(networks: Sequence[Subject], settings: Sequence[MaskSe
         if not 0 < setting.ratio < 1:
             raise ValueError(f'mask ratio {setting.ratio:g} must lie between 0 and 1')
         grid = block_grid(networks[0].image_size, setting.block_size)
-        if num_hidden_blocks(grid, setting.ratio) == grid[0] * grid[1]:
+        if num_masked_patches(grid, setting.ratio) == grid[0] * grid[1]:
             raise ValueError(
                 f'mask ratio {setting.ratio:g} masks all {grid[0]}×{grid[1]} blocks of '
                 f'{setting.block_size} pixels; give smaller blocks or a smaller ratio'
@@ -85,7 +85,7 @@ def check_reconstructions(networks: Sequence[Subject], settings: Sequence[MaskSe
 
 
 def reconstruct_images(
-    network: Subject,
+    network: Network,
     images: AnalysisImages,
     setting: MaskSetting,
     batch_size: int = 64,
@@ -104,7 +104,7 @@ def reconstruct_images(
 
 
 def reconstruction_rows(
-    networks: Sequence[Subject],
+    networks: Sequence[Network],
     images: AnalysisImages,
     settings: Sequence[MaskSetting],
     found: Sequence[Sequence[Reconstruction]],
@@ -128,14 +128,14 @@ def reconstruction_rows(
 
 @torch.no_grad()
 def _pictures(
-    network: Subject, setting: MaskSetting, batch: Tensor, _which: range
+    network: Network, setting: MaskSetting, batch: Tensor, _which: range
 ) -> dict[str, np.ndarray]:
-    picture = network.preprocessor.denormalise
+    picture = network.preprocessor.denormalize
     mask = setting.mask(network.image_size).to(batch).expand(len(batch), -1, -1)
     output = network.pretraining.predict(batch, mask)['reconstruction']
     masked = upsample_mask(mask, network.image_size).unsqueeze(1)
     # SimMIM's input is the whole image: masked blocks are shown in the same way for all methods.
-    filled = fill_hidden(batch, mask)
+    filled = fill_masked(batch, mask)
     found = Reconstruction(
         visible=picture(filled),
         plain=picture(output),
@@ -154,7 +154,7 @@ def _error(output: Tensor, image: Tensor, masked: Tensor) -> Tensor:
 
 
 def reconstruction_grid(
-    networks: Sequence[Subject],
+    networks: Sequence[Network],
     images: AnalysisImages,
     settings: Sequence[MaskSetting],
     *,
@@ -176,7 +176,7 @@ def reconstruction_grid(
 
 
 def draw_grid(
-    networks: Sequence[Subject],
+    networks: Sequence[Network],
     images: AnalysisImages,
     settings: Sequence[MaskSetting],
     found: Sequence[Sequence[Reconstruction]],

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from a2mim.analysis.networks import RANDOM, Subject, split_label
+from a2mim.analysis.networks import RANDOM, Network, split_label
 from a2mim.analysis.report_page import GENERATOR, ResultFolder, Table, read_result_folder
 from a2mim.analysis.report_sections import (
     Comparison,
@@ -41,7 +41,7 @@ class Entry:
     """One entry of the command line.
 
     Attributes:
-        text: For ``read_subject``.
+        text: For ``read_network``.
         work_dir: With the logs of the training; None without.
     """
 
@@ -50,7 +50,7 @@ class Entry:
 
 
 def read_entry(text: str) -> Entry:
-    """``[LABEL=][random:]SOURCE``; SOURCE is a work dir or what ``read_subject`` takes.
+    """``[LABEL=][random:]SOURCE``; SOURCE is a work dir or what ``read_network`` takes.
 
     Raises:
         FileNotFoundError: If a folder has no ``latest.pth``.
@@ -74,13 +74,13 @@ def read_entry(text: str) -> Entry:
     return Entry(f'{name}={random}{folder / LATEST}', logs)
 
 
-def runs_table(networks: Sequence[Subject]) -> Table:
+def runs_table(networks: Sequence[Network]) -> Table:
     """One row for each network: what it is, and how it was trained."""
     caption = 'What is compared; parameters: of the timm model, without a decoder.'
     return Table(HEADER_COLUMNS, [_row(network) for network in networks], caption)
 
 
-def _row(network: Subject) -> list[str]:
+def _row(network: Network) -> list[str]:
     height, width = network.image_size
     return [
         network.label,
@@ -93,7 +93,7 @@ def _row(network: Subject) -> list[str]:
     ]
 
 
-def _recipe(network: Subject) -> str:
+def _recipe(network: Network) -> str:
     if network.source.startswith(RANDOM):
         return 'none: random weights'
     path = Path(network.source)

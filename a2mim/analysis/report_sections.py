@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from a2mim.analysis.images import PHOTOS, AnalysisImages, LabelledImages
 from a2mim.analysis.interaction_strength import draw_interactions
 from a2mim.analysis.interactions import InteractionSettings, interaction_rows, measure_interactions
-from a2mim.analysis.networks import RANDOM, Subject, pooled_features, read_subject
+from a2mim.analysis.networks import RANDOM, Network, pooled_features, read_network
 from a2mim.analysis.reconstructions import MaskSetting, reconstruction_grid
 from a2mim.analysis.results import Results
 from a2mim.analysis.robustness import (
@@ -94,7 +94,7 @@ class Comparison:
         batch_size: Images in a forward pass.
     """
 
-    networks: Sequence[Subject]
+    networks: Sequence[Network]
     logs: Sequence[RunLog] = ()
     images: str = PHOTOS
     labelled: bool = False
@@ -239,7 +239,7 @@ def add_reconstruction_spectra(compared: Comparison, results: Results) -> None:
     results.add_figure(draw_reconstructions(found), 'reconstructions', caption)
 
 
-def _with_decoder(compared: Comparison) -> list[Subject]:
+def _with_decoder(compared: Comparison) -> list[Network]:
     networks = [network for network in compared.networks if network.has_decoder]
     if not networks:
         raise ValueError('no network has a decoder; give a checkpoint of pre-training')
@@ -336,7 +336,7 @@ def add_robustness(compared: Comparison, results: Results) -> None:
     results.add_table(rows, 'robustness', f'{measure.capitalize()} by change.')
 
 
-def common_grid(networks: Sequence[Subject]) -> int:
+def common_grid(networks: Sequence[Network]) -> int:
     """Largest number of cells along a side, up to ``FINEST``, that divides all image sizes."""
     side = gcd(*(side for network in networks for side in network.image_size))
     return max(cells for cells in range(1, FINEST + 1) if side % cells == 0)
@@ -345,7 +345,7 @@ def common_grid(networks: Sequence[Subject]) -> int:
 class PooledBackbone(nn.Module):
     """The mean over positions of the last feature map, without the network's own pooling."""
 
-    def __init__(self, network: Subject) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.model, self.data_preprocessor = network.model, network.preprocessor
         self._network = network
@@ -382,14 +382,14 @@ def add_probes(compared: Comparison, results: Results) -> None:
     results.add_table(shown, 'probes', 'Accuracies of the figure; width: of the features.')
 
 
-def random_baselines(networks: Sequence[Subject], seed: int) -> list[Subject]:
+def random_baselines(networks: Sequence[Network], seed: int) -> list[Network]:
     """Random weights for each architecture and image size without such a network."""
     known = {_design(network) for network in networks if network.source.startswith(RANDOM)}
     labels, baselines = {network.label for network in networks}, []
     for network in networks:
         if _design(network) not in known:
             known.add(_design(network))
-            baseline = read_subject(f'{RANDOM}{network.source}', network.device, seed)
+            baseline = read_network(f'{RANDOM}{network.source}', network.device, seed)
             name = f'random {network.architecture}'
             while name in labels:
                 name += ' (baseline)'
@@ -399,7 +399,7 @@ def random_baselines(networks: Sequence[Subject], seed: int) -> list[Subject]:
 
 
 def probe(
-    network: Subject, train: LabelledImages, test: LabelledImages, batch_size: int
+    network: Network, train: LabelledImages, test: LabelledImages, batch_size: int
 ) -> dict[str, Any]:
     """A row of the table: label, width of the features, two accuracies."""
     model = PooledBackbone(network)
@@ -441,5 +441,5 @@ def draw_probes(rows: Sequence[dict], number: int) -> Figure:
     return figure
 
 
-def _design(network: Subject) -> tuple[str, tuple[int, int]]:
+def _design(network: Network) -> tuple[str, tuple[int, int]]:
     return network.architecture, network.image_size

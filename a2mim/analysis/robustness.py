@@ -29,9 +29,9 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from a2mim.analysis.images import AnalysisImages
-from a2mim.analysis.networks import Subject, check_labels, open_store, pooled_features, top1_hits
+from a2mim.analysis.networks import Network, check_labels, open_store, pooled_features, top1_hits
 from a2mim.analysis.results import progress
-from a2mim.masking import fill_hidden, num_hidden_blocks
+from a2mim.masking import fill_masked, num_masked_patches
 
 SEVERITIES = (1, 2, 3, 4, 5)
 MEASURES = ('accuracy', 'similarity')
@@ -114,7 +114,7 @@ def patch_mask(saliency: Tensor, ratio: float, order: str, rng: np.random.Genera
     """
     if order not in ORDERS:
         raise ValueError(f'order {order!r} must be one of {", ".join(ORDERS)}')
-    number = num_hidden_blocks((saliency.shape[1], saliency.shape[2]), ratio)
+    number = num_masked_patches((saliency.shape[1], saliency.shape[2]), ratio)
     keys = saliency.flatten(1)  # (B, h·w)
     if order == 'random':
         keys = torch.from_numpy(rng.random(tuple(keys.shape)))
@@ -128,7 +128,7 @@ def drop_patches(pixels: Tensor, mask: Tensor) -> Tensor:
 
     Returns float32 pixel values in [0, 255].
     """
-    return fill_hidden(pixels.float(), mask.to(pixels.device))
+    return fill_masked(pixels.float(), mask.to(pixels.device))
 
 
 def patch_saliency(gradient: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -138,7 +138,7 @@ def patch_saliency(gradient: Tensor, grid: tuple[int, int]) -> Tensor:
     return torch.nn.functional.avg_pool2d(magnitude, size).squeeze(1)
 
 
-def input_gradient(network: Subject, pixels: Tensor) -> Tensor:
+def input_gradient(network: Network, pixels: Tensor) -> Tensor:
     """Gradient of half the squared norm of the pooled feature, (B, C, H, W).
 
     It needs no class, so that it is the same with and without a classifier.
@@ -181,7 +181,7 @@ class Level:
 
     curve: str
     value: float
-    change: Callable[[Subject, Tensor, int], Tensor]
+    change: Callable[[Network, Tensor, int], Tensor]
 
 
 def occlusion_levels(
@@ -193,7 +193,7 @@ def occlusion_levels(
             raise ValueError(f'ratio {ratio} must lie in [0, 1]')
 
     def level(order: str, ratio: float) -> Level:
-        def change(network: Subject, pixels: Tensor, seed: int) -> Tensor:
+        def change(network: Network, pixels: Tensor, seed: int) -> Tensor:
             check_grid(grid, pixels)
             if order == 'random':
                 saliency = torch.zeros(len(pixels), grid, grid)
@@ -211,7 +211,7 @@ def shuffle_levels(grids: Sequence[int]) -> list[Level]:
     """Levels of shuffling: patches along a side; 1 is the unchanged image."""
 
     def level(grid: int) -> Level:
-        def change(network: Subject, pixels: Tensor, seed: int) -> Tensor:
+        def change(network: Network, pixels: Tensor, seed: int) -> Tensor:
             return shuffle_patches(pixels, grid, np.random.default_rng(seed))
 
         return Level('shuffled', grid, change)
@@ -223,7 +223,7 @@ def corruption_levels(names: Sequence[str]) -> list[Level]:
     """Levels of corruption: severity 0, the unchanged image, to 5 of each."""
 
     def level(name: str, severity: int) -> Level:
-        def change(network: Subject, pixels: Tensor, seed: int) -> Tensor:
+        def change(network: Network, pixels: Tensor, seed: int) -> Tensor:
             return corrupt(pixels, name, severity, seed) if severity else pixels
 
         return Level(name, severity, change)
@@ -233,12 +233,12 @@ def corruption_levels(names: Sequence[str]) -> list[Level]:
     return [level(name, severity) for name in names for severity in (0, *SEVERITIES)]
 
 
-def choose_measure(networks: Sequence[Subject]) -> str:
+def choose_measure(networks: Sequence[Network]) -> str:
     """Accuracy if all networks are classifiers, else similarity."""
     return 'accuracy' if all(network.num_classes for network in networks) else 'similarity'
 
 
-def check_measure(networks: Sequence[Subject], images: AnalysisImages, measure: str) -> None:
+def check_measure(networks: Sequence[Network], images: AnalysisImages, measure: str) -> None:
     """Check that accuracy can be measured, see ``check_labels``."""
     if measure == 'accuracy':
         for network in networks:
@@ -246,7 +246,7 @@ def check_measure(networks: Sequence[Subject], images: AnalysisImages, measure: 
 
 
 def robustness_curves(
-    network: Subject,
+    network: Network,
     images: AnalysisImages,
     levels: Sequence[Level],
     measure: str,
@@ -282,7 +282,7 @@ def robustness_curves(
 
 @torch.no_grad()
 def _scores(
-    network: Subject,
+    network: Network,
     images: AnalysisImages,
     level: Level,
     measure: str,

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.latents import normalized_depths, read_latents
-from a2mim.analysis.networks import Subject, measured_batches
-from a2mim.masking import block_grid, random_block_mask
+from a2mim.analysis.networks import Network, measured_batches
+from a2mim.masking import block_grid, random_patch_mask
 from a2mim.weights.load_model import InputSpec
 
 FLOOR = 1e-6  # added to amplitudes, so that the log of 0 is finite
@@ -126,7 +126,7 @@ class FeatureSpectra:
 
 
 def feature_spectra(
-    networks: Sequence[Subject], images: AnalysisImages, *, folder: Path, batch_size: int = 64
+    networks: Sequence[Network], images: AnalysisImages, *, folder: Path, batch_size: int = 64
 ) -> dict[str, FeatureSpectra]:
     """Measure every network, by label.
 
@@ -137,7 +137,7 @@ def feature_spectra(
 
 
 def _measure_features(
-    network: Subject, images: AnalysisImages, folder: Path, batch_size: int
+    network: Network, images: AnalysisImages, folder: Path, batch_size: int
 ) -> FeatureSpectra:
     sums: dict[str, np.ndarray] = {}
     measure = partial(_feature_batch, network)
@@ -171,7 +171,7 @@ def feature_rows(found: Mapping[str, FeatureSpectra]) -> list[dict[str, object]]
     ]
 
 
-def _feature_batch(network: Subject, batch: Tensor, _which: range) -> dict[str, np.ndarray]:
+def _feature_batch(network: Network, batch: Tensor, _which: range) -> dict[str, np.ndarray]:
     def reduce(features: Tensor) -> tuple[tuple[int, int], np.ndarray, float]:
         features = features.double()
         curve = diagonal(log_amplitude_map(features)).cpu().numpy()
@@ -229,7 +229,7 @@ class ReconstructionSpectra:
 
 
 def reconstruction_spectra(
-    networks: Sequence[Subject],
+    networks: Sequence[Network],
     images: AnalysisImages,
     *,
     folder: Path,
@@ -271,7 +271,7 @@ def image_masks(spec: InputSpec, seed: int, indices: range) -> Tensor:
     """(B, h, w) masks of images number ``indices``, as in pre-training."""
     grid = block_grid(spec.image_size, spec.block_size)
     generators = (np.random.default_rng((seed, index)) for index in indices)
-    masks = [random_block_mask(grid, spec.ratio, generator) for generator in generators]
+    masks = [random_patch_mask(grid, spec.ratio, generator) for generator in generators]
     return torch.from_numpy(np.stack(masks)).float()
 
 
@@ -281,7 +281,7 @@ def _block(spec: InputSpec) -> tuple[int, int]:
 
 
 def _measure_reconstructions(
-    network: Subject, images: AnalysisImages, folder: Path, seed: int, batch_size: int
+    network: Network, images: AnalysisImages, folder: Path, seed: int, batch_size: int
 ) -> ReconstructionSpectra:
     frequencies = ring_frequencies(_block(network.pretraining.input_spec))
     total = dict(target=np.zeros_like(frequencies), reconstruction=np.zeros_like(frequencies))
@@ -296,7 +296,7 @@ def _measure_reconstructions(
 
 @torch.no_grad()
 def _reconstruction_batch(
-    network: Subject, seed: int, batch: Tensor, which: range
+    network: Network, seed: int, batch: Tensor, which: range
 ) -> dict[str, np.ndarray]:
     mask = image_masks(network.pretraining.input_spec, seed, which).to(network.device)
     outputs = network.pretraining.predict(batch, mask)

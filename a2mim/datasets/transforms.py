@@ -18,7 +18,7 @@ from timm.data.auto_augment import rand_augment_transform
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from a2mim.masking import block_grid, num_hidden_blocks, random_block_mask
+from a2mim.masking import block_grid, num_masked_patches, random_patch_mask
 from a2mim.registry import TRANSFORMS
 
 
@@ -301,13 +301,13 @@ class PatchMask:
         ratio: float = 0.6,
     ) -> None:
         self.grid = block_grid(image_size, block_size)
-        num_hidden_blocks(self.grid, ratio)  # checks the ratio here, not in a worker
+        num_masked_patches(self.grid, ratio)  # checks the ratio here, not in a worker
         self.ratio = ratio
         self.image_size = as_pair(image_size)
 
     def __call__(self, rng: np.random.Generator) -> Tensor:
         """Draw a mask."""
-        return torch.from_numpy(random_block_mask(self.grid, self.ratio, rng))
+        return torch.from_numpy(random_patch_mask(self.grid, self.ratio, rng))
 
 
 @contextmanager

@@ -211,14 +211,14 @@ def whole_path(file: str | None) -> str | None:
 
 def name_run(cfg: Config, name: str) -> None:
     """Give the run a name that no other of this process has, in logs and curves."""
-    cfg.experiment_name = free_name(name)
+    cfg.experiment_name = unique_name(name)
     # Under the fixed name of MMDetection and MMSegmentation a second run of this process would
     # write its curves into the folder of the first.
     if 'name' in (cfg.get('visualizer') or {}):
         cfg.visualizer.name = cfg.experiment_name
 
 
-def free_name(name: str) -> str:
+def unique_name(name: str) -> str:
     """``name``, with a number behind it if this process has had a run of that name.
 
     mmengine keeps loggers and curves by name and second, for as long as the process lives.

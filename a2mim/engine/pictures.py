@@ -142,8 +142,8 @@ class ReconstructionHook(Hook):
             'reconstruction': reconstruction,
             'reconstruction in masked blocks': torch.lerp(image, reconstruction, masked),
         }
-        denormalise = cast(Algorithm, model).data_preprocessor.denormalise
-        return {caption: denormalise(row).cpu().numpy() for caption, row in rows.items()}
+        denormalize = cast(Algorithm, model).data_preprocessor.denormalize
+        return {caption: denormalize(row).cpu().numpy() for caption, row in rows.items()}
 
 
 @HOOKS.register_module()

@@ -26,7 +26,7 @@ from a2mim.engine.processes import bare_model
 from a2mim.engine.runner import complete_hooks, hook_class
 from a2mim.registry import HOOKS, MODELS
 from a2mim.weights.fit import check_classes, fit_model, without_other_classes
-from a2mim.weights.names import TRUNK
+from a2mim.weights.names import BACKBONE
 from a2mim.weights.recipe import literal_config
 from a2mim.weights.safe_load import peek
 
@@ -309,9 +309,9 @@ class FitWeightsHook(Hook):
         try:
             state = fit_model(checkpoint, model)
             if isinstance(runner._train_loop, BaseLoop):
-                state = without_other_classes(state, model, TRUNK)
+                state = without_other_classes(state, model, BACKBONE)
             else:
-                check_classes(state, model, TRUNK)
+                check_classes(state, model, BACKBONE)
         except ValueError as error:
             raise ValueError(
                 f'{runner._load_from} does not fit {type(model).__name__}: {error}'

@@ -8,7 +8,7 @@ from typing import cast
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from a2mim.masking import fill_hidden
+from a2mim.masking import fill_masked
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.mask_token import MaskToken
 from a2mim.models.timm_backbone import build_backbone
@@ -104,7 +104,7 @@ class A2MIM(BaseModel):
 
     def hide(self, image: Tensor, mask: Tensor) -> Tensor:
         """The input of the network."""
-        return image if self.fill is None else fill_hidden(image, mask)
+        return image if self.fill is None else fill_masked(image, mask)
 
     def init_weights(self) -> None:
         """Initialise or load the backbone; the other parts are initialised at construction."""

@@ -196,7 +196,7 @@ def _stage_channels(model: TimmNetwork, stages: list[int]) -> list[int]:
 
 
 def _linear_reader(channels: int, num_classes: int) -> nn.Sequential:
-    """Average over the finest grid within ``MAX_FEATURES``, normalise, and classify."""
+    """Average over the finest grid within ``MAX_FEATURES``, normalize, and classify."""
     side = isqrt(MAX_FEATURES // channels)
     linear = nn.Linear(channels * side**2, num_classes)
     nn.init.normal_(linear.weight, std=0.01)

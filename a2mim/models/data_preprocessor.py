@@ -1,4 +1,4 @@
-"""Preprocessing of a batch on the device: normalise, erase, mix.
+"""Preprocessing of a batch on the device: normalize, erase, mix.
 
 Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks, K classes.
 The workers return uint8, an eighth of the bytes of the two float images of the reference
@@ -18,7 +18,7 @@ from a2mim.registry import MODELS
 
 @MODELS.register_module()
 class ImagePreprocessor(BaseDataPreprocessor):
-    """Move a batch to the device, normalise its images and, in training, erase and mix.
+    """Move a batch to the device, normalize its images and, in training, erase and mix.
 
     Mixing is timm's, with one kind and one strength for a batch as in the reference implementation.
     timm mixes the first image with the last and so on, where the reference implementation draws a
@@ -64,7 +64,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
         """Return a new batch dict, ready for the model."""
         data = {name: value for name, value in data.items() if name != 'unreadable'}
         data = dict(cast(dict[str, Any], self.cast_data(data)))
-        data['image'] = self.normalise(data['image'])
+        data['image'] = self.normalize(data['image'])
         if 'mask' in data:
             data['mask'] = data['mask'].float()
         boxes = data.pop('erase', None)
@@ -74,7 +74,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
             data['image'], data['label'] = _mix(self.mixup, data['image'], data['label'])
         return data
 
-    def normalise(self, image: Tensor) -> Tensor:
+    def normalize(self, image: Tensor) -> Tensor:
         """Pixel values (B, C, H, W) in [0, 255] to zero mean and unit variance."""
         if image.shape[1] != len(self.mean):
             raise ValueError(
@@ -84,8 +84,8 @@ class ImagePreprocessor(BaseDataPreprocessor):
         image = image.to(torch.float32, memory_format=self.memory_format)
         return (image - self.mean) / self.std
 
-    def denormalise(self, image: Tensor) -> Tensor:
-        """Undo ``normalise`` and round to uint8, for pictures."""
+    def denormalize(self, image: Tensor) -> Tensor:
+        """Undo ``normalize`` and round to uint8, for pictures."""
         pixels = image.float() * self.std + self.mean
         return pixels.round().clamp(0, 255).to(torch.uint8)
 

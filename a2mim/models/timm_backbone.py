@@ -22,8 +22,8 @@ from a2mim.models.multi_scale import MultiScaleReader
 from a2mim.models.timm_inspection import (
     FeatureLayout,
     Geometry,
-    create_trunk,
-    create_trunk_for_any_size,
+    create_network,
+    create_network_for_any_size,
     enable_checkpointing,
     find_module,
     fitting_blocks,
@@ -112,7 +112,7 @@ def _frozen_names(model: TimmNetwork, frozen_stages: int) -> set[str]:
     return {name for name, stage in stage_of.items() if stage <= frozen_stages}
 
 
-def load_trunk(model: nn.Module, checkpoint: str) -> LoadReport:
+def load_pretrained(model: nn.Module, checkpoint: str) -> LoadReport:
     """Load the backbone in the file ``checkpoint``, of any system, into a timm network.
 
     Positions are resized to the image size of ``model``. A classifier of another number of classes
@@ -188,7 +188,7 @@ class TimmBackbone(BaseModule):
         check_role(out_indices, num_classes, mask_after, mask_token)
         if not num_classes:
             timm_kwargs.setdefault('global_pool', '')
-        create = create_trunk if out_indices is None else create_trunk_for_any_size
+        create = create_network if out_indices is None else create_network_for_any_size
         self.model: TimmNetwork = create(model_name, num_classes=num_classes, **timm_kwargs)
         if grad_checkpointing:
             enable_checkpointing(self.model)
@@ -249,7 +249,7 @@ class TimmBackbone(BaseModule):
         entries = self.init_cfg or []
         for entry in [entries] if isinstance(entries, dict) else entries:
             if entry['type'] == 'Pretrained':
-                load_trunk(self.model, **{k: v for k, v in entry.items() if k != 'type'})
+                load_pretrained(self.model, **{k: v for k, v in entry.items() if k != 'type'})
             else:
                 initialize(self.model, entry)
         self.is_init = True

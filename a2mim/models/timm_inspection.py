@@ -24,7 +24,7 @@ ImageShape = tuple[int, int, int]
 Shape = tuple[int, ...] | None
 
 
-def create_trunk(model_name: str, **timm_kwargs: Any) -> TimmNetwork:
+def create_network(model_name: str, **timm_kwargs: Any) -> TimmNetwork:
     """Call ``timm.create_model``, with errors that name the remedy.
 
     Raises:
@@ -58,16 +58,16 @@ def create_trunk(model_name: str, **timm_kwargs: Any) -> TimmNetwork:
         ) from error
 
 
-def create_trunk_for_any_size(model_name: str, **timm_kwargs: Any) -> TimmNetwork:
-    """``create_trunk`` for images of any size, by timm's option where the family has it.
+def create_network_for_any_size(model_name: str, **timm_kwargs: Any) -> TimmNetwork:
+    """``create_network`` for images of any size, by timm's option where the family has it.
 
     The weights and their names are the same. The other families need no option (convolutional
     networks) or the help of ``ImagePositions``.
     """
     try:
-        return create_trunk(model_name, **{'dynamic_img_size': True, **timm_kwargs})
+        return create_network(model_name, **{'dynamic_img_size': True, **timm_kwargs})
     except TypeError:
-        return create_trunk(model_name, **timm_kwargs)
+        return create_network(model_name, **timm_kwargs)
 
 
 def find_module(model: nn.Module, mask_after: str | int) -> tuple[str, nn.Module]:

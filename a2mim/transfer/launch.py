@@ -151,7 +151,7 @@ def set_pretrain(cfg: Config, pretrain: str) -> None:
     Raises:
         ValueError: If no part takes weights.
     """
-    parts = [*trunk_parts(cfg.model)]
+    parts = [*backbone_parts(cfg.model)]
     if not parts:
         raise ValueError(
             f'no part of the model takes weights from PRETRAIN={pretrain}: give its backbone '
@@ -171,14 +171,14 @@ def check_shared_head(cfg: Config) -> None:
         ValueError: If so.
     """
     head = cfg.model.get('roi_head', {}).get('shared_head', {})
-    if not any(part is head for part in trunk_parts(cfg.model)):
+    if not any(part is head for part in backbone_parts(cfg.model)):
         raise ValueError(
             f'{cfg.filename} has no model.roi_head.shared_head that takes weights; start it with '
             'mim_dist_train.sh'
         )
 
 
-def trunk_parts(node: object) -> Iterator[dict]:
+def backbone_parts(node: object) -> Iterator[dict]:
     """Every config below ``node`` that takes weights of a backbone as its ``init_cfg``."""
     if isinstance(node, dict):
         init = node.get('init_cfg')
@@ -188,7 +188,7 @@ def trunk_parts(node: object) -> Iterator[dict]:
     else:
         children = node if isinstance(node, list | tuple) else ()
     for child in children:
-        yield from trunk_parts(child)
+        yield from backbone_parts(child)
 
 
 def _add_common_options(parser: argparse.ArgumentParser) -> None:

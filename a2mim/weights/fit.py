@@ -16,15 +16,15 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from a2mim.weights.names import (
+    BACKBONE,
     DECODER,
     TOKEN,
-    TRUNK,
     architecture,
+    backbone_state,
     difference,
     import_weights,
     is_ours,
     tensors_in,
-    trunk_state,
     unwrap,
 )
 
@@ -32,7 +32,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 TABLE = 'relative_position_bias_table'
 SHARED = f'rel_pos_bias.{TABLE}'
 # Of pre-training, which fine-tuned ViTs of OpenMixup may carry along unused.
-LEFTOVERS = (TOKEN, f'{TRUNK}norm.')
+LEFTOVERS = (TOKEN, f'{BACKBONE}norm.')
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def load_backbone(
         ValueError: If too little matches or the architecture differs; the message says what.
     """
     with prefix_errors(path):
-        found = without_other_classes(trunk_state(content), network)
+        found = without_other_classes(backbone_state(content), network)
         own = _part_of(network, part)
         state = _stages_of(found, own) if policy.subset else found
         left_out = [key for key in found if key not in state]
@@ -226,12 +226,14 @@ def fit_model(content: Mapping, model: nn.Module) -> dict[str, Tensor]:
     if not isinstance(network, nn.Module):
         return tensors_in(content)
     state, own = _in_our_names(content), model.state_dict()
-    found = {key[len(TRUNK) :]: value for key, value in state.items() if key.startswith(TRUNK)}
+    found = {
+        key[len(BACKBONE) :]: value for key, value in state.items() if key.startswith(BACKBONE)
+    }
     found = fit_positions(found, network)
     if reason := difference(found, network.state_dict()):
         raise ValueError(f'{reason}; choose the config of the model that the file is of')
-    others = {key: value for key, value in state.items() if not key.startswith(TRUNK)}
-    state = {**others, **{f'{TRUNK}{key}': value for key, value in found.items()}}
+    others = {key: value for key, value in state.items() if not key.startswith(BACKBONE)}
+    state = {**others, **{f'{BACKBONE}{key}': value for key, value in found.items()}}
     check_parts(state, own)
     if is_ours(content) or any(key.startswith(DECODER) for key in own):
         return state

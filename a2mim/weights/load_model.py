@@ -25,7 +25,7 @@ from a2mim.weights.fit import (
     load_weights,
     prefix_errors,
 )
-from a2mim.weights.names import TRUNK, find_trunk, tensors_in, unwrap
+from a2mim.weights.names import BACKBONE, find_backbone, tensors_in, unwrap
 from a2mim.weights.recipe import embedded_values, find_recipe
 from a2mim.weights.released import config_path, entries, find_entry, local_file
 from a2mim.weights.safe_load import load_file
@@ -124,7 +124,7 @@ def load_model_file(
     if pretrained:
         with prefix_errors(path):
             state = fit_model(content, model)
-            check_classes(state, model, TRUNK)
+            check_classes(state, model, BACKBONE)
             load_weights(model, state, COMPLETE)
     return model
 
@@ -138,7 +138,7 @@ def _load_trunk(
             f'num_classes={num_classes}: {path} holds a backbone without a classifier of ours; '
             f'train one with tools/train.py CONFIG --pretrained {path}'
         )
-    trunk = find_trunk(content)
+    trunk = find_backbone(content)
     if config is not None:
         options = model_config(config)
         model = build_trunk(options['backbone'], options['data_preprocessor'], input_spec(config))

@@ -287,7 +287,7 @@ NOT_IN_TIMM = re.compile(
 
 
 @dataclass(frozen=True)
-class Trunk:
+class Backbone:
     """The backbone in a checkpoint.
 
     Attributes:
@@ -304,7 +304,7 @@ class Trunk:
     dropped: list[str]
 
 
-def find_trunk(content: Mapping) -> Trunk:
+def find_backbone(content: Mapping) -> Backbone:
     """The backbone in the content of a checkpoint.
 
     Of two sets of weights, the averaged one is taken: mmengine's EMA hook writes it to
@@ -325,12 +325,12 @@ def find_trunk(content: Mapping) -> Trunk:
     family = published_family(state)
     if family is not None:
         state = FAMILIES[family].to_timm(state)
-    return Trunk(state, prefix, family, [*own], [key for key in tensors if key not in own])
+    return Backbone(state, prefix, family, [*own], [key for key in tensors if key not in own])
 
 
-def trunk_state(content: Mapping) -> dict[str, Tensor]:
-    """The tensors of ``find_trunk`` alone."""
-    return find_trunk(content).state
+def backbone_state(content: Mapping) -> dict[str, Tensor]:
+    """The tensors of ``find_backbone`` alone."""
+    return find_backbone(content).state
 
 
 def tensors_in(content: Mapping) -> dict[str, Tensor]:
@@ -363,7 +363,7 @@ def unwrap(key: str) -> str:
     return key
 
 
-TRUNK = 'backbone.model.'
+BACKBONE = 'backbone.model.'
 TOKEN = 'backbone.mask_token.'
 DECODER = 'neck.'
 MASKS = {'mask_token': 'token', 'mask_gamma': 'gamma'}
@@ -387,13 +387,13 @@ class Imported:
     """
 
     state: dict[str, Tensor]
-    trunk: Trunk
+    trunk: Backbone
     dropped: list[str]
 
 
 def is_ours(content: Mapping) -> bool:
     """Whether the keys of a checkpoint are those of our models already."""
-    return any(unwrap(key).startswith(TRUNK) for key in tensors_in(content))
+    return any(unwrap(key).startswith(BACKBONE) for key in tensors_in(content))
 
 
 def import_weights(content: Mapping) -> Imported:
@@ -405,17 +405,17 @@ def import_weights(content: Mapping) -> Imported:
     Raises:
         ValueError: If it holds no weights, or a backbone of no known family.
     """
-    trunk, tensors = find_trunk(content), tensors_in(content)
+    trunk, tensors = find_backbone(content), tensors_in(content)
     classifier = classifier_of(trunk.state)
     if classifier is None:
         raise ValueError(
             'its backbone is of no family that is translated (ResNet, ConvNeXt, ViT and Swin of '
             f'OpenMixup, timm, torchvision, MAE and BEiT); its keys: {", ".join(list(tensors)[:3])}'
         )
-    heads = tuple((f'^head.{name}.', f'{TRUNK}{classifier}.') for name in ('fc', 'layers.head'))
+    heads = tuple((f'^head.{name}.', f'{BACKBONE}{classifier}.') for name in ('fc', 'layers.head'))
     # In MAE's files the token belongs to the decoder, which is not ours.
     has_token = not any(key.startswith('decoder_embed.') for key in map(unwrap, tensors))
-    state = {f'{TRUNK}{key}': tensor for key, tensor in trunk.state.items()}
+    state = {f'{BACKBONE}{key}': tensor for key, tensor in trunk.state.items()}
     dropped = []
     for key in trunk.dropped:
         name = unwrap(key)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from a2mim.version import __version__
 from a2mim.weights.files import save_file
-from a2mim.weights.names import find_trunk, tensors_in
+from a2mim.weights.names import find_backbone, tensors_in
 from a2mim.weights.recipe import find_recipe
 from a2mim.weights.released import hash_of
 from a2mim.weights.safe_load import load_file
@@ -82,7 +82,7 @@ def published_meta(content: Mapping, config: str | None = None) -> dict[str, str
     if config is not None:
         meta['cfg'] = config
     described = {key: str(meta[key]) for key in ('cfg', 'epoch', 'iter', 'seed') if key in meta}
-    recipe = find_recipe({**content, 'meta': meta}, find_trunk(content))
+    recipe = find_recipe({**content, 'meta': meta}, find_backbone(content))
     if recipe is not None:
         described.update(model=recipe[0], options=json.dumps(recipe[1]))
     versions = {

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from a2mim.weights.names import Trunk
+from a2mim.weights.names import Backbone
 
 Recipe = tuple[str, dict[str, Any]]
 
@@ -37,7 +37,7 @@ RESNETS = {
 CONVNEXTS = {'convnext_tiny': (96, 9), 'convnext_small': (96, 27), 'convnext_base': (128, 27)}
 
 
-def find_recipe(content: Mapping, trunk: Trunk) -> Recipe | None:
+def find_recipe(content: Mapping, trunk: Backbone) -> Recipe | None:
     """Name and options for ``timm.create_model``; None where the checkpoint does not tell."""
     model = (embedded_values(content) or {}).get('model')
     backbone = model.get('backbone') if isinstance(model, dict) else None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects, spectra
+from a2mim.analysis import add_analysis_options, open_images, open_networks, open_results, spectra
 from a2mim.analysis import frequency_corruption as corruption
 from a2mim.engine.command_line import one_line_errors
 
@@ -44,7 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run_features(args: argparse.Namespace, parts: Path) -> Rows:
     """Measure features over depth, for fourier or variance."""
     options = dict(folder=parts / 'features', batch_size=args.batch_size)
-    found = spectra.feature_spectra(open_subjects(args), open_images(args), **options)
+    found = spectra.feature_spectra(open_networks(args), open_images(args), **options)
     results = open_results(args, f'Features over depth: {args.exp_name}')
     if args.exp_name == 'fourier':
         caption = (
@@ -72,7 +72,7 @@ def run_features(args: argparse.Namespace, parts: Path) -> Rows:
 def run_reconstruction(args: argparse.Namespace, parts: Path) -> Rows:
     """Measure spectra of masked blocks and of the image."""
     options = dict(folder=parts / args.exp_name, seed=args.seed, batch_size=args.batch_size)
-    found = spectra.reconstruction_spectra(open_subjects(args), open_images(args), **options)
+    found = spectra.reconstruction_spectra(open_networks(args), open_images(args), **options)
     results = open_results(args, 'Frequencies of reconstructions')
     caption = 'Radially averaged log amplitude in masked blocks, and the ratio to the image.'
     results.add_figure(spectra.draw_reconstructions(found), 'reconstruction', caption)
@@ -92,7 +92,7 @@ def run_corruption(args: argparse.Namespace, parts: Path) -> Rows:
         settings |= dict(bands=args.bands, rms=args.noise_rms)
         corruptions = corruption.noises(args.bands, args.noise_rms, args.seed)
         xlabel = 'centre of the noisy band (π per pixel)'
-    networks = open_subjects(args)
+    networks = open_networks(args)
     images = open_images(args, labelled=any(network.num_classes for network in networks))
     metric = corruption.metric_of(networks, images)
     options = dict(folder=parts / args.exp_name, seed=args.seed, batch_size=args.batch_size)

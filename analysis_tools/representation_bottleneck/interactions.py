@@ -16,11 +16,11 @@ from rich.progress import Progress
 
 from a2mim.analysis import (
     AnalysisImages,
-    Subject,
+    Network,
     add_analysis_options,
     open_images,
+    open_networks,
     open_results,
-    open_subjects,
 )
 from a2mim.analysis.interactions import (
     OUTPUTS,
@@ -29,7 +29,7 @@ from a2mim.analysis.interactions import (
     InteractionSettings,
     Measured,
     add_interaction_results,
-    check_subjects,
+    check_networks,
     measure_interactions,
     passes_per_second,
 )
@@ -60,7 +60,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def measure(
-    networks: list[Subject], images: AnalysisImages, settings: InteractionSettings, folder: Path
+    networks: list[Network], images: AnalysisImages, settings: InteractionSettings, folder: Path
 ) -> dict[str, Measured]:
     """Print the estimated time, then measure with a progress bar."""
     passes = settings.passes_per_image * len(images)
@@ -84,8 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with one_line_errors():
         chosen = {name: getattr(args, name) for name in NAMES} | dict(ratios=tuple(args.ratios))
         settings = InteractionSettings(**chosen, seed=args.seed, batch_size=args.batch_size)
-        images, networks = open_images(args, labelled=args.labelled), open_subjects(args)
-        check_subjects(networks, images, settings)
+        images, networks = open_images(args, labelled=args.labelled), open_networks(args)
+        check_networks(networks, images, settings)
         results = open_results(args, 'Multi-order interactions', **chosen)
         found = measure(networks, images, settings, results.folder / 'parts')
         add_interaction_results(found, settings, results)

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
+from a2mim.analysis import add_analysis_options, open_images, open_networks, open_results
 from a2mim.analysis.robustness import (
     CORRUPTIONS,
     MEASURES,
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with one_line_errors():
         levels, options = choose_levels(args)
-        networks, images = open_subjects(args), open_images(args, labelled=args.labelled)
+        networks, images = open_networks(args), open_images(args, labelled=args.labelled)
         measure = args.measure or choose_measure(networks)
         check_measure(networks, images, measure)
         results = open_results(args, f'Robustness: {args.study}', study=args.study, **options)

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
+from a2mim.analysis import add_analysis_options, open_images, open_networks, open_results
 
 
 def parse(*words: str) -> argparse.Namespace:
@@ -16,14 +16,14 @@ def parse(*words: str) -> argparse.Namespace:
 
 def test_networks_come_in_the_order_of_the_command_line():
     args = parse('b=random:test_vit', 'a=random:test_resnet', '--device', 'cpu')
-    assert [network.label for network in open_subjects(args)] == ['b', 'a']
+    assert [network.label for network in open_networks(args)] == ['b', 'a']
     assert len(open_images(args)) == 3
 
 
 def test_two_networks_of_one_name_are_refused():
     args = parse('random:test_vit', 'random:test_vit', '--device', 'cpu')
     with pytest.raises(ValueError, match=r"called 'random test_vit'; write NAME=SOURCE"):
-        open_subjects(args)
+        open_networks(args)
 
 
 def test_results_know_what_they_were_measured_with(tmp_path):

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from torch import Tensor
 
-from a2mim.analysis import AnalysisImages, Subject, read_subject
+from a2mim.analysis import AnalysisImages, Network, read_network
 from a2mim.analysis.networks import measured_batches
 
 
 @pytest.fixture(scope='module')
-def network() -> Subject:
-    return read_subject('random:test_vit')
+def network() -> Network:
+    return read_network('random:test_vit')
 
 
 def means(batch: Tensor, which: range) -> dict[str, np.ndarray]:
@@ -21,7 +21,7 @@ def means(batch: Tensor, which: range) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize('batch_size', [1, 3, 5, 64])
-def test_every_image_is_in_one_batch(network: Subject, batch_size: int) -> None:
+def test_every_image_is_in_one_batch(network: Network, batch_size: int) -> None:
     images = AnalysisImages('photos', 5)
     found = list(measured_batches(network, images, means, folder=None, batch_size=batch_size))
     assert [index for which, _ in found for index in which] == list(range(5))
@@ -30,7 +30,7 @@ def test_every_image_is_in_one_batch(network: Subject, batch_size: int) -> None:
     np.testing.assert_allclose(values, expected, rtol=1e-5)
 
 
-def test_kept_batches_are_not_measured_again(network: Subject, tmp_path: Path) -> None:
+def test_kept_batches_are_not_measured_again(network: Network, tmp_path: Path) -> None:
     images = AnalysisImages('photos', 5)
     options = dict(folder=tmp_path, batch_size=2, seed=1)
     first = [part['means'] for _, part in measured_batches(network, images, means, **options)]
@@ -42,7 +42,7 @@ def test_kept_batches_are_not_measured_again(network: Subject, tmp_path: Path) -
     np.testing.assert_array_equal(np.concatenate(again), np.concatenate(first))
 
 
-def test_other_settings_and_images_are_measured_beside(network: Subject, tmp_path: Path) -> None:
+def test_other_settings_and_images_are_measured_beside(network: Network, tmp_path: Path) -> None:
     few, more = AnalysisImages('photos', 2), AnalysisImages('photos', 3)
     numbers = []
 

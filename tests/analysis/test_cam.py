@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import nn
 
-from a2mim.analysis import Subject
+from a2mim.analysis import Network
 from a2mim.analysis.cam import class_activation_map, default_layer, map_reader
 from a2mim.models.data_preprocessor import ImagePreprocessor
 
@@ -24,8 +24,8 @@ class Linear(nn.Module):
         return self.fc(self.conv(images).mean(dim=(2, 3)))
 
 
-def network(model: nn.Module, size: tuple[int, int]) -> Subject:
-    return Subject('net', 'net', model.eval(), ImagePreprocessor([127.0] * 3, [64.0] * 3), size)
+def network(model: nn.Module, size: tuple[int, int]) -> Network:
+    return Network('net', 'net', model.eval(), ImagePreprocessor([127.0] * 3, [64.0] * 3), size)
 
 
 def test_gradcam_of_a_linear_head_is_the_weighted_sum_of_the_features() -> None:

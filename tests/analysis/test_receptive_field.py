@@ -7,7 +7,7 @@ import torch
 from scipy.signal import convolve2d
 from torch import nn
 
-from a2mim.analysis import AnalysisImages, read_subject
+from a2mim.analysis import AnalysisImages, read_network
 from a2mim.analysis.embedding import image_features
 from a2mim.analysis.receptive_field import (
     central_gradient,
@@ -74,13 +74,13 @@ def test_a_stage_that_is_no_module_has_a_gradient() -> None:
 
 
 def test_a_network_that_keeps_a_tensor_has_a_gradient_after_other_measurements() -> None:
-    network, images = read_subject('random:convit_tiny'), AnalysisImages('photos', 1)
+    network, images = read_network('random:convit_tiny'), AnalysisImages('photos', 1)
     image_features(network, images)
     assert effective_receptive_field(network, images).contribution.any()
 
 
 def test_channels_of_a_constant_sum_are_refused() -> None:
-    network = read_subject('random:pvt_v2_b0')
+    network = read_network('random:pvt_v2_b0')
     with pytest.raises(ValueError, match=r"channels of 'stages.3' has no gradient"):
         effective_receptive_field(network, AnalysisImages('photos', 1))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine import Config
 
-from a2mim.analysis import AnalysisImages, Subject, read_subject
+from a2mim.analysis import AnalysisImages, Network, read_network
 from a2mim.analysis.reconstructions import (
     MaskSetting,
     check_reconstructions,
@@ -38,8 +38,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def network(config: Path) -> Subject:
-    return read_subject(f'toy=random:{config}')
+def network(config: Path) -> Network:
+    return read_network(f'toy=random:{config}')
 
 
 def hidden_pixels(setting: MaskSetting) -> torch.Tensor:
@@ -47,7 +47,7 @@ def hidden_pixels(setting: MaskSetting) -> torch.Tensor:
     return torch.from_numpy(np.kron(blocks, np.ones((32, 32)))).bool()  # (H, W)
 
 
-def test_a_batch_equals_single_images(network: Subject) -> None:
+def test_a_batch_equals_single_images(network: Network) -> None:
     images, setting = AnalysisImages('photos', 3), MaskSetting(0.5, 32, 7)
     batched = reconstruct_images(network, images, setting, batch_size=2)
     for index, pixels in enumerate(images.pixels((64, 64))):
@@ -57,7 +57,7 @@ def test_a_batch_equals_single_images(network: Subject) -> None:
             assert np.abs(found - single[name].astype(int)).max() <= 1  # rounding
 
 
-def test_pasted_pictures_keep_what_is_visible(network: Subject) -> None:
+def test_pasted_pictures_keep_what_is_visible(network: Network) -> None:
     images, setting = AnalysisImages('photos', 2), MaskSetting(0.5, 32, 0)
     found = reconstruct_images(network, images, setting)
     hidden = hidden_pixels(setting)
@@ -66,7 +66,7 @@ def test_pasted_pictures_keep_what_is_visible(network: Subject) -> None:
     assert torch.equal(found.pasted[..., hidden], found.plain[..., hidden])
 
 
-def test_errors_are_means_over_hidden_values(network: Subject) -> None:
+def test_errors_are_means_over_hidden_values(network: Network) -> None:
     images, setting = AnalysisImages('photos', 2), MaskSetting(0.5, 32, 0)
     found = reconstruct_images(network, images, setting)
     hidden = hidden_pixels(setting)
@@ -81,7 +81,7 @@ def test_errors_are_means_over_hidden_values(network: Subject) -> None:
     assert inside and torch.allclose(found.errors.double(), error, atol=0.01)
 
 
-def test_the_grid_has_a_row_for_each_image(network: Subject) -> None:
+def test_the_grid_has_a_row_for_each_image(network: Network) -> None:
     settings = [MaskSetting(ratio, 32, 0) for ratio in (0.25, 0.5)]
     figure, rows = reconstruction_grid([network], AnalysisImages('photos', 3), settings)
     assert len(figure.axes) == 3 * (1 + 2 * 2)
@@ -98,7 +98,7 @@ def test_the_grid_has_a_row_for_each_image(network: Subject) -> None:
     ],
 )
 def test_masks_that_do_not_fit_are_refused(
-    network: Subject, setting: MaskSetting, message: str
+    network: Network, setting: MaskSetting, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         check_reconstructions([network], [setting])
@@ -106,7 +106,7 @@ def test_masks_that_do_not_fit_are_refused(
 
 def test_a_network_without_decoder_is_refused() -> None:
     with pytest.raises(TypeError, match='random test_vit has no decoder'):
-        check_reconstructions([read_subject('random:test_vit')], [])
+        check_reconstructions([read_network('random:test_vit')], [])
 
 
 def test_the_tool_compares_networks(config: Path, capsys: pytest.CaptureFixture) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from a2mim.analysis import AnalysisImages, read_subject
+from a2mim.analysis import AnalysisImages, read_network
 from a2mim.analysis.robustness import (
     CORRUPTIONS,
     check_measure,
@@ -99,7 +99,7 @@ def test_bad_input_is_refused(call: object, message: str) -> None:
 
 
 def test_accuracy_on_other_classes_or_without_labels_is_refused() -> None:
-    images, network = AnalysisImages('photos', 4), read_subject('random:test_resnet')
+    images, network = AnalysisImages('photos', 4), read_network('random:test_resnet')
     with pytest.raises(ValueError, match='has 1000 classes, the images have 14'):
         check_measure([network], images, 'accuracy')
     images.labels = None
@@ -110,7 +110,7 @@ def test_accuracy_on_other_classes_or_without_labels_is_refused() -> None:
 def test_untouched_images_have_similarity_one_and_a_second_call_measures_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images, network = AnalysisImages('photos', 4), read_subject('random:test_vit')
+    images, network = AnalysisImages('photos', 4), read_network('random:test_vit')
     levels = [*shuffle_levels([1, 4]), *occlusion_levels([0, 0.5], 4)]
     call = (network, images, levels, 'similarity', tmp_path, {})
     curves = robustness_curves(*call)
@@ -125,7 +125,7 @@ def test_untouched_images_have_similarity_one_and_a_second_call_measures_nothing
 
 
 def test_ratio_0_is_clean_accuracy(tmp_path: Path) -> None:
-    images, network = AnalysisImages('photos', 4), read_subject('random:test_resnet')
+    images, network = AnalysisImages('photos', 4), read_network('random:test_resnet')
     scores = robustness_curves(network, images, occlusion_levels([0], 4), 'accuracy', tmp_path, {})[
         'random'
     ][1]

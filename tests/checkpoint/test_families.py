@@ -10,7 +10,7 @@ from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 from torchvision.models.convnext import CNBlockConfig
 
-from a2mim.weights.names import FAMILIES, published_family, trunk_state
+from a2mim.weights.names import FAMILIES, backbone_state, published_family
 
 
 def randomised(model: nn.Module) -> nn.Module:
@@ -30,7 +30,7 @@ def assert_same_outputs(source: nn.Module, state: dict[str, Tensor], name: str, 
 
 def test_torchvisions_resnet50_becomes_timms_and_goes_back():
     source = torchvision.models.resnet50(num_classes=5).double().eval()
-    state = trunk_state(source.state_dict())
+    state = backbone_state(source.state_dict())
     assert_same_outputs(source, state, 'resnet50', num_classes=5)
     torchvision.models.resnet50(num_classes=5).load_state_dict(state)
 
@@ -42,7 +42,7 @@ def test_torchvisions_convnext_becomes_timms():
         for width, following, depth in zip(widths, (*widths[1:], None), depths, strict=True)
     ]
     source = randomised(torchvision.models.ConvNeXt(settings, num_classes=5))
-    state = trunk_state(source.state_dict())
+    state = backbone_state(source.state_dict())
     options = dict(dims=widths, depths=depths, num_classes=5)
     assert_same_outputs(source, state, 'convnext_tiny', **options)
 
@@ -59,7 +59,7 @@ def test_torchvisions_vit_becomes_timms():
             num_classes=5,
         )
     )
-    state = trunk_state({'model': source.state_dict()})
+    state = backbone_state({'model': source.state_dict()})
     options = dict(img_size=64, embed_dim=16, depth=3, num_heads=2, num_classes=5)
     assert_same_outputs(source, state, 'vit_base_patch16_224', **options)
 
@@ -77,7 +77,7 @@ def test_torchvisions_swin_becomes_timms():
     home = dict(patch_size=[4, 4], window_size=[4, 4], stochastic_depth_prob=0.0)
     lists = {key: list(value) for key, value in SWIN.items() if isinstance(value, tuple)}
     source = randomised(torchvision.models.SwinTransformer(**home, **{**SWIN, **lists}))
-    state = trunk_state(source.state_dict())
+    state = backbone_state(source.state_dict())
     options = dict(img_size=64, window_size=4, always_partition=True, **SWIN)
     assert_same_outputs(source, state, 'swin_tiny_patch4_window7_224', **options)
 
@@ -129,7 +129,7 @@ def test_a_published_swin_becomes_timms_with_its_merging_in_timms_order():
         if not key.startswith('head.')
     }
     published['backbone.stages.0.blocks.0.attn.w_msa.relative_position_index'] = torch.zeros(1)
-    state = trunk_state(published)
+    state = backbone_state(published)
     head = {key: value for key, value in source.state_dict().items() if key.startswith('head.')}
     options = dict(img_size=64, window_size=4, **SWIN)
     assert_same_outputs(source, {**state, **head}, 'swin_tiny_patch4_window7_224', **options)
@@ -144,7 +144,7 @@ def test_a_released_swin_merges_before_the_next_stage():
         released[key.replace('head.fc.', 'head.')] = value
     assert published_family(released) == 'released swin'
     options = dict(img_size=64, window_size=4, **SWIN)
-    assert_same_outputs(source, trunk_state(released), 'swin_tiny_patch4_window7_224', **options)
+    assert_same_outputs(source, backbone_state(released), 'swin_tiny_patch4_window7_224', **options)
 
 
 def test_a_released_convnext_becomes_timms_as_timm_does_it_itself():
@@ -163,7 +163,7 @@ def test_a_released_convnext_becomes_timms_as_timm_does_it_itself():
             name = name.replace(timms, its)
         released[name] = value
     assert 'stages.0.0.pwconv1.weight' in released and 'downsample_layers.1.0.bias' in released
-    state = trunk_state({'model': released})
+    state = backbone_state({'model': released})
     theirs = timm.models.convnext.checkpoint_filter_fn(released, model)
     assert state.keys() == theirs.keys() == model.state_dict().keys()
     assert all(torch.equal(state[key], theirs[key]) for key in state)
@@ -180,7 +180,7 @@ def test_a_released_convnext_becomes_timms_as_timm_does_it_itself():
 def test_weights_of_timm_pass_as_they_are(name, options):
     build = partial(timm.create_model, name, num_classes=3, **options)
     source = build()
-    state = trunk_state(source.state_dict())
+    state = backbone_state(source.state_dict())
     build().load_state_dict(state)
     assert all(torch.equal(state[key], value) for key, value in source.state_dict().items())
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a2mim.weights.names import find_trunk, to_a2mim
+from a2mim.weights.names import find_backbone, to_a2mim
 
 ONE = torch.ones(1)
 
@@ -50,13 +50,13 @@ CONVNEXT = ('downsample_layers.0.0.weight', 'stages.0.0.depthwise_conv.weight')
     ],
 )
 def test_names_become_timms(names, family, renamed):
-    trunk = find_trunk(state(*names))
+    trunk = find_backbone(state(*names))
     assert (trunk.family, list(trunk.state)) == (family, renamed)
 
 
 def test_what_timm_does_not_have_is_left_out():
     own = state('mask_token', 'mask_gamma', *VIT, 'layers.0.attn.relative_position_index')
-    assert len(find_trunk(own).state) == len(VIT)
+    assert len(find_backbone(own).state) == len(VIT)
 
 
 def test_foreign_names_are_refused():

@@ -5,7 +5,7 @@ import timm
 import torch
 from mmengine import Config
 
-from a2mim.weights.names import find_trunk
+from a2mim.weights.names import find_backbone
 from a2mim.weights.recipe import find_recipe
 
 BEIT = dict(
@@ -24,7 +24,7 @@ BEIT = dict(
 
 def recipe(state: dict, text: str | None = None) -> tuple[str, dict] | None:
     content = dict(state_dict=state, meta=dict(cfg=text))
-    return find_recipe(content, find_trunk(content))
+    return find_recipe(content, find_backbone(content))
 
 
 def test_the_config_tells_model_and_options():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a2mim.weights.names import find_trunk, trunk_state
+from a2mim.weights.names import backbone_state, find_backbone
 
 ONE = torch.ones(1)
 
@@ -20,7 +20,7 @@ def test_our_pretraining_checkpoint_gives_timms_names():
         meta=dict(epoch=1),
         optimizer=dict(state={}),
     )
-    trunk = find_trunk(content)
+    trunk = find_backbone(content)
     assert trunk.state == {'conv1.weight': ONE}
     assert trunk.prefix == 'backbone.model.'
     assert trunk.kept == ['backbone.model.conv1.weight']
@@ -49,7 +49,7 @@ def test_our_pretraining_checkpoint_gives_timms_names():
 def test_prefixes_and_wrappers_are_taken_off(key, wrapper):
     state = {key: ONE, 'head.bias': ONE} if key.split('.')[-2] != 'conv1' else {key: ONE}
     content = state if wrapper is None else {wrapper: state, 'epoch': 3}
-    assert list(trunk_state(content)) == ['conv1.weight']
+    assert list(backbone_state(content)) == ['conv1.weight']
 
 
 def test_a_published_file_is_translated_and_its_raw_copies_left_out():
@@ -64,7 +64,7 @@ def test_a_published_file_is_translated_and_its_raw_copies_left_out():
         },
         author='openmixup',
     )
-    trunk = find_trunk(content)
+    trunk = find_backbone(content)
     assert trunk.family == 'beit'
     assert set(trunk.state) == {
         'blocks.0.norm1.weight',
@@ -75,4 +75,4 @@ def test_a_published_file_is_translated_and_its_raw_copies_left_out():
 
 def test_a_file_without_weights_is_refused():
     with pytest.raises(ValueError, match=r"no weights found; the file has the entries \['meta'\]"):
-        find_trunk(dict(meta=dict(epoch=3)))
+        find_backbone(dict(meta=dict(epoch=3)))

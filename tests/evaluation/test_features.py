@@ -15,7 +15,7 @@ def blobs(num_images: int, spread: float, seed: int) -> Split:
     return 4 * np.eye(3, 5)[labels] + spread * rng.standard_normal((num_images, 5)), labels
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """Two channels: the image, and its negative."""
 
     def __init__(self, pooled: bool) -> None:
@@ -37,21 +37,21 @@ class Trunk(nn.Module):
 def test_features_are_averaged_over_positions(pooled):
     image = torch.arange(16, dtype=torch.uint8).view(4, 1, 2, 2)
     batches = [dict(image=part, label=torch.arange(2)) for part in image.split(2)]
-    features, labels = extract_features(Trunk(pooled), batches)
+    features, labels = extract_features(Backbone(pooled), batches)
     mean = image.float().mean(dim=(2, 3)).numpy()
     assert np.array_equal(features, np.concatenate([mean, -mean], axis=1))
     assert labels.tolist() == [0, 1, 0, 1]
 
 
 def test_a_training_model_trains_on_afterwards():
-    model = Trunk(pooled=True).train()
+    model = Backbone(pooled=True).train()
     extract_features(model, [dict(image=torch.zeros(1, 1, 2, 2), label=torch.zeros(1))])
     assert model.training
 
 
 def test_features_need_labels():
     with pytest.raises(ValueError, match='with_labels=True'):
-        extract_features(Trunk(pooled=True), [dict(image=torch.zeros(1, 1, 2, 2))])
+        extract_features(Backbone(pooled=True), [dict(image=torch.zeros(1, 1, 2, 2))])
 
 
 def weighted_vote(train: Split, test: Split, neighbours: int, temperature: float) -> float:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from a2mim.weights.export import export
-from a2mim.weights.export.openmmlab import VitSize, convnext_shapes, find_twin, vit_shapes
+from a2mim.weights.export.openmmlab import VitSize, convnext_shapes, find_equivalent, vit_shapes
 from a2mim.weights.export.target import read_photograph
 from a2mim.weights.safe_load import load_file
 
@@ -59,7 +59,7 @@ def test_the_list_of_the_papers_vit_is_the_published_one():
 )
 def test_every_family_has_its_backbone(source_of, tmp_path, key, library, kind):
     source = source_of(key)
-    twin = find_twin(library, source)
+    twin = find_equivalent(library, source)
     assert twin.kind == kind
     check = export(source, library, tmp_path / 'out.pth', read_photograph(source))
     assert check.report.rate == 1 and not check.report.mismatched
@@ -69,7 +69,7 @@ def test_every_family_has_its_backbone(source_of, tmp_path, key, library, kind):
 def test_the_biases_of_queries_and_values_become_one(source_of):
     source = source_of('paper_vit')
     state = source.model.state_dict()
-    joint = find_twin('mmseg', source).state['layers.1.attn.qkv.bias']
+    joint = find_equivalent('mmseg', source).state['layers.1.attn.qkv.bias']
     query, key, value = joint.chunk(3)
     assert torch.equal(query, state['blocks.1.attn.q_bias'])
     assert torch.equal(value, state['blocks.1.attn.v_bias'])

@@ -9,7 +9,7 @@ import torch
 from mmengine import Config
 
 from a2mim.version import __version__
-from a2mim.weights.names import find_trunk
+from a2mim.weights.names import find_backbone
 from a2mim.weights.publish import publish
 from a2mim.weights.recipe import find_recipe
 from a2mim.weights.safe_load import load_file
@@ -46,7 +46,7 @@ def test_weights_and_recipe_stay_and_nothing_else(content, tmp_path, suffix):
     expected = {k: v for k, v in content['state_dict'].items() if not k.startswith('ema_')}
     assert back['state_dict'].keys() == expected.keys()
     assert all(torch.equal(back['state_dict'][key], value) for key, value in expected.items())
-    assert find_recipe(back, find_trunk(back)) == RECIPE
+    assert find_recipe(back, find_backbone(back)) == RECIPE
     meta = back['meta']
     assert (meta['cfg'], meta['epoch'], meta['iter'], meta['seed']) == (TEXT, '7', '70', '3')
     assert (meta['model'], json.loads(meta['options'])) == RECIPE

@@ -56,7 +56,7 @@ def test_torchvision_computes_what_our_classifier_would_get(source_of, tmp_path,
     assert {name.rpartition('.')[0] for name in missing} == {last} and not unexpected
     model.set_submodule(last, torch.nn.Identity())
     pooled = timm.create_model(source.name, num_classes=0)
-    pooled.load_state_dict(source.trunk_state())
+    pooled.load_state_dict(source.backbone_state())
     assert close(model.eval()(image), pooled.eval()(image))
 
 

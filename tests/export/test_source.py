@@ -7,7 +7,7 @@ import torch
 from mmengine import Config
 from PIL import Image
 
-from a2mim.weights.export.openmmlab import find_twin
+from a2mim.weights.export.openmmlab import find_equivalent
 from a2mim.weights.export.target import read_photograph, read_source
 
 
@@ -40,7 +40,7 @@ def test_a_fine_tuned_run_keeps_its_classifier(tmp_path):
     assert source.num_classes == 5
     image = torch.rand(1, 3, 64, 64)
     assert torch.equal(source.model(image), model.eval()(image))
-    assert 'fc.weight' not in source.trunk_state()
+    assert 'fc.weight' not in source.backbone_state()
 
 
 def test_the_trunk_of_a_fine_tuned_vit_keeps_the_norm_behind_its_mean(tmp_path):
@@ -79,7 +79,7 @@ def test_a_file_that_is_no_image_is_refused(source_of, tmp_path):
 def test_a_published_file_is_a_source_too(source_of, tmp_path, key):
     source = source_of(key)
     # MMPretrain kept the names of the published system.
-    state = {f'backbone.{k}': v for k, v in find_twin('mmdet', source).state.items()}
+    state = {f'backbone.{k}': v for k, v in find_equivalent('mmdet', source).state.items()}
     torch.save(dict(state_dict=state, author='openmixup'), tmp_path / 'a.pth')
     published = read_source(tmp_path / 'a.pth', None, {})
     assert published.name == source.name

@@ -22,7 +22,7 @@ def test_normalises_grey_levels_channel_by_channel():
 def test_denormalise_restores_every_grey_level():
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(1, 3, 1, 1)
     preprocessor = ImagePreprocessor(MEAN, STD)
-    assert torch.equal(preprocessor.denormalise(preprocessor.normalise(levels)), levels)
+    assert torch.equal(preprocessor.denormalize(preprocessor.normalize(levels)), levels)
 
 
 def test_leaves_the_batch_of_the_loader_untouched():
@@ -123,7 +123,7 @@ def test_images_are_erased_before_they_are_mixed(monkeypatch):
         label=torch.arange(2),
         erase=torch.tensor([[0, 0, 2, 2], [0, 0, 0, 0]]),
     )
-    levels = preprocessor.normalise(batch['image'])[0, 0, 0, 0]
+    levels = preprocessor.normalize(batch['image'])[0, 0, 0, 0]
     mixed = preprocessor(batch, training=True)['image']
     assert mixed[1, 0, 0, 0].item() == pytest.approx(50 + levels.item() / 2)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from a2mim.analysis import AnalysisImages, interactions, networks, read_subject
+from a2mim.analysis import AnalysisImages, interactions, networks, read_network
 from a2mim.analysis.interactions import InteractionSettings, measure_interactions
 from toy_run import load_tool, write_images
 
@@ -37,11 +37,11 @@ def images() -> AnalysisImages:
 
 
 def classifier():
-    return read_subject('random:test_vit')
+    return read_network('random:test_vit')
 
 
 def trunk():
-    network = read_subject('trunk=random:test_resnet')
+    network = read_network('trunk=random:test_resnet')
     network.model.reset_classifier(0)
     return network
 
@@ -157,11 +157,11 @@ def test_bad_input_is_refused_before_anything_is_written(tmp_path, capsys, argum
 def test_a_network_without_interactions_is_said_to_have_none(tmp_path, capsys, monkeypatch):
     # Logits that are constant: nothing depends on any patch.
     def constant(*args):
-        network = read_subject('a=random:test_vit')
+        network = read_network('a=random:test_vit')
         torch.nn.init.zeros_(network.model.head.weight)
         return network
 
-    monkeypatch.setattr(networks, 'read_subject', constant)
+    monkeypatch.setattr(networks, 'read_network', constant)
     run('a', *SMALL, *RATIOS, '--out', str(tmp_path / 'out'))
     assert 'no interactions beyond rounding, so J is not defined' in capsys.readouterr().out
 

@@ -8,7 +8,7 @@ import timm
 import torch
 from mmengine import Config
 
-from a2mim.weights.names import find_trunk
+from a2mim.weights.names import find_backbone
 from a2mim.weights.recipe import find_recipe
 from a2mim.weights.safe_load import load_file
 from toy_run import ROOT
@@ -37,7 +37,7 @@ def test_the_config_file_goes_along_and_the_whole_hash_is_printed(tool, tmp_path
     tool.main([str(tmp_path / a) if '.' in a else a for a in arguments])
     (out,) = tmp_path.glob('out-*.safetensors')
     content = load_file(out)
-    assert find_recipe(content, find_trunk(content)) == ('test_convnext', dict(in_chans=3))
+    assert find_recipe(content, find_backbone(content)) == ('test_convnext', dict(in_chans=3))
     text = capsys.readouterr().out
     assert f'wrote {out}' in text
     (digest,) = (line.split()[1] for line in text.splitlines() if line.startswith('sha256'))

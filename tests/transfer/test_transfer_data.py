@@ -224,7 +224,7 @@ def run(
     cfg: Config, work_dir: Path, saves: tuple[int, ...] = (), resume: Path | None = None
 ) -> tuple[dict, dict[int, float]]:
     """Train; return the state at the end and the loss of each iteration."""
-    from a2mim.engine.launch import free_name
+    from a2mim.engine.launch import unique_name
     from a2mim.transfer.launch import TransferRunner
 
     cfg = cfg.copy()
@@ -238,7 +238,7 @@ def run(
         type='a2mim.CheckpointHook', interval=100, by_epoch=by_epoch, max_keep_ckpts=-1
     )
     cfg.custom_hooks = [dict(type='a2mim.StepSeedHook'), dict(type='a2mim.BadImagesHook')]
-    cfg.work_dir, cfg.experiment_name = str(work_dir), free_name(work_dir.name)
+    cfg.work_dir, cfg.experiment_name = str(work_dir), unique_name(work_dir.name)
     cfg.visualizer.name = cfg.experiment_name
     if resume:
         cfg.resume, cfg.load_from = True, str(resume)

@@ -15,7 +15,7 @@ from a2mim.engine.command_line import one_line_errors
 from a2mim.models.timm_inspection import (
     FeatureLayout,
     ImageShape,
-    create_trunk,
+    create_network,
     fitting_blocks,
     image_shapes,
     last_block,
@@ -47,9 +47,9 @@ def build(name: str, img_size: list[int] | None, options: dict) -> tuple[nn.Modu
     sized = {**options, 'img_size': (img_size[0], img_size[-1])} if img_size else options
     with torch.device('meta'):
         try:
-            model = create_trunk(name, **sized)
+            model = create_network(name, **sized)
         except TypeError:  # a convolutional model takes any size, and no option for it
-            model = create_trunk(name, **options)
+            model = create_network(name, **options)
     shapes = image_shapes(model, sized)
     return model, (shapes[0][0], *trace_first_fit(model, shapes, {}).image_size)
 

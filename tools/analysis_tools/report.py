@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from a2mim.analysis import Subject, add_analysis_options, open_subjects
+from a2mim.analysis import Network, add_analysis_options, open_networks
 from a2mim.analysis.report import (
     SECTIONS,
     Entry,
@@ -55,7 +55,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def open_comparison(args: argparse.Namespace, entries: Sequence[Entry]) -> Comparison:
     """Load networks and logs."""
     args.subjects = [entry.text for entry in entries]
-    networks = open_subjects(args)
+    networks = open_networks(args)
     logs = [
         replace(read_run(entry.work_dir), label=network.label)
         for entry, network in zip(entries, networks, strict=True)
@@ -67,7 +67,7 @@ def open_comparison(args: argparse.Namespace, entries: Sequence[Entry]) -> Compa
     return Comparison(networks, logs, effort=effort, **options)
 
 
-def header(networks: Sequence[Subject], command: Sequence[str], notes: Sequence[str]) -> Header:
+def header(networks: Sequence[Network], command: Sequence[str], notes: Sequence[str]) -> Header:
     """Top of the page: networks, date, version and command."""
     now = datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z')
     facts = [('Date', now), ('a2mim', __version__), ('Command', shlex.join(command))]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from turns import describe_run, make_parser, paired_ratios, take_turns
 
-from a2mim.analysis import Subject, read_subject
+from a2mim.analysis import Network, read_network
 from a2mim.analysis.interactions import keep_present, network_outputs
 
 OURS, DEFAULT = 'channels last', 'default layout'
@@ -26,9 +26,9 @@ GRID = 14  # cells along a side, as in the reference
 
 def build_forms(name: str, batch_size: int, device: str) -> dict[str, Callable[[], Tensor]]:
     """One pass of a batch of masked images in each layout."""
-    subject = read_subject(f'random:{name}', device)
+    subject = read_network(f'random:{name}', device)
     model = copy.deepcopy(subject.model).to(memory_format=torch.contiguous_format)
-    default = Subject(DEFAULT, name, model, subject.preprocessor, subject.image_size)
+    default = Network(DEFAULT, name, model, subject.preprocessor, subject.image_size)
     image = torch.randn(subject.channels, *subject.image_size, device=device)
     present = torch.rand(batch_size, GRID**2, device=device) < 0.5
     return {
@@ -38,7 +38,7 @@ def build_forms(name: str, batch_size: int, device: str) -> dict[str, Callable[[
 
 
 @torch.no_grad()
-def masked_pass(subject: Subject, image: Tensor, present: Tensor) -> Tensor:
+def masked_pass(subject: Network, image: Tensor, present: Tensor) -> Tensor:
     """(B, classes)."""
     return network_outputs(subject, keep_present(image, present))
 

@@ -2,7 +2,7 @@
 
 The supervised model is ``timm.create_model(…, num_classes=1000)`` with the backbone options of the
 recipe, cross-entropy and fused AdamW in timm's two parameter groups. A2MIM runs as the recipe
-trains it, gradient clipping included. Both take the same uint8 batch, normalise it on the device,
+trains it, gradient clipping included. Both take the same uint8 batch, normalize it on the device,
 and have one dtype and memory layout; they take turns.
 
     python tools/benchmarks/train_step.py --models resnet50 convnext_small --batch 8
@@ -27,7 +27,7 @@ from turns import describe_run, make_parser, paired_ratios, take_turns
 import a2mim.engine
 import a2mim.models  # noqa: F401, registers the parts of the recipes
 from a2mim.engine.optimizers import ParamRuleConstructor
-from a2mim.masking import block_grid, random_block_mask
+from a2mim.masking import block_grid, random_patch_mask
 from a2mim.models.timm_inspection import prefers_channels_last
 from a2mim.registry import MODELS
 
@@ -56,7 +56,7 @@ def make_batch(cfg: Config, batch: int, image_size: int, device: str) -> dict[st
     rng = np.random.default_rng(0)
     mask = cfg.train_dataloader.dataset.mask
     grid = block_grid(image_size, mask.block_size)
-    masks = [random_block_mask(grid, mask.ratio, rng) for _ in range(batch)]
+    masks = [random_patch_mask(grid, mask.ratio, rng) for _ in range(batch)]
     image = torch.randint(0, 256, (batch, 3, image_size, image_size), dtype=torch.uint8)
     image = image.to(device, memory_format=torch.channels_last)
     return dict(image=image, mask=torch.from_numpy(np.stack(masks)).to(device))

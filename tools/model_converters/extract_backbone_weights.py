@@ -16,7 +16,7 @@ import torch
 from a2mim.engine.command_line import one_line_errors
 from a2mim.weights.files import save_file
 from a2mim.weights.fit import compare
-from a2mim.weights.names import Trunk, find_trunk
+from a2mim.weights.names import Backbone, find_backbone
 from a2mim.weights.recipe import find_recipe
 from a2mim.weights.safe_load import add_trust_option, load_file, trust_checkpoints
 
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise FileExistsError(f'{args.output} exists; choose another name or add --force')
     with trust_checkpoints(args.trust_checkpoint):
         content = load_file(args.checkpoint)
-    trunk = find_trunk(content)
+    trunk = find_backbone(content)
     check_found(trunk)
     save_file(trunk.state, args.output)
     print(f'kept    {len(trunk.kept):5} tensors  {trunk.prefix}*')
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     print_use(args.output, find_recipe(content, trunk), trunk)
 
 
-def check_found(trunk: Trunk) -> None:
+def check_found(trunk: Backbone) -> None:
     """Refuse a file in which no key tells where the backbone is.
 
     Raises:
@@ -65,7 +65,7 @@ def check_found(trunk: Trunk) -> None:
         )
 
 
-def print_use(output: Path, recipe: tuple[str, dict[str, object]] | None, trunk: Trunk) -> None:
+def print_use(output: Path, recipe: tuple[str, dict[str, object]] | None, trunk: Backbone) -> None:
     """Print the two lines that use the weights, after a strict comparison with timm's model."""
     if recipe is None or not timm.is_model(recipe[0]):
         print(f"timm.create_model(NAME, num_classes=0, global_pool='', checkpoint_path='{output}')")

@@ -16,8 +16,8 @@ from pathlib import Path
 from a2mim.engine.command_line import one_line_errors
 from a2mim.weights.files import save_file
 from a2mim.weights.names import (
+    BACKBONE,
     DECODER,
-    TRUNK,
     Imported,
     architecture,
     classifier_of,
@@ -76,9 +76,9 @@ def print_found(imported: Imported) -> None:
 
 def part_of(key: str, imported: Imported) -> str:
     """What a key of our models belongs to."""
-    if key.startswith(f'{TRUNK}{classifier_of(imported.trunk.state)}.'):
+    if key.startswith(f'{BACKBONE}{classifier_of(imported.trunk.state)}.'):
         return 'classifier'
-    return 'backbone' if key.startswith(TRUNK) else key
+    return 'backbone' if key.startswith(BACKBONE) else key
 
 
 def short(key: str) -> str:

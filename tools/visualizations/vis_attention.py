@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
+from a2mim.analysis import add_analysis_options, open_images, open_networks, open_results
 from a2mim.analysis.attention import (
     AttentionSummary,
     attention_modules,
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
     with one_line_errors():
-        networks, images = open_subjects(args), open_images(args)
+        networks, images = open_networks(args), open_images(args)
         for network in networks:
             attention_modules(network.model)
         parts = Path(args.out) / 'parts'

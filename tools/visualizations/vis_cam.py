@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmengine import Config, DictAction
 
-from a2mim.analysis import Subject, cam, read_subject
+from a2mim.analysis import Network, cam, read_network
 from a2mim.analysis.networks import around
 from a2mim.analysis.receptive_field import find_stage
 from a2mim.analysis.results import write_figure
@@ -49,13 +49,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def open_networks(args: argparse.Namespace) -> list[Subject]:
+def open_networks(args: argparse.Namespace) -> list[Network]:
     """CONFIG with CHECKPOINT, or --subjects."""
     if bool(args.subjects) == bool(args.checkpoint):
         raise ValueError('give IMAGE CONFIG CHECKPOINT, or IMAGE --subjects NETWORK …')
     with trust_checkpoints(args.trust_checkpoint):
         if args.subjects:
-            return [read_subject(text, args.device, args.seed) for text in args.subjects]
+            return [read_network(text, args.device, args.seed) for text in args.subjects]
         cfg = Config.fromfile(existing_file(args.config, 'config'))
         cfg.merge_from_dict(args.cfg_options)
         path = Path(existing_file(args.checkpoint, 'checkpoint'))
@@ -63,7 +63,7 @@ def open_networks(args: argparse.Namespace) -> list[Subject]:
     return [around(whole, path.stem, str(path))]
 
 
-def write(args: argparse.Namespace, network: Subject, titles: list, maps: list) -> Path:
+def write(args: argparse.Namespace, network: Network, titles: list, maps: list) -> Path:
     """Write the figure over the picture of ``network``, and into a folder also the maps."""
     picture = fit_image(read_image(args.image, network.channels), network.image_size)
     caption = f'{args.method} of {args.image}, each map scaled to 0…1'

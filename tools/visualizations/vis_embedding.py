@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
+from a2mim.analysis import add_analysis_options, open_images, open_networks, open_results
 from a2mim.analysis.embedding import (
     METHODS,
     check_embedding,
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with one_line_errors():
         parts = Path(args.out) / 'parts'
         check_embedding(args.method, args.num_images, width)
-        networks, images = open_subjects(args), open_images(args, labelled=True)
+        networks, images = open_networks(args), open_images(args, labelled=True)
         labels, titles, places, rows = images.labels.numpy(), [], [], []
         for network in networks:
             features = image_features(network, images, args.batch_size, parts)

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
+from a2mim.analysis import add_analysis_options, open_images, open_networks, open_results
 from a2mim.analysis.receptive_field import (
     SHARES,
     draw_receptive_fields,
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
     with one_line_errors():
-        networks, images = open_subjects(args), open_images(args)
+        networks, images = open_networks(args), open_images(args)
         for network in networks:
             find_stage(network.model, args.stage)
         parts = Path(args.out) / 'parts'

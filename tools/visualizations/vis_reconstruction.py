@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from a2mim.analysis import add_analysis_options, open_images, open_results, open_subjects
+from a2mim.analysis import add_analysis_options, open_images, open_networks, open_results
 from a2mim.analysis.reconstructions import (
     MaskSetting,
     check_reconstructions,
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
     with one_line_errors():
-        networks, images = open_subjects(args), open_images(args)
+        networks, images = open_networks(args), open_images(args)
         spec = getattr(networks[0].whole, 'input_spec', InputSpec())
         figures = families(args, spec)
         everything = list(dict.fromkeys(setting for f in figures.values() for setting in f))

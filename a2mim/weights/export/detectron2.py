@@ -97,4 +97,4 @@ def detectron2_shapes(name: str) -> Shapes:
 
 
 def _translate(source: Source) -> dict[str, Tensor]:
-    return FAMILIES['detectron2 resnet'].from_timm(source.trunk_state())
+    return FAMILIES['detectron2 resnet'].from_timm(source.backbone_state())

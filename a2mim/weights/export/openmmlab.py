@@ -144,7 +144,7 @@ def vit_shapes(kind: str, size: VitSize, *, absolute: bool, final_norm: bool) ->
 
 
 @dataclass(frozen=True)
-class Twin:
+class Equivalent:
     """A backbone of another library.
 
     Attributes:
@@ -162,23 +162,25 @@ class Twin:
     all_maps: dict[str, Any] = field(default_factory=dict)
 
 
-def find_twin(library: str, source: Source) -> Twin | None:
+def find_equivalent(library: str, source: Source) -> Equivalent | None:
     """The twin in ``library``, 'mmdet' or 'mmseg', or in MMPretrain; None if there is none."""
     depth = source.base_name.removeprefix('resnet')
     if source.base_name in RESNETS and depth.isdigit():
         shapes = resnet_shapes(source.base_name)
-        return Twin(f'{library}.ResNet', {'depth': int(depth)}, shapes, source.trunk_state())
+        return Equivalent(
+            f'{library}.ResNet', {'depth': int(depth)}, shapes, source.backbone_state()
+        )
     if isinstance(source.model, ConvNeXt):
-        return _convnext(source.model, source.trunk_state())
+        return _convnext(source.model, source.backbone_state())
     if isinstance(source.model, Beit | VisionTransformer):
         return _vit(library, source, source.model)
     return None
 
 
-def _convnext(model: ConvNeXt, state: dict[str, Tensor]) -> Twin:
+def _convnext(model: ConvNeXt, state: dict[str, Tensor]) -> Equivalent:
     depths = [len(cast(Any, stage).blocks) for stage in model.stages]
     widths = [info['num_chs'] for info in model.feature_info]
-    return Twin(
+    return Equivalent(
         'mmpretrain.ConvNeXt',
         dict(
             arch=dict(depths=depths, channels=widths), out_indices=[3], gap_before_final_norm=False
@@ -189,14 +191,14 @@ def _convnext(model: ConvNeXt, state: dict[str, Tensor]) -> Twin:
     )
 
 
-def _vit(library: str, source: Source, model: Beit | VisionTransformer) -> Twin:
+def _vit(library: str, source: Source, model: Beit | VisionTransformer) -> Equivalent:
     size, block = VitSize.of(model), cast(Any, model.blocks[0])
     tables = getattr(block.attn, 'relative_position_bias_table', None) is not None
     absolute = model.pos_embed is not None
     final_norm = hasattr(model.norm, 'weight')
     kind = _vit_kind(library, tables, absolute)
     # A norm after the mean over patches belongs to a classifier.
-    state = {k: v for k, v in source.trunk_state().items() if not k.startswith('fc_norm.')}
+    state = {k: v for k, v in source.backbone_state().items() if not k.startswith('fc_norm.')}
     if kind == 'mmseg.MAE':
         state = _joint_bias(state)
     family = 'mmseg vision_transformer' if kind == 'mmseg.VisionTransformer' else 'beit'
@@ -208,7 +210,7 @@ def _vit(library: str, source: Source, model: Beit | VisionTransformer) -> Twin:
         norm_cfg=dict(type='LN', eps=block.norm1.eps),
         **_vit_sizes(kind, size, absolute),
     )
-    return Twin(
+    return Equivalent(
         kind,
         options,
         vit_shapes(kind, size, absolute=absolute, final_norm=final_norm),
@@ -270,7 +272,7 @@ class OpenMMLabFile(Target):
 
     def problem(self, source: Source) -> str | None:
         """Whether one of the backbones has these names and shapes."""
-        twin = find_twin(self.library, source)
+        twin = find_equivalent(self.library, source)
         if twin is None:
             return f'neither it nor MMPretrain has a backbone like {type(source.model).__name__}'
         report = compare(twin.shapes, twin.state)
@@ -316,14 +318,14 @@ class OpenMMLabFile(Target):
         model = f'model = dict(backbone=dict({start}type={name!r}, {given}, init_cfg=init_cfg))'
         return (*lines, model)
 
-    def _twin(self, source: Source) -> Twin:
-        twin = find_twin(self.library, source)
+    def _twin(self, source: Source) -> Equivalent:
+        twin = find_equivalent(self.library, source)
         if twin is None:
             raise ValueError(self.problem(source))
         return twin
 
 
-def _build(backbone: type[BaseModule], twin: Twin, path: Path) -> nn.Module:
+def _build(backbone: type[BaseModule], twin: Equivalent, path: Path) -> nn.Module:
     init_cfg = dict(type='Pretrained', checkpoint=str(path))
     model = backbone(**twin.options, init_cfg=init_cfg)
     model.init_weights()

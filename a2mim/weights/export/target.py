@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from a2mim.interfaces import TimmNetwork
 from a2mim.weights.fit import LoadReport, Policy, Shapes, classifier_prefixes, load_backbone
-from a2mim.weights.names import Trunk, find_trunk
+from a2mim.weights.names import Backbone, find_backbone
 from a2mim.weights.recipe import find_recipe
 from a2mim.weights.safe_load import load_file
 
@@ -68,7 +68,7 @@ class Source:
         height, width = cast(tuple[int, int], to_2tuple(size))
         return self.options.get('in_chans') or 3, height, width
 
-    def trunk_state(self) -> dict[str, Tensor]:
+    def backbone_state(self) -> dict[str, Tensor]:
         """Its weights without those of the classifier."""
         starts, state = classifier_prefixes(self.model), self.model.state_dict()
         return {key: tensor for key, tensor in state.items() if not key.startswith(starts)}
@@ -77,7 +77,7 @@ class Source:
         """The same backbone without a classifier, with another pooling; None: the family's own."""
         options = {**self.options, 'num_classes': 0, 'global_pool': global_pool}
         model = timm.create_model(self.name, **options)
-        model.load_state_dict(self.trunk_state())
+        model.load_state_dict(self.backbone_state())
         return model.eval()
 
     @torch.no_grad()
@@ -101,7 +101,7 @@ def read_source(path: Path, name: str | None, options: Mapping[str, object]) -> 
     """Build the timm network of a checkpoint and fill it.
 
     Args:
-        path: Any file in which ``find_trunk`` finds a backbone.
+        path: Any file in which ``find_backbone`` finds a backbone.
         name: Of the model in timm; None: what the checkpoint says or its shapes tell.
         options: For timm, beside those that the checkpoint knows.
 
@@ -111,7 +111,7 @@ def read_source(path: Path, name: str | None, options: Mapping[str, object]) -> 
             the checkpoint does not fill it completely.
     """
     content = load_file(path)
-    trunk = find_trunk(content)
+    trunk = find_backbone(content)
     known = (name, {}) if name else find_recipe(content, trunk)
     if known is None:
         raise ValueError(f'{path} does not tell which timm model it holds; add --model NAME')
@@ -126,7 +126,7 @@ def read_source(path: Path, name: str | None, options: Mapping[str, object]) -> 
     return Source(path, name, complete, cast(TimmNetwork, model.eval()))
 
 
-def _complete_options(name: str, options: dict[str, Any], trunk: Trunk) -> dict[str, Any]:
+def _complete_options(name: str, options: dict[str, Any], trunk: Backbone) -> dict[str, Any]:
     """Add number of classes and pooling: a backbone without a classifier is not pooled."""
     options = {key: value for key, value in options.items() if key != 'num_classes'}
     with torch.device('meta'):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from a2mim.analysis import Subject, read_subject
+from a2mim.analysis import Network, read_network
 from a2mim.analysis.images import LabelledImages
 from a2mim.analysis.report_sections import (
     PooledBackbone,
@@ -18,8 +18,8 @@ from toy_run import write_images
 
 
 @pytest.fixture(scope='module')
-def network() -> Subject:
-    return read_subject('net=random:test_convnext')
+def network() -> Network:
+    return read_network('net=random:test_convnext')
 
 
 def test_the_error_of_a_share_is_that_of_the_binomial_distribution() -> None:
@@ -31,7 +31,7 @@ def test_the_error_of_a_share_is_that_of_the_binomial_distribution() -> None:
 
 @pytest.mark.parametrize('name', ['test_convnext', 'test_resnet', 'test_vit'])
 def test_features_are_the_mean_of_the_last_map(name: str) -> None:
-    one = read_subject(f'random:{name}')
+    one = read_network(f'random:{name}')
     batch = torch.rand(2, 3, *one.image_size)
     with torch.no_grad():
         found = PooledBackbone(one)(batch, mode='tensor')
@@ -42,7 +42,7 @@ def test_features_are_the_mean_of_the_last_map(name: str) -> None:
 
 
 def test_a_probe_changes_nothing_of_the_network() -> None:
-    one = read_subject('random:test_resnet')
+    one = read_network('random:test_resnet')
     before = one.fingerprint()
     splits = [LabelledImages('photos', split, 2, 0) for split in ('train', 'val')]
     probe(one, *splits, batch_size=64)
@@ -52,9 +52,9 @@ def test_a_probe_changes_nothing_of_the_network() -> None:
     assert one.fingerprint() == before
 
 
-def test_one_random_baseline_for_each_architecture_that_has_none(network: Subject) -> None:
-    trained = Subject('a', 'test_vit', network.model, network.preprocessor, network.image_size)
-    baselines = random_baselines([trained, Subject('b', *list(vars(trained).values())[1:])], seed=0)
+def test_one_random_baseline_for_each_architecture_that_has_none(network: Network) -> None:
+    trained = Network('a', 'test_vit', network.model, network.preprocessor, network.image_size)
+    baselines = random_baselines([trained, Network('b', *list(vars(trained).values())[1:])], seed=0)
     assert [(one.label, one.source) for one in baselines] == [
         ('random test_convnext', 'random:test_vit')
     ]
@@ -69,7 +69,7 @@ def test_photographs_that_fit_are_others_than_those_that_judge() -> None:
     assert torch.equal(batch['label'].bincount(), torch.full((14,), 2))
 
 
-def test_a_folder_of_colours_is_told_apart(tmp_path: Path, network: Subject) -> None:
+def test_a_folder_of_colours_is_told_apart(tmp_path: Path, network: Network) -> None:
     for split, number in (('train', 8), ('val', 4)):
         write_images(tmp_path / split, number)
     splits = [LabelledImages(str(tmp_path), split, 0, 0) for split in ('train', 'val')]

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from a2mim.masking import fill_hidden
+from a2mim.masking import fill_masked
 
 
 class Images(Dataset):
@@ -33,7 +33,7 @@ class Preprocessor(BaseDataPreprocessor):
     def forward(self, data: dict, training: bool = False) -> dict:
         return dict(image=data['image'].float() / 255, mask=data['mask'].float())
 
-    def denormalise(self, image: Tensor) -> Tensor:
+    def denormalize(self, image: Tensor) -> Tensor:
         return (image * 255).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -52,7 +52,7 @@ class Reconstructor(BaseModel):
         assert not self.training
         assert not torch.is_grad_enabled()
         half = torch.full_like(image, 0.5)
-        return dict(image=image, visible=fill_hidden(image, mask), reconstruction=half, mask=mask)
+        return dict(image=image, visible=fill_masked(image, mask), reconstruction=half, mask=mask)
 
 
 @pytest.fixture(scope='session')

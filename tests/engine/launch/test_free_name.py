@@ -4,7 +4,7 @@ import pytest
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
-from a2mim.engine.launch import free_name
+from a2mim.engine.launch import unique_name
 
 
 @pytest.fixture(autouse=True, params=[DefaultScope, MMLogger])
@@ -17,17 +17,17 @@ def runs(request, monkeypatch) -> dict[str, None]:
 
 def test_the_first_run_keeps_its_name(runs):
     runs['other_20261124_120000'] = None
-    assert free_name('toy') == 'toy'
+    assert unique_name('toy') == 'toy'
 
 
 def test_every_further_run_gets_a_number(runs):
     names = []
     for _ in range(3):
-        names.append(free_name('toy'))
+        names.append(unique_name('toy'))
         runs[f'{names[-1]}_20261124_120000'] = None
     assert names == ['toy', 'toy_run2', 'toy_run3']
 
 
 def test_a_longer_name_is_another_one(runs):
     runs['toy_test_20261124_120000'] = None
-    assert free_name('toy') == 'toy'
+    assert unique_name('toy') == 'toy'

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a2mim.masking import fill_hidden, upsample_mask
+from a2mim.masking import fill_masked, upsample_mask
 from a2mim.models import A2MIM, SimMIM
 from host_sync import no_host_sync
 
@@ -32,7 +32,7 @@ def batch(size: int = 64, count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
 def test_loss_is_the_head_on_the_decoded_features_of_the_filled_image():
     model = build().eval()
     image, mask = batch()
-    features = model.backbone(fill_hidden(image, mask), mask)
+    features = model.backbone(fill_masked(image, mask), mask)
     expected = model.head.loss(model.neck(features), image, mask)
     losses = model(image=image, mask=mask, mode='loss')
     assert set(losses) == {'loss_spatial', 'loss_spectral'}
@@ -62,7 +62,7 @@ def test_every_parameter_gets_a_gradient():
 def test_predict_returns_what_a_picture_needs():
     image, mask = batch()
     prediction = build().eval()(image=image, mask=mask, mode='predict')
-    assert torch.equal(prediction['visible'], fill_hidden(image, mask))
+    assert torch.equal(prediction['visible'], fill_masked(image, mask))
     assert prediction['reconstruction'].shape == image.shape
 
 

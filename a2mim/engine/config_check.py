@@ -210,8 +210,8 @@ def check_class_count(runner: Runner) -> None:
             files have numbers in place of names, which are not compared.
     """
     model = bare_model(runner.model)
-    trunk = getattr(getattr(model, 'backbone', None), 'model', None)
-    num_classes = getattr(trunk, 'num_classes', 0)
+    backbone = getattr(getattr(model, 'backbone', None), 'model', None)
+    num_classes = getattr(backbone, 'num_classes', 0)
     classes = classes_of(runner.train_loop)
     if not num_classes or not classes:
         return

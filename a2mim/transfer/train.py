@@ -1,4 +1,4 @@
-"""Train a detector or segmentor of MMDetection or MMSegmentation from the weights of a trunk.
+"""Train a detector or segmentor of MMDetection or MMSegmentation from the weights of a backbone.
 
     python -m a2mim.transfer.train CONFIG PRETRAIN [KEY=VALUE ...] [options]
 

@@ -256,8 +256,8 @@ def check_parts(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
         return
     if not any(key.startswith(DECODER) for key in state):
         raise ValueError(
-            'the file has a trunk but no decoder, and without one nothing can be reconstructed: '
-            'give a file of a whole pre-training, or start from the trunk with --pretrained'
+            'the file has a backbone but no decoder, and without one nothing can be reconstructed: '
+            'give a file of a whole pre-training, or start from the backbone with --pretrained'
         )
     for part, what in ((DECODER, 'decoder'), (TOKEN, 'mask token')):
         found, expected = (
@@ -268,7 +268,7 @@ def check_parts(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
             raise ValueError(
                 f'the file has the {what} {found or "(none)"}, the model {expected or "(none)"}; '
                 'set mask_after, mask_token.gamma_init and the decoder as they were in '
-                'pre-training, or start from the trunk with --pretrained'
+                'pre-training, or start from the backbone with --pretrained'
             )
 
 
@@ -356,8 +356,9 @@ def _in_our_names(content: Mapping) -> dict[str, Tensor]:
     if is_ours(content):
         return {unwrap(key): tensor for key, tensor in tensors_in(content).items()}
     imported = import_weights(content)
+    names = imported.backbone.family or 'names of timm'
     print_log(
-        f'translated {len(imported.state)} tensors ({imported.trunk.family or "names of timm"}); '
+        f'translated {len(imported.state)} tensors ({names}); '
         f'left out {len(imported.dropped)} ({some(imported.dropped)})',
         logger='current',
     )

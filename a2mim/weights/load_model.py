@@ -138,11 +138,11 @@ def _load_trunk(
             f'num_classes={num_classes}: {path} holds a backbone without a classifier of ours; '
             f'train one with tools/train.py CONFIG --pretrained {path}'
         )
-    trunk = find_backbone(content)
+    backbone = find_backbone(content)
     if config is not None:
         options = model_config(config)
         model = build_trunk(options['backbone'], options['data_preprocessor'], input_spec(config))
-    elif (found := find_recipe(content, trunk)) and timm.is_model(found[0]):
+    elif (found := find_recipe(content, backbone)) and timm.is_model(found[0]):
         print_log(
             f'{path} does not say how its images were normalised: mean and standard deviation of '
             'ImageNet are taken; pass config= for others',
@@ -153,7 +153,7 @@ def _load_trunk(
     else:
         raise NoRecipeError(
             f'{path} holds a backbone and does not say which; pass config=, the path of the config '
-            f'that it was trained with. Its keys are such as {trunk.kept[:3]}'
+            f'that it was trained with. Its keys are such as {backbone.kept[:3]}'
         )
     if pretrained:
         load_backbone(model.model, content, path, COMPLETE)
@@ -170,10 +170,10 @@ def build_model(config: Mapping, num_classes: int | None = None) -> Algorithm:
 def build_trunk(backbone: dict, data_preprocessor: dict, spec: InputSpec) -> MaskedBackbone:
     """A ``TimmBackbone`` without a mask token, which knows how its images are prepared."""
     options = {key: value for key, value in backbone.items() if not key.startswith('mask_')}
-    trunk = cast(Any, in_scope({**options, 'num_classes': 0}))
-    trunk.data_preprocessor = in_scope(data_preprocessor)  # adds nothing to its state_dict
-    trunk.input_spec = spec
-    return trunk.eval()
+    backbone = cast(Any, in_scope({**options, 'num_classes': 0}))
+    backbone.data_preprocessor = in_scope(data_preprocessor)  # adds nothing to its state_dict
+    backbone.input_spec = spec
+    return backbone.eval()
 
 
 def in_scope(config: dict) -> nn.Module:

@@ -382,12 +382,12 @@ class Imported:
 
     Attributes:
         state: Its tensors.
-        trunk: What was found out about the backbone.
+        backbone: What was found out about the backbone.
         dropped: Keys of the file that have no counterpart in our models.
     """
 
     state: dict[str, Tensor]
-    trunk: Backbone
+    backbone: Backbone
     dropped: list[str]
 
 
@@ -405,8 +405,8 @@ def import_weights(content: Mapping) -> Imported:
     Raises:
         ValueError: If it holds no weights, or a backbone of no known family.
     """
-    trunk, tensors = find_backbone(content), tensors_in(content)
-    classifier = classifier_of(trunk.state)
+    backbone, tensors = find_backbone(content), tensors_in(content)
+    classifier = classifier_of(backbone.state)
     if classifier is None:
         raise ValueError(
             'its backbone is of no family that is translated (ResNet, ConvNeXt, ViT and Swin of '
@@ -415,11 +415,11 @@ def import_weights(content: Mapping) -> Imported:
     heads = tuple((f'^head.{name}.', f'{BACKBONE}{classifier}.') for name in ('fc', 'layers.head'))
     # In MAE's files the token belongs to the decoder, which is not ours.
     has_token = not any(key.startswith('decoder_embed.') for key in map(unwrap, tensors))
-    state = {f'{BACKBONE}{key}': tensor for key, tensor in trunk.state.items()}
+    state = {f'{BACKBONE}{key}': tensor for key, tensor in backbone.state.items()}
     dropped = []
-    for key in trunk.dropped:
+    for key in backbone.dropped:
         name = unwrap(key)
-        own = name.removeprefix(trunk.prefix)
+        own = name.removeprefix(backbone.prefix)
         renamed = rename(name, (*DECODERS, *heads))
         if own in MASKS and has_token:
             state[f'{TOKEN}{MASKS[own]}'] = tensors[key].flatten()
@@ -427,7 +427,7 @@ def import_weights(content: Mapping) -> Imported:
             state[renamed] = tensors[key]
         else:
             dropped.append(key)
-    return Imported(state, trunk, dropped)
+    return Imported(state, backbone, dropped)
 
 
 def to_a2mim(content: Mapping) -> dict[str, Tensor]:

@@ -57,16 +57,17 @@ def main(arguments: list[str] | None = None) -> None:
         raise ValueError(f'{args.checkpoint} is not imported: {error}') from error
     save_file(imported.state, args.output)
     print_found(imported)
-    recipe = find_recipe(content, imported.trunk)
+    recipe = find_recipe(content, imported.backbone)
     print(f'wrote {args.output}')
     print_use(args.output, imported, recipe[0] if recipe else 'NAME')
 
 
 def print_found(imported: Imported) -> None:
     """Say what the file is, and what was kept and dropped."""
-    trunk = imported.trunk
-    names = f'names of {trunk.family}' if trunk.family else 'names of timm'
-    print(f'found a {architecture(trunk.state)} of {depth(trunk.state)} blocks, in the {names}')
+    backbone = imported.backbone
+    names = f'names of {backbone.family}' if backbone.family else 'names of timm'
+    kind, blocks = architecture(backbone.state), depth(backbone.state)
+    print(f'found a {kind} of {blocks} blocks, in the {names}')
     parts = Counter(part_of(key, imported) for key in imported.state)
     for part, number in parts.items():
         print(f'kept    {number:5} tensors  {part}')
@@ -76,7 +77,7 @@ def print_found(imported: Imported) -> None:
 
 def part_of(key: str, imported: Imported) -> str:
     """What a key of our models belongs to."""
-    if key.startswith(f'{BACKBONE}{classifier_of(imported.trunk.state)}.'):
+    if key.startswith(f'{BACKBONE}{classifier_of(imported.backbone.state)}.'):
         return 'classifier'
     return 'backbone' if key.startswith(BACKBONE) else key
 

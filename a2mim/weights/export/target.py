@@ -111,8 +111,8 @@ def read_source(path: Path, name: str | None, options: Mapping[str, object]) -> 
             the checkpoint does not fill it completely.
     """
     content = load_file(path)
-    trunk = find_backbone(content)
-    known = (name, {}) if name else find_recipe(content, trunk)
+    backbone = find_backbone(content)
+    known = (name, {}) if name else find_recipe(content, backbone)
     if known is None:
         raise ValueError(f'{path} does not tell which timm model it holds; add --model NAME')
     name, known_options = known
@@ -120,22 +120,22 @@ def read_source(path: Path, name: str | None, options: Mapping[str, object]) -> 
         raise ValueError(
             f'timm {timm.__version__} has no model {name!r}; timm.list_models() has all names'
         )
-    complete = _complete_options(name, {**known_options, **options}, trunk)
+    complete = _complete_options(name, {**known_options, **options}, backbone)
     model = timm.create_model(name, **complete)
     load_backbone(model, content, path, WHOLE)
     return Source(path, name, complete, cast(TimmNetwork, model.eval()))
 
 
-def _complete_options(name: str, options: dict[str, Any], trunk: Backbone) -> dict[str, Any]:
+def _complete_options(name: str, options: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
     """Add number of classes and pooling: a backbone without a classifier is not pooled."""
     options = {key: value for key, value in options.items() if key != 'num_classes'}
     with torch.device('meta'):
         starts = classifier_prefixes(timm.create_model(name, **options))
-    weights = [trunk.state[k] for start in starts if (k := f'{start}weight') in trunk.state]
+    weights = [backbone.state[k] for start in starts if (k := f'{start}weight') in backbone.state]
     if weights:
         return {'num_classes': len(weights[0]), **options}
     # The norm after the mean over patches is the trace of a classifier that was taken away.
-    pool = {} if 'fc_norm.weight' in trunk.state else {'global_pool': ''}
+    pool = {} if 'fc_norm.weight' in backbone.state else {'global_pool': ''}
     return {'num_classes': 0, **pool, **options}
 
 

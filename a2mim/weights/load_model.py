@@ -141,7 +141,9 @@ def _load_trunk(
     backbone = find_backbone(content)
     if config is not None:
         options = model_config(config)
-        model = build_trunk(options['backbone'], options['data_preprocessor'], input_spec(config))
+        model = build_backbone_alone(
+            options['backbone'], options['data_preprocessor'], input_spec(config)
+        )
     elif (found := find_recipe(content, backbone)) and timm.is_model(found[0]):
         print_log(
             f'{path} does not say how its images were normalised: mean and standard deviation of '
@@ -149,7 +151,7 @@ def _load_trunk(
             logger='current',
         )
         options = dict(type='TimmBackbone', model_name=found[0], **found[1])
-        model = build_trunk(options, IMAGENET, InputSpec())
+        model = build_backbone_alone(options, IMAGENET, InputSpec())
     else:
         raise NoRecipeError(
             f'{path} holds a backbone and does not say which; pass config=, the path of the config '
@@ -167,13 +169,13 @@ def build_model(config: Mapping, num_classes: int | None = None) -> Algorithm:
     return model.eval()
 
 
-def build_trunk(backbone: dict, data_preprocessor: dict, spec: InputSpec) -> MaskedBackbone:
+def build_backbone_alone(config: dict, data_preprocessor: dict, spec: InputSpec) -> MaskedBackbone:
     """A ``TimmBackbone`` without a mask token, which knows how its images are prepared."""
-    options = {key: value for key, value in backbone.items() if not key.startswith('mask_')}
-    backbone = cast(Any, in_scope({**options, 'num_classes': 0}))
-    backbone.data_preprocessor = in_scope(data_preprocessor)  # adds nothing to its state_dict
-    backbone.input_spec = spec
-    return backbone.eval()
+    options = {key: value for key, value in config.items() if not key.startswith('mask_')}
+    network = cast(Any, in_scope({**options, 'num_classes': 0}))
+    network.data_preprocessor = in_scope(data_preprocessor)  # adds nothing to its state_dict
+    network.input_spec = spec
+    return network.eval()
 
 
 def in_scope(config: dict) -> nn.Module:

@@ -37,12 +37,12 @@ RESNETS = {
 CONVNEXTS = {'convnext_tiny': (96, 9), 'convnext_small': (96, 27), 'convnext_base': (128, 27)}
 
 
-def find_recipe(content: Mapping, backbone: Backbone) -> Recipe | None:
+def find_recipe(content: Mapping, found: Backbone) -> Recipe | None:
     """Name and options for ``timm.create_model``; None where the checkpoint does not tell."""
     model = (embedded_values(content) or {}).get('model')
     backbone = model.get('backbone') if isinstance(model, dict) else None
     if not isinstance(backbone, dict) or not isinstance(backbone.get('model_name'), str):
-        return read_shapes(backbone.state)
+        return read_shapes(found.state)
     options = {key: value for key, value in backbone.items() if key not in NOT_FOR_TIMM}
     return backbone['model_name'], options
 

@@ -17,6 +17,8 @@ from faults import FaultHook
 from host_sync import HostSyncError, no_host_sync
 from recipes import read
 
+pytestmark = pytest.mark.integration
+
 PRETRAIN = Path(__file__).parents[1] / 'configs/openmixup/pretrain'
 R50 = 'a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300.py'
 VIT = 'a2mim/imagenet/vit_base_l0_sz224_8xb128_accu2_step_ep800.py'

@@ -336,9 +336,16 @@ class RunRecordHook(Hook):
     priority = 'VERY_HIGH'
     only_looks = True
 
+    record: dict[str, object] | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        """Describe this run, once for all of its checkpoints."""
+        if isinstance(runner._train_loop, BaseLoop):
+            self.record = describe(runner)
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Describe this run."""
-        checkpoint['meta']['run'] = describe(runner)
+        """Put the record into the checkpoint."""
+        checkpoint['meta']['run'] = self.record
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Say how a resumed run differs from the one that was stopped.
@@ -348,14 +355,14 @@ class RunRecordHook(Hook):
         """
         if not runner._resume:
             return
-        before, now = (checkpoint.get('meta') or {}).get('run'), describe(runner)
+        before = (checkpoint.get('meta') or {}).get('run')
         if before is None:
             runner.logger.warning(
                 f'{runner._load_from} does not say on how many processes it was trained: the '
                 'schedules hold only if processes, batch size and accumulation are the same now'
             )
         else:
-            for note in compare_records(str(runner._load_from), before, now):
+            for note in compare_records(str(runner._load_from), before, self.record or {}):
                 runner.logger.warning(note)
         rates = renew_schedules(runner, checkpoint)
         if rates is not None:

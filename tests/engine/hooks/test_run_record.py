@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine import Config
 
+from a2mim.engine.loops import EpochBasedTrainLoop
 from a2mim.engine.resume import RunRecordHook, describe
 
 
@@ -14,6 +15,7 @@ def runner(images: int = 10, batch_size: int = 4, **options: object) -> SimpleNa
     loader = torch.utils.data.DataLoader(range(images), batch_size=batch_size)
     return SimpleNamespace(
         train_dataloader=loader,
+        _train_loop=EpochBasedTrainLoop.__new__(EpochBasedTrainLoop),
         cfg=Config(dict(optim_wrapper=options)),
         logger=logging.getLogger('run record'),
         _resume=True,
@@ -22,10 +24,22 @@ def runner(images: int = 10, batch_size: int = 4, **options: object) -> SimpleNa
     )
 
 
+def save(run: SimpleNamespace, checkpoint: dict) -> None:
+    hook = RunRecordHook()
+    hook.before_run(run)
+    hook.before_save_checkpoint(run, checkpoint)
+
+
+def load(run: SimpleNamespace, checkpoint: dict) -> None:
+    hook = RunRecordHook()
+    hook.before_run(run)
+    hook.after_load_checkpoint(run, checkpoint)
+
+
 @pytest.fixture
 def checkpoint() -> dict:
     saved = dict(meta={})
-    RunRecordHook().before_save_checkpoint(runner(), saved)
+    save(runner(), saved)
     return saved
 
 
@@ -37,7 +51,7 @@ def test_processes_batch_images_and_machine_are_written(checkpoint):
 
 
 def test_the_same_run_goes_on_without_a_word(checkpoint, caplog):
-    RunRecordHook().after_load_checkpoint(runner(), checkpoint)
+    load(runner(), checkpoint)
     assert not caplog.records
 
 
@@ -51,24 +65,24 @@ def test_the_same_run_goes_on_without_a_word(checkpoint, caplog):
 )
 def test_another_training_is_refused(checkpoint, options, message):
     with pytest.raises(ValueError, match=message):
-        RunRecordHook().after_load_checkpoint(runner(**options), checkpoint)
+        load(runner(**options), checkpoint)
 
 
 def test_another_version_of_torch_is_named(checkpoint, caplog):
     checkpoint['meta']['run']['machine'] = 'torch 1.0, cpu'
-    RunRecordHook().after_load_checkpoint(runner(), checkpoint)
+    load(runner(), checkpoint)
     assert 'stopped on torch 1.0, cpu: results agree, but not to the last bit' in caplog.text
 
 
 def test_a_checkpoint_that_does_not_say_is_resumed_with_a_warning(caplog):
-    RunRecordHook().after_load_checkpoint(runner(), dict(meta={}))
+    load(runner(), dict(meta={}))
     assert 'does not say on how many processes' in caplog.text
 
 
 def test_only_a_resumed_run_is_compared(checkpoint):
     started = runner(images=11)
     started._resume = False
-    RunRecordHook().after_load_checkpoint(started, checkpoint)
+    load(started, checkpoint)
 
 
 def test_the_record_is_plain_data(checkpoint, tmp_path):

@@ -93,6 +93,7 @@ def test_loss_in_evaluation_mode_equals_the_published_one(name, tmp_path):
     assert loss_of(model.eval(), name).item() == pytest.approx(CASES[name]['loss_eval'], rel=1e-7)
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize('name', CASES)
 def test_three_optimiser_steps_follow_the_published_losses(name, tmp_path):
     model, config = build(name, tmp_path)

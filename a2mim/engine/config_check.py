@@ -246,7 +246,7 @@ def are_numbers(names: Sequence[str]) -> bool:
 
 
 def abridged(names: Sequence[str]) -> str:
-    """The first few names."""
+    """The first names, for a message."""
     return ', '.join(names[:5]) + (', …' if len(names) > 5 else '')
 
 

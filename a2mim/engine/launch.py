@@ -44,7 +44,7 @@ from a2mim.engine.sharding import check_sharding
 
 
 def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
-    """The runner of a pre-training or fine-tuning, checked before any work can be lost.
+    """Build the runner of a pre-training or fine-tuning after all checks.
 
     Raises:
         ValueError: With what is wrong, and what to do; see the modules beside this one.
@@ -69,7 +69,7 @@ def launch(
     name: str,
     edit_data: Callable[[Config], str | None] = lambda _: None,
 ) -> ToolRunner:
-    """Fit a training to its processes, take its work dir, find its start, and build its runner.
+    """Apply the batch rule, lock the work dir, choose the checkpoint, and build the runner.
 
     Args:
         cfg: Of the training, with ``work_dir``; changed in place.
@@ -155,7 +155,7 @@ def default_work_dir(config: str) -> str:
 
 
 def refuse_used_work_dir(work_dir: str) -> None:
-    """Keep a new run out of a folder that holds the checkpoints of another.
+    """Refuse a work dir that already holds checkpoints.
 
     Raises:
         ValueError: If there are checkpoints in ``work_dir``.
@@ -169,7 +169,7 @@ def refuse_used_work_dir(work_dir: str) -> None:
 
 
 def choose_start(cfg: Config, resume: str | None, schedule: str | None) -> list[str]:
-    """Resume a run or start one, and never mix two in one folder; return lines for the log.
+    """Resume a run or start a new one; return lines for the log.
 
     Raises:
         FileNotFoundError: If there is no checkpoint of the name to resume from.
@@ -193,7 +193,7 @@ def choose_start(cfg: Config, resume: str | None, schedule: str | None) -> list[
 
 
 def share_start(runner: Runner) -> None:
-    """Give every process what the first one resumes or loads.
+    """Broadcast the checkpoint that the first process resumes or loads.
 
     Each looks for itself. A process that comes before the last checkpoint of a run that is just
     ending, or on a machine where the work dir is another folder, would find another file or none,
@@ -210,7 +210,7 @@ def whole_path(file: str | None) -> str | None:
 
 
 def name_run(cfg: Config, name: str) -> None:
-    """Give the run a name that no other of this process has, in logs and curves."""
+    """Set an experiment name that is unique in this process."""
     cfg.experiment_name = unique_name(name)
     # Under the fixed name of MMDetection and MMSegmentation a second run of this process would
     # write its curves into the folder of the first.
@@ -219,7 +219,7 @@ def name_run(cfg: Config, name: str) -> None:
 
 
 def unique_name(name: str) -> str:
-    """``name``, with a number behind it if this process has had a run of that name.
+    """Return ``name``, suffixed with ``_runN`` if this process already used it.
 
     mmengine keeps loggers and curves by name and second, for as long as the process lives.
     """

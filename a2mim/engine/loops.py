@@ -70,7 +70,7 @@ def start_after(loader: DataLoader, batches: int) -> None:
 
 
 def batches_after(loader: DataLoader, iterations: int) -> Iterator[dict]:
-    """Batches without end, the first one that after ``iterations`` others.
+    """Endless batches, starting after ``iterations`` of them.
 
     mmengine types a batch as a sequence of samples; it is whatever ``collate_fn`` returns.
     """
@@ -105,7 +105,7 @@ def finishing(runner: Runner) -> Iterator[None]:
 
 @LOOPS.register_module()
 class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
-    """mmengine's loop, which goes on at the batch at which a checkpoint was written.
+    """mmengine's loop, which resumes at the batch after which a checkpoint was written.
 
     mmengine 0.10 begins the epoch anew, with the iteration counter where it was.
     """
@@ -128,7 +128,7 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
         return self.runner.model
 
     def run_epoch(self) -> None:
-        """Train what is left of the epoch."""
+        """Train the rest of the epoch."""
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         done = self._batches_done()
@@ -139,7 +139,7 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
         self._epoch += 1
 
     def _batches_done(self) -> int:
-        """Batches of the current epoch that have been trained on."""
+        """Number of batches of the current epoch already trained on."""
         length = len(self.dataloader)
         done = self._iter - self._epoch * length
         if not 0 <= done <= length:
@@ -159,7 +159,7 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class IterBasedTrainLoop(MMEngineIterBasedTrainLoop):
-    """mmengine's loop, which goes on at the sample at which a checkpoint was written.
+    """mmengine's loop, which resumes at the sample after which a checkpoint was written.
 
     mmengine 0.10 loads all that a run has seen once more, unless the sampler is its own.
     """

@@ -28,12 +28,12 @@ from a2mim.engine.loops import batch_size
 from a2mim.engine.processes import bare_model
 from a2mim.registry import HOOKS
 
-# The newest one, the one that is being written beside it, and the best one.
+# The newest checkpoint, the one being written, and the best one.
 CHECKPOINTS = 3
 
 
 def check_disk(runner: Runner) -> str:
-    """Free space where checkpoints go, and what three of them take.
+    """Compare the free disk space with the size of three checkpoints.
 
     Raises:
         ValueError: If there is not enough.
@@ -54,7 +54,7 @@ def check_disk(runner: Runner) -> str:
 
 
 def checkpoint_bytes(runner: Runner) -> int:
-    """Size of a checkpoint: weights, what the optimiser keeps of each, and their average."""
+    """Estimated size of a checkpoint: weights, optimiser state and averaged weights."""
     model = bare_model(runner.model)
     weights = num_bytes(model.state_dict().values())
     averages = [hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)]
@@ -66,7 +66,7 @@ def checkpoint_bytes(runner: Runner) -> int:
 
 
 def optimizer_bytes(optimizer: Optimizer) -> int:
-    """What ``optimizer`` will keep beside the parameters, found by a step on a small one."""
+    """Estimated size of the optimiser state, measured by one step on a small parameter."""
     parameters = [p for group in optimizer.param_groups for p in group['params']]
     # Its own parameter and state, with the settings of the first group.
     twin = copy.copy(optimizer)
@@ -86,12 +86,12 @@ def num_bytes(values: Iterable[object]) -> int:
 
 
 def readable(size: float) -> str:
-    """A number of bytes in MiB or GiB."""
+    """Format a number of bytes in MiB or GiB."""
     return f'{size / 2**30:.1f} GiB' if size >= 2**30 else f'{size / 2**20:.1f} MiB'
 
 
 def check_batches(runner: Runner) -> str:
-    """How many batches every process gets from one pass through the images.
+    """Check the number of batches per process and epoch.
 
     Raises:
         ValueError: If it gets none, or there are fewer images than processes, so that some would
@@ -109,7 +109,7 @@ def check_batches(runner: Runner) -> str:
 
 
 def example_batch(loader: DataLoader, size: int | None = None) -> dict:
-    """A batch of images spread evenly over the data set; sampler and workers stay untouched.
+    """Load a batch of evenly spaced images without using the sampler or the workers.
 
     Args:
         loader: What loads the images in training.
@@ -121,7 +121,7 @@ def example_batch(loader: DataLoader, size: int | None = None) -> dict:
 
 
 def dry_step(runner: Runner) -> str:
-    """What a step gives: its losses, and which parameters get a gradient.
+    """Run one training step: its losses, and which parameters get a gradient.
 
     It runs uncompiled, under the autocast of the run, and past DDP, which would remember it.
 
@@ -159,7 +159,7 @@ def dry_step(runner: Runner) -> str:
 def losses_and_gradients(
     runner: Runner, batch: dict
 ) -> tuple[dict[str, Tensor], dict[str, Tensor | None]]:
-    """Losses by term, and by its name the gradient of every parameter that is trained."""
+    """Loss terms, and the gradient of every trained parameter by name."""
     model = bare_model(runner.model)
     model.train()
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -178,7 +178,7 @@ def losses_and_gradients(
 
 
 def check_finite(losses: dict[str, Tensor], gradients: dict[str, Tensor | None]) -> None:
-    """Refuse to start where the first step would give numbers that are none."""
+    """Raise if the first step gives NaN or Inf."""
     present = {name: local(value) for name, value in gradients.items() if value is not None}
     values = [*losses.values(), *present.values()]
     # One wait for the device, however many there are.
@@ -192,7 +192,7 @@ def check_finite(losses: dict[str, Tensor], gradients: dict[str, Tensor | None])
 
 
 def check_unused(model: nn.Module, unused: Sequence[str]) -> None:
-    """Refuse parameters that DDP would wait for."""
+    """Raise if parameters get no gradient: DDP would wait for them."""
     waits = isinstance(model, DistributedDataParallel) and not (
         model.find_unused_parameters or model.static_graph
     )
@@ -205,7 +205,7 @@ def check_unused(model: nn.Module, unused: Sequence[str]) -> None:
 
 
 def local(tensor: Tensor) -> Tensor:
-    """The part of a gradient that is in this process."""
+    """The local shard of a gradient."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
@@ -215,12 +215,12 @@ def abridged(names: Sequence[str]) -> str:
 
 
 FOLDER = '/dev/shm'
-# How many processes share this machine's memory, as torchrun and Slurm say it.
+# Environment variables of torchrun and Slurm: number of processes on this machine.
 LOCAL_PROCESSES = ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE')
 
 
 def check_shared_memory(runner: Runner) -> str:
-    """Free shared memory, and what the batches of all workers take that may wait at once.
+    """Compare the free shared memory with the size of all prefetched batches.
 
     Raises:
         ValueError: If there is not enough: workers would die with a bus error in mid-run.
@@ -242,7 +242,7 @@ def check_shared_memory(runner: Runner) -> str:
 
 
 def waiting_bytes(loader: DataLoader) -> int:
-    """Bytes of all batches that the workers of ``loader`` prepare ahead, and of the one in use."""
+    """Bytes of the batches that the workers of ``loader`` prefetch, plus the one in use."""
     if loader.num_workers == 0:
         return 0
     image = num_bytes(values_of(example_batch(loader, size=1)))
@@ -268,7 +268,7 @@ def local_processes() -> int:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Put back, at the end of the block, what a step without an optimiser changes.
+    """Context manager that restores buffers, gradients, modes and RNG state on exit.
 
     These are the buffers (running statistics), the mode of every module, the gradients and the
     random states of Python, numpy and torch. The block begins without gradients. Parameters are

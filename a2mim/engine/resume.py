@@ -1,4 +1,4 @@
-"""From a checkpoint to a run: which file, whether the run may go on from it, and what is loaded.
+"""Resuming: find the checkpoint, check that it belongs to this training, and load it.
 
 A run is resumed from a checkpoint of its own, and only as the same training; a new run or a test
 takes the weights of any system, fitted to the model or refused.
@@ -32,7 +32,7 @@ from a2mim.weights.safe_load import peek
 
 
 def find_checkpoint(resume: str, work_dir: str) -> tuple[str | None, list[str]]:
-    """The file to resume from, and a line for each newer one that is not whole.
+    """The checkpoint to resume from, and a log line for each newer file that is incomplete.
 
     No file if ``resume`` is ``'auto'`` and nothing was saved yet.
 
@@ -275,7 +275,7 @@ def schedules(cfg: Config, before: Mapping) -> Iterator[tuple[dict, dict]]:
 
 
 def adopt_seed(cfg: Config, checkpoint: str) -> None:
-    """Let a run whose config has no seed go on with the one that was drawn when it started."""
+    """Take the seed from the checkpoint if the config has none."""
     randomness = cfg.get('randomness') or {}
     if randomness.get('seed') is None:
         seed = (peek(Path(checkpoint)).get('meta') or {}).get('seed')
@@ -284,7 +284,7 @@ def adopt_seed(cfg: Config, checkpoint: str) -> None:
 
 @HOOKS.register_module()
 class FitWeightsHook(Hook):
-    """Bring names and positions of a loaded checkpoint to those of the model.
+    """Adapt parameter names and position embeddings of a foreign checkpoint to the model.
 
     Before every other hook, so that all of them, and mmengine, see names that they know. A run that
     is resumed keeps its own. So does a model of another package: a detector or segmentor takes the
@@ -326,11 +326,11 @@ def own_models() -> tuple[type, ...]:
 
 @HOOKS.register_module()
 class RunRecordHook(Hook):
-    """Write processes, batch, images and machine into ``meta['run']``; compare them on resume.
+    """Record world size, batch, images and machine in ``meta['run']``; compare them on resume.
 
-    The same run on the same kind of machine goes on bit by bit. Another machine or another number
-    of processes is said in the log, and what would be another training is refused. Schedules that
-    differ in length from those of the checkpoint go on as if they had always been so.
+    On the same kind of machine a run resumes bit for bit. Another machine or world size is logged;
+    another batch or other images are refused. Schedules of another length than in the checkpoint
+    are stepped from the start.
     """
 
     priority = 'VERY_HIGH'
@@ -348,7 +348,7 @@ class RunRecordHook(Hook):
         checkpoint['meta']['run'] = self.record
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Say how a resumed run differs from the one that was stopped.
+        """Log how the resumed run differs from the stopped one.
 
         Raises:
             ValueError: If it has other images, or another batch.
@@ -409,7 +409,7 @@ def describe(runner: Runner) -> dict[str, object]:
 
 
 def _device_name() -> str:
-    """All that the order of additions depends on."""
+    """Device name and thread count: what the summation order depends on."""
     if get_device() == 'cuda':
         return torch.cuda.get_device_name()
     capability, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
@@ -458,5 +458,5 @@ def renew_schedules(runner: Runner, checkpoint: dict) -> tuple[float, float] | N
 
 
 def definition(state: Mapping[str, object]) -> dict[str, object]:
-    """What does not change in the state of a schedule."""
+    """The constant part of a schedule's state."""
     return {name: value for name, value in state.items() if name not in MOVING}

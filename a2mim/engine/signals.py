@@ -1,4 +1,4 @@
-"""SIGTERM and SIGUSR1: finish the step, save, and end with an exit code that says: try again.
+"""On SIGTERM or SIGUSR1: finish the step, save a checkpoint, exit with code 75.
 
 A second signal ends the process at once, even while Python waits for a kernel or a collective. A
 handler in Python runs between two of its own instructions, and once for all signals of a kind that
@@ -46,7 +46,7 @@ class SecondSignal:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def stop(self) -> None:
-        """Give the signals back; from the main thread, as Python wants it."""
+        """Restore the signal handlers; Python allows it in the main thread only."""
         signal.set_wakeup_fd(self._previous)
         self._told.close()
 
@@ -63,7 +63,7 @@ class SecondSignal:
 
 @HOOKS.register_module()
 class StopSignalHook(Hook):
-    """Stop at SIGTERM or SIGUSR1, on all processes after the same update.
+    """Stop on SIGTERM or SIGUSR1, on all processes after the same update.
 
     The request travels with the verdict of the finite guard. Then the checkpoint of this very
     iteration is saved and the process ends with code 75; what is due at the end of an epoch, the
@@ -82,7 +82,7 @@ class StopSignalHook(Hook):
         self._guard: UpdateGuard | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Listen, where Python allows it: in the main thread.
+        """Install the signal handlers, which Python allows in the main thread only.
 
         Raises:
             ValueError: If the run has no guard to carry the request.
@@ -104,7 +104,7 @@ class StopSignalHook(Hook):
         data_batch: object = None,
         outputs: object = None,
     ) -> None:
-        """Save and leave, if all processes know that they shall and the state can be saved."""
+        """Save and exit once all processes have agreed to stop and the state can be saved."""
         guard = cast(GuardedStep, runner.optim_wrapper).guard
         if guard is None or not guard.stop_agreed:
             return
@@ -124,11 +124,11 @@ class StopSignalHook(Hook):
         raise SystemExit(TRY_AGAIN)
 
     def after_train(self, runner: Runner) -> None:
-        """Training is complete: a signal has its usual effect again."""
+        """Restore the default effect of signals after training."""
         self.finish(runner)
 
     def finish(self, runner: Runner) -> None:
-        """Give the signals back to their previous handlers."""
+        """Restore the previous signal handlers."""
         if self._second is not None:
             self._second.stop()
             self._second = None

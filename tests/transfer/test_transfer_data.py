@@ -225,7 +225,7 @@ def run(
 ) -> tuple[dict, dict[int, float]]:
     """Train; return the state at the end and the loss of each iteration."""
     from a2mim.engine.launch import unique_name
-    from a2mim.transfer.launch import TransferRunner
+    from a2mim.engine.runner import ToolRunner
 
     cfg = cfg.copy()
     by_epoch = 'max_epochs' in cfg.train_cfg
@@ -243,7 +243,7 @@ def run(
     if resume:
         cfg.resume, cfg.load_from = True, str(resume)
     disturb()
-    runner, losses = TransferRunner.from_cfg(cfg), Losses()
+    runner, losses = ToolRunner.from_cfg(cfg), Losses()
     runner.register_hook(SaveAt(saves))
     runner.register_hook(losses)
     disturb()

@@ -226,6 +226,7 @@ def run(
     """Train; return the state at the end and the loss of each iteration."""
     from a2mim.engine.launch import unique_name
     from a2mim.engine.runner import ToolRunner
+    from a2mim.transfer.launch import use_own_parts
 
     cfg = cfg.copy()
     by_epoch = 'max_epochs' in cfg.train_cfg
@@ -242,6 +243,7 @@ def run(
     cfg.visualizer.name = cfg.experiment_name
     if resume:
         cfg.resume, cfg.load_from = True, str(resume)
+    use_own_parts(cfg)
     disturb()
     runner, losses = ToolRunner.from_cfg(cfg), Losses()
     runner.register_hook(SaveAt(saves))

@@ -338,14 +338,15 @@ class RunRecordHook(Hook):
 
     record: dict[str, object] | None = None
 
-    def before_run(self, runner: Runner) -> None:
-        """Describe this run, once for all of its checkpoints."""
-        if isinstance(runner._train_loop, BaseLoop):
+    def of_run(self, runner: Runner) -> dict[str, object]:
+        """The record of this run, made once for all of its checkpoints."""
+        if self.record is None:
             self.record = describe(runner)
+        return self.record
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the record into the checkpoint."""
-        checkpoint['meta']['run'] = self.record
+        checkpoint['meta']['run'] = self.of_run(runner)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Log how the resumed run differs from the stopped one.
@@ -362,7 +363,7 @@ class RunRecordHook(Hook):
                 'schedules hold only if processes, batch size and accumulation are the same now'
             )
         else:
-            for note in compare_records(str(runner._load_from), before, self.record or {}):
+            for note in compare_records(str(runner._load_from), before, self.of_run(runner)):
                 runner.logger.warning(note)
         rates = renew_schedules(runner, checkpoint)
         if rates is not None:

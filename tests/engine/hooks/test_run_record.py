@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmengine import Config
 
-from a2mim.engine.loops import EpochBasedTrainLoop
 from a2mim.engine.resume import RunRecordHook, describe
 
 
@@ -15,7 +14,6 @@ def runner(images: int = 10, batch_size: int = 4, **options: object) -> SimpleNa
     loader = torch.utils.data.DataLoader(range(images), batch_size=batch_size)
     return SimpleNamespace(
         train_dataloader=loader,
-        _train_loop=EpochBasedTrainLoop.__new__(EpochBasedTrainLoop),
         cfg=Config(dict(optim_wrapper=options)),
         logger=logging.getLogger('run record'),
         _resume=True,
@@ -25,15 +23,11 @@ def runner(images: int = 10, batch_size: int = 4, **options: object) -> SimpleNa
 
 
 def save(run: SimpleNamespace, checkpoint: dict) -> None:
-    hook = RunRecordHook()
-    hook.before_run(run)
-    hook.before_save_checkpoint(run, checkpoint)
+    RunRecordHook().before_save_checkpoint(run, checkpoint)
 
 
 def load(run: SimpleNamespace, checkpoint: dict) -> None:
-    hook = RunRecordHook()
-    hook.before_run(run)
-    hook.after_load_checkpoint(run, checkpoint)
+    RunRecordHook().after_load_checkpoint(run, checkpoint)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from a2mim.weights.safe_load import load_file
 pytestmark = pytest.mark.integration
 
 # The published system took these names over from the library that MMPretrain grew out of.
-STATES = Path(__file__).parents[1] / 'data' / 'backbones' / 'parity.json'
+STATES = Path(__file__).parents[2] / 'data' / 'backbones' / 'parity.json'
 NOT_TAKEN = ('mask_token', 'mask_gamma', 'relative_position_index')
 
 

@@ -1,12 +1,14 @@
 """What every test shares: one thread per process, a seed, and memory that is given back."""
 
 import gc
+import logging
 import os
 import time
 from collections.abc import Iterator
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 # Two workers on two cores: more threads per process only wait for each other.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -17,6 +19,16 @@ torch.set_num_threads(1)
 def seeded() -> None:
     """Every test starts from the same random state."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def loggers() -> Iterator[None]:
+    """Forget loggers of mmengine that write into the output of a test which is over."""
+    yield
+    for name, logger in list(MMLogger._instance_dict.items()):
+        streams = [h.stream for h in logger.handlers if isinstance(h, logging.StreamHandler)]
+        if any(getattr(stream, 'closed', False) for stream in streams):
+            del MMLogger._instance_dict[name]
 
 
 def pytest_collection_finish() -> None:

@@ -85,6 +85,10 @@ def fit_workers(cfg: Config, processes: int) -> str | None:
     return f'{most} data workers per process, since there are {cores} cores' if crowded else None
 
 
+# As ``sync_bn``: torch's own layer, in place of the one of this package.
+NATIVE_SYNC_BN = 'torch_native'
+
+
 def bare_model(model: nn.Module) -> BaseModel:
     """``model`` outside of the wrapper (DDP) that several processes put around it."""
     return cast(BaseModel, model.module if is_model_wrapper(model) else model)
@@ -93,7 +97,7 @@ def bare_model(model: nn.Module) -> BaseModel:
 def join_processes(cfg: Config, launcher: str) -> None:
     """Prepare ``cfg`` for this machine, and start gloo where there is no GPU.
 
-    ``sync_bn`` needs several GPUs; with one process or on the CPU batch norm stays as it is.
+    ``sync_bn`` needs several processes; in one process batch norm stays as it is.
 
     Raises:
         ValueError: If this process has no GPU of its own, or a launcher needs one.
@@ -120,11 +124,17 @@ def start_gloo_process(cfg: Config) -> None:
 
     mmengine 0.10 calls ``torch.cuda.set_device`` for every launcher and backend, and gives DDP the
     local rank as the device; but it uses a process group that exists already, and a
-    ``model_wrapper_cfg`` replaces the device ids. ``sync_bn`` is dropped: torch implements
-    synchronised batch norm for GPUs only.
+    ``model_wrapper_cfg`` replaces the device ids.
+
+    Raises:
+        ValueError: If ``sync_bn`` asks for torch's own layer, which runs on GPUs only.
     """
+    if cfg.get('sync_bn') == NATIVE_SYNC_BN:
+        raise ValueError(
+            f"sync_bn='{NATIVE_SYNC_BN}' needs GPUs; on a CPU use sync_bn='torch', which gives the "
+            'same statistics'
+        )
     distributed.init_process_group('gloo')
-    cfg.sync_bn = None
     wrapper = dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,

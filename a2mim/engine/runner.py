@@ -3,19 +3,19 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-import torch
 from mmengine import Config
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.runner import LogProcessor, Runner
 from torch import nn
 
 from a2mim.engine.loops import batch_size
 from a2mim.engine.mmengine_fixes import compile_forward, filter_log
+from a2mim.engine.processes import NATIVE_SYNC_BN
 from a2mim.engine.sharding import FullyShard
+from a2mim.models.sync_batch_norm import join_batch_norm
 from a2mim.registry import HOOKS, LOG_PROCESSORS, MODEL_WRAPPERS
 from a2mim.weights.released import config_path
 
@@ -90,15 +90,19 @@ class ToolRunner(Runner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap it as mmengine does, which does not look for wrappers in the scope of the run.
 
-        On a CPU batch norm stays per process: torch synchronises it between GPUs only.
+        Batch norm over all processes is that of this package, unless ``sync_bn`` asks for another.
         """
-        synchronised = any('SyncBatchNorm' in type(part).__name__ for part in model.modules())
-        if synchronised and not torch.cuda.is_available():
-            model = revert_sync_batchnorm(model)
+        sync_bn = self.cfg.get('sync_bn')
+        if self.distributed and sync_bn in (None, 'torch'):
+            model, self.cfg.sync_bn = join_batch_norm(model, every=sync_bn == 'torch'), None
+        elif sync_bn == NATIVE_SYNC_BN:
+            self.cfg.sync_bn = 'torch'
         if model_wrapper_cfg and 'type' in model_wrapper_cfg:
             kind = MODEL_WRAPPERS.get(model_wrapper_cfg['type'])
             model_wrapper_cfg = {**model_wrapper_cfg, 'type': kind}
-        return super().wrap_model(model_wrapper_cfg, model)
+        wrapped = super().wrap_model(model_wrapper_cfg, model)
+        self.cfg.sync_bn = sync_bn
+        return wrapped
 
     def build_optim_wrapper(self, optim_wrapper: dict | OptimWrapper) -> OptimWrapper:
         """Build it as mmengine does, and tell it if the model is sharded."""

@@ -1,0 +1,204 @@
+"""Batch normalization over the joint batch of all processes, without waiting for the device.
+
+``torch.nn.SyncBatchNorm`` reads a mask on the host three times a layer, runs on GPUs alone and
+breaks the graph of ``torch.compile``. This layer has one collective forward and one backward, which
+``torch.compile`` traces, and runs on every device.
+
+Axes: B batch of this process, C channels, (H, W) pixels, R processes.
+"""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from timm.layers.norm_act import SyncBatchNormAct, convert_sync_batchnorm
+from torch import Tensor, distributed, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.distributed import _functional_collectives as collectives
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class JointBatchNorm(nn.SyncBatchNorm):
+    """``nn.SyncBatchNorm`` with the collectives of this module.
+
+    Processes may have batches of different sizes: each counts by its number of pixels. Outside of
+    training, or in one process, it is ordinary batch normalization.
+
+    Shape:
+        input: (B, C, *), at least one pixel.
+        returns: the same.
+
+    Raises:
+        ValueError: If the batch of this process is empty.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize by the statistics of the joint batch, and update the running ones."""
+        if not (self.training and distributed.is_initialized()):
+            return _BatchNorm.forward(self, input)
+        group = self.process_group or distributed.group.WORLD
+        if distributed.get_world_size(group) == 1:
+            return _BatchNorm.forward(self, input)
+        if input.numel() == 0:
+            raise ValueError(
+                f'batch normalization got an empty batch, {tuple(input.shape)}; give every process '
+                'at least one image a step'
+            )
+        output, mean, var, count = _Normalize.apply(
+            input, self.weight, self.bias, self.eps, group
+        )
+        if self.track_running_stats:
+            self._update(mean, var * (count / (count - 1)))
+        return output
+
+    @torch.no_grad()
+    def _update(self, mean: Tensor, unbiased_var: Tensor) -> None:
+        cast(Tensor, self.num_batches_tracked).add_(1)
+        share = self.momentum
+        if share is None:  # the mean over all batches
+            share = 1 / cast(Tensor, self.num_batches_tracked)
+        for running, now in ((self.running_mean, mean), (self.running_var, unbiased_var)):
+            cast(Tensor, running).lerp_(now.to(cast(Tensor, running).dtype), share)
+
+
+class JointBatchNormAct(SyncBatchNormAct, JointBatchNorm):
+    """``JointBatchNorm`` followed by timm's dropout and activation of the same layer."""
+
+
+JOINT = {nn.SyncBatchNorm: JointBatchNorm, SyncBatchNormAct: JointBatchNormAct}
+
+
+def join_batch_norm(model: nn.Module, *, every: bool = True) -> nn.Module:
+    """Make batch normalization of ``model`` one over the joint batch of all processes.
+
+    timm's layers keep their activation, which torch's own conversion drops.
+
+    Args:
+        model: Its layers are replaced in place.
+        every: All of its batch normalizations, or only those that are an ``nn.SyncBatchNorm``.
+    """
+    if every:
+        model = convert_sync_batchnorm(model)
+    for layer in model.modules():
+        layer.__class__ = JOINT.get(type(layer), type(layer))
+    return model
+
+
+class _Normalize(torch.autograd.Function):
+    """The output of the layer, and mean, biased variance (C,) and count (1,) of the joint batch."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        group: distributed.ProcessGroup,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        mean, var = local_moments(x, eps)
+        # One row a process, zeros elsewhere, so that a sum gathers them. Sums of x and x² would be
+        # shorter, but their difference cancels where |mean| >> std.
+        rows = mean.new_zeros(distributed.get_world_size(group), 2 * len(mean) + 1)  # (R, 2C + 1)
+        count = mean.new_full((1,), x.numel() // x.shape[1])
+        rows[distributed.get_rank(group)] = torch.cat([mean, var, count])
+        rows = collectives.wait_tensor(collectives.all_reduce(rows, 'sum', group))
+        means, variances, counts = rows.split([len(mean), len(var), 1], dim=1)  # (R, C), (R, 1)
+        total = counts.sum(0)  # (1,)
+        mean = (counts * means).sum(0) / total
+        var = (counts * (variances + (means - mean) ** 2)).sum(0) / total
+        inv_std = (var + eps).rsqrt()
+        ctx.save_for_backward(x, weight, mean, inv_std, counts)
+        ctx.group = group  # pyright: ignore[reportAttributeAccessIssue]
+        ctx.mark_non_differentiable(mean, var, total)
+        return scale_and_shift(x, weight, bias, mean, inv_std, eps), mean, var, total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, inv_std, counts = ctx.saved_tensors  # pyright: ignore
+        sums = local_gradient_sums(dy, x, mean, inv_std)  # (2, C)
+        d_bias, d_weight = sums[0], sums[1] * inv_std
+        joint = collectives.wait_tensor(collectives.all_reduce(sums.flatten(), 'sum', ctx.group))
+        dx = input_gradient(dy, x, weight, mean, inv_std, joint.view_as(sums), counts)
+        if weight is None:
+            return dx, None, None, None, None
+        return dx, d_weight.to(weight.dtype), d_bias.to(weight.dtype), None, None
+
+
+# Torch's fused kernels exist for CUDA; torch.compile fuses the formulas itself.
+
+
+def fused(x: Tensor) -> bool:
+    """Whether the kernels of ``nn.SyncBatchNorm`` take ``x``."""
+    return x.is_cuda and not torch.compiler.is_compiling()
+
+
+def per_channel(values: Tensor, x: Tensor) -> Tensor:
+    """(C,) in the shape that broadcasts over (B, C, *)."""
+    return values.view(1, -1, *[1] * (x.ndim - 2))
+
+
+def precise(x: Tensor) -> Tensor:
+    """``x`` in a type whose sums are exact enough: float32 for the half ones."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def local_moments(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each channel, (C,), float32 or float64."""
+    if fused(x):
+        mean, inv_std = torch.batch_norm_stats(x, eps)
+        return mean, inv_std.pow(-2) - eps
+    var, mean = torch.var_mean(precise(x), [0, *range(2, x.ndim)], correction=0)
+    return mean, var
+
+
+def scale_and_shift(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor,
+    inv_std: Tensor,
+    eps: float,
+) -> Tensor:
+    """(x - mean) · inv_std · weight + bias, in the type of ``x``."""
+    if fused(x):
+        return torch.batch_norm_elemt(x, weight, bias, mean, inv_std, eps)
+    scale = inv_std if weight is None else inv_std * weight
+    y = (x - per_channel(mean, x)) * per_channel(scale, x)
+    return (y if bias is None else y + per_channel(bias, x)).to(x.dtype)
+
+
+def local_gradient_sums(dy: Tensor, x: Tensor, mean: Tensor, inv_std: Tensor) -> Tensor:
+    """Sums over the batch of this process of dy and of dy · (x - mean): (2, C)."""
+    if fused(x):
+        needs = (True, False, False)
+        found = torch.batch_norm_backward_reduce(dy, x, mean, inv_std, None, *needs)
+        return torch.stack(found[:2])
+    over, dy = [0, *range(2, x.ndim)], precise(dy)
+    return torch.stack([dy.sum(over), (dy * (x - per_channel(mean, x))).sum(over)])
+
+
+def input_gradient(
+    dy: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    mean: Tensor,
+    inv_std: Tensor,
+    sums: Tensor,
+    counts: Tensor,
+) -> Tensor:
+    """Gradient with respect to ``x``, given the sums (2, C) over the joint batch.
+
+    Reference:
+        Ioffe and Szegedy, Batch Normalization, ICML 2015 (https://arxiv.org/abs/1502.03167).
+    """
+    if fused(x):
+        gain = None if weight is None else weight.to(mean.dtype)
+        sizes = counts.flatten().to(torch.int32)
+        return torch.batch_norm_backward_elemt(dy, x, mean, inv_std, gain, sums[0], sums[1], sizes)
+    d_mean, d_inv = sums / counts.sum()
+    scale = inv_std if weight is None else inv_std * weight
+    centered = (x - per_channel(mean, x)) * per_channel(d_inv * inv_std**2, x)
+    dx = (dy - per_channel(d_mean, x) - centered) * per_channel(scale, x)
+    return dx.to(x.dtype)

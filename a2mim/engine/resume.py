@@ -344,6 +344,10 @@ class RunRecordHook(Hook):
             self.record = describe(runner)
         return self.record
 
+    def before_train(self, runner: Runner) -> None:
+        """Make the record, which counts images and batches."""
+        self.of_run(runner)
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Put the record into the checkpoint."""
         checkpoint['meta']['run'] = self.of_run(runner)

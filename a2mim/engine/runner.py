@@ -15,7 +15,7 @@ from a2mim.engine.loops import batch_size
 from a2mim.engine.mmengine_fixes import compile_forward, filter_log
 from a2mim.engine.processes import NATIVE_SYNC_BN
 from a2mim.engine.sharding import FullyShard
-from a2mim.models.sync_batch_norm import join_batch_norm
+from a2mim.engine.sync_batch_norm import join_batch_norm
 from a2mim.registry import HOOKS, LOG_PROCESSORS, MODEL_WRAPPERS
 from a2mim.weights.released import config_path
 

@@ -19,7 +19,7 @@ def test_the_processes_talk_by_gloo_and_have_no_device(started):
     start_gloo_process(cfg)
     assert started == ['gloo']
     assert cfg.model_wrapper_cfg.device_ids is None
-    assert cfg.sync_bn is None
+    assert cfg.sync_bn == 'torch'
 
 
 def test_what_a_config_says_about_the_wrapper_is_kept(started):

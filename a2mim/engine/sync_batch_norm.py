@@ -7,19 +7,18 @@ breaks the graph of ``torch.compile``. This layer has one collective forward and
 Axes: B batch of this process, C channels, (H, W) pixels, R processes.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from timm.layers.norm_act import SyncBatchNormAct, convert_sync_batchnorm
 from torch import Tensor, distributed, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 from torch.distributed import _functional_collectives as collectives
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class JointBatchNorm(nn.SyncBatchNorm):
-    """``nn.SyncBatchNorm`` with the collectives of this module.
+class JointBatchNorm(_BatchNorm):
+    """Batch normalization with the statistics of all processes.
 
     Processes may have batches of different sizes: each counts by its number of pixels. Outside of
     training, or in one process, it is ordinary batch normalization.
@@ -32,21 +31,25 @@ class JointBatchNorm(nn.SyncBatchNorm):
         ValueError: If the batch of this process is empty.
     """
 
+    process_group: distributed.ProcessGroup | None = None  # None for all processes
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f'batch normalization got {input.ndim} axes, not (B, C, ...)')
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalize by the statistics of the joint batch, and update the running ones."""
         if not (self.training and distributed.is_initialized()):
-            return _BatchNorm.forward(self, input)
+            return super().forward(input)
         group = self.process_group or distributed.group.WORLD
         if distributed.get_world_size(group) == 1:
-            return _BatchNorm.forward(self, input)
+            return super().forward(input)
         if input.numel() == 0:
             raise ValueError(
                 f'batch normalization got an empty batch, {tuple(input.shape)}; give every process '
                 'at least one image a step'
             )
-        output, mean, var, count = _Normalize.apply(
-            input, self.weight, self.bias, self.eps, group
-        )
+        output, mean, var, count = _Normalize.apply(input, self.weight, self.bias, self.eps, group)
         if self.track_running_stats:
             self._update(mean, var * (count / (count - 1)))
         return output
@@ -61,8 +64,15 @@ class JointBatchNorm(nn.SyncBatchNorm):
             cast(Tensor, running).lerp_(now.to(cast(Tensor, running).dtype), share)
 
 
-class JointBatchNormAct(SyncBatchNormAct, JointBatchNorm):
-    """``JointBatchNorm`` followed by timm's dropout and activation of the same layer."""
+class JointBatchNormAct(JointBatchNorm):
+    """``JointBatchNorm`` followed by the dropout and the activation of timm's layer."""
+
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize, drop, activate."""
+        return self.act(self.drop(super().forward(input)))
 
 
 JOINT = {nn.SyncBatchNorm: JointBatchNorm, SyncBatchNormAct: JointBatchNormAct}
@@ -89,7 +99,7 @@ class _Normalize(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         x: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
@@ -109,14 +119,14 @@ class _Normalize(torch.autograd.Function):
         var = (counts * (variances + (means - mean) ** 2)).sum(0) / total
         inv_std = (var + eps).rsqrt()
         ctx.save_for_backward(x, weight, mean, inv_std, counts)
-        ctx.group = group  # pyright: ignore[reportAttributeAccessIssue]
+        ctx.group = group
         ctx.mark_non_differentiable(mean, var, total)
         return scale_and_shift(x, weight, bias, mean, inv_std, eps), mean, var, total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, inv_std, counts = ctx.saved_tensors  # pyright: ignore
+    def backward(ctx: Any, dy: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, inv_std, counts = ctx.saved_tensors
         sums = local_gradient_sums(dy, x, mean, inv_std)  # (2, C)
         d_bias, d_weight = sums[0], sums[1] * inv_std
         joint = collectives.wait_tensor(collectives.all_reduce(sums.flatten(), 'sum', ctx.group))

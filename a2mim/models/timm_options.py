@@ -98,9 +98,9 @@ def _is_read(model_class: type, name: str) -> bool:
             continue
         parameters = inspect.signature(init).parameters
         if name in parameters:
-            loaded = [code.argval for code in dis.get_instructions(init) if 'LOAD' in code.opname]
+            loads = [code.argval for code in dis.get_instructions(init) if 'LOAD' in code.opname]
             # From Python 3.13 on, one instruction loads two variables.
-            return any(name == item or isinstance(item, tuple) and name in item for item in loaded)
+            return any(name in (load if isinstance(load, tuple) else (load,)) for load in loads)
         if not any(item.kind is item.VAR_KEYWORD for item in parameters.values()):
             return False
     return False

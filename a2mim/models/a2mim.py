@@ -6,7 +6,7 @@ Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks.
 from typing import Any, cast
 
 from mmengine.model import BaseModel
-from torch import Tensor, nn
+from torch import Tensor
 
 from a2mim.masking import fill_masked
 from a2mim.models.data_preprocessor import ImagePreprocessor
@@ -69,7 +69,7 @@ class A2MIM(BaseModel):
                 'the backbone has no mask token: set mask_after to the module after which the '
                 'token is inserted (tools/analysis_tools/list_stages.py lists the modules)'
             )
-        self.head = build_head(head, self.data_preprocessor)
+        self.head = build_head(head, data_preprocessor)
         if residual and self.target is not None:
             raise ValueError(
                 'residual=True adds the mean colour, but the target is '
@@ -137,13 +137,10 @@ class A2MIM(BaseModel):
         self.backbone.init_weights()
 
 
-def build_head(config: dict, data_preprocessor: ImagePreprocessor) -> nn.Module:
-    """Build a head; a target in it gets the statistics of ``data_preprocessor``."""
+def build_head(config: dict, data_preprocessor: dict) -> Any:
+    """Build a head; a target in it gets the statistics that ``data_preprocessor`` states."""
     if config.get('target'):
-        statistics = {
-            name: cast(Tensor, getattr(data_preprocessor, name)).flatten().tolist()
-            for name in ('mean', 'std')
-        }
+        statistics = {name: data_preprocessor[name] for name in ('mean', 'std')}
         config = {**config, 'target': {**statistics, **config['target']}}
     return MODELS.build(config)
 

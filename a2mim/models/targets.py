@@ -133,8 +133,9 @@ class HOGTarget(FeatureTarget):
         return torch.stack(counts, dim=2)
 
     def brightness(self, features: Tensor) -> Tensor:
-        """Strokes along the edges of every cell, as bright as their bins; 1 is the brightest."""
-        bins = features.unflatten(1, (-1, self.orientations)).mean(dim=1).clamp(min=0)
+        """Strokes along the edges of every cell, as bright as their bins exceed the weakest one."""
+        bins = features.unflatten(1, (-1, self.orientations)).mean(dim=1)
+        bins = bins - bins.amin(dim=1, keepdim=True)
         strokes = cast(Tensor, self.strokes).to(bins)
         drawn = torch.einsum('bnhw,nij->bhiwj', bins, strokes).flatten(3).flatten(1, 2)[:, None]
         return drawn / drawn.amax(dim=(1, 2, 3), keepdim=True).clamp(min=EPSILON)

@@ -94,12 +94,6 @@ class MIMHead(nn.Module):
             )
         if self.target is not None:
             target = self.target(target)
-        if reconstruction.shape != target.shape:
-            raise ValueError(
-                f'reconstruction {tuple(reconstruction.shape)} must have the shape of the target '
-                f'{tuple(target.shape)}; stride and out_channels of the decoder follow from it '
-                'unless the config sets them'
-            )
         dtype = torch.promote_types(reconstruction.dtype, torch.float32)
         reconstruction, target, mask = reconstruction.to(dtype), target.to(dtype), mask.to(dtype)
         # The reference implementation adds the two terms; apart, each appears in the log.

@@ -179,5 +179,5 @@ def test_what_does_not_fit_a_target_is_refused():
         MaskFeatTarget()(torch.zeros(1, 3, 40, 48))
     head = MIMHead(spatial=L1, target=dict(type='HOGTarget'))
     pixels, mask = torch.zeros(1, 3, 32, 32), torch.ones(1, 1, 1)
-    with pytest.raises(ValueError, match=r'\(1, 3, 32, 32\).*\(1, 9, 4, 4\)'):
+    with pytest.raises(ValueError, match=r'\(1, 3, 32, 32\).*\(1, 9, 4, 4\).*one shape'):
         head.loss(pixels, pixels, mask)

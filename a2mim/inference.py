@@ -143,7 +143,8 @@ def reconstruct(
     Returns:
         uint8 arrays ready for ``PIL.Image.fromarray``, (H, W, C), or (H, W) for one channel:
         ``image``; ``visible``, what the method shows of it; ``reconstruction``, by the network
-        everywhere; and ``mask``, (H, W), 255 where masked.
+        everywhere; and ``mask``, (H, W), 255 where masked. A model that predicts features (HOG,
+        local binary patterns) has their pictures as ``reconstruction`` and ``target``.
 
     Raises:
         TypeError: If the model has no decoder.
@@ -169,8 +170,7 @@ def _pictures(model: A2MIM, batch: Tensor, mask: Tensor) -> dict[str, np.ndarray
     outputs = model.predict(batch, mask)
     masked = upsample_mask(mask, (batch.shape[2], batch.shape[3]))[0].cpu().numpy()
     pixels = cast(Algorithm, model).data_preprocessor.denormalize
-    names = ('image', 'visible', 'reconstruction')
-    pictures = {name: _picture(pixels(outputs[name])) for name in names}
+    pictures = {name: _picture(pixels(outputs[name])) for name in outputs if name != 'mask'}
     return {**pictures, 'mask': (255 * masked).astype(np.uint8)}
 
 

@@ -90,16 +90,26 @@ class Network:
 
     @property
     def has_decoder(self) -> bool:
-        """Whether ``whole`` reconstructs images."""
-        return hasattr(self.whole, 'neck') and hasattr(self.whole, 'predict')
+        """Whether ``whole`` reconstructs pixels; a model of HOG or other features does not."""
+        whole = hasattr(self.whole, 'neck') and hasattr(self.whole, 'predict')
+        return whole and self._feature_target is None
+
+    @property
+    def _feature_target(self) -> nn.Module | None:
+        return getattr(getattr(self.whole, 'head', None), 'target', None)
 
     @property
     def pretraining(self) -> Algorithm:
-        """``whole``, where it has a decoder.
+        """``whole``, where it has a decoder of pixels.
 
         Raises:
-            TypeError: If it has none.
+            TypeError: If it has none, or its decoder predicts features.
         """
+        if self._feature_target is not None:
+            raise TypeError(
+                f'{self.label} predicts {type(self._feature_target).__name__}, not pixels: its '
+                'reconstructions have no error or spectrum to measure; a2mim.reconstruct draws them'
+            )
         if self.whole is None or not self.has_decoder:
             raise TypeError(
                 f'{self.label} has no decoder and reconstructs nothing; give a whole pre-training '

@@ -77,9 +77,10 @@ class ReconstructionHook(Hook):
     """Draw ``NUM_IMAGES`` images, under the same masks, after the first and every n-th epoch.
 
     Four rows: the image, what the network sees of it, its reconstruction, and the reconstruction
-    pasted into the masked blocks. ``reconstruction/epoch_N.png`` in the work dir, and the
-    visualizer's back ends. The images are spread evenly over the training set, with their crops of
-    epoch 0.
+    pasted into the masked blocks. With a feature target there is a fifth, the drawn features of
+    the image, and the last row pastes into that. ``reconstruction/epoch_N.png`` in the work dir,
+    and the visualizer's back ends. The images are spread evenly over the training set, with their
+    crops of epoch 0.
 
     Args:
         interval: Epochs from one picture to the next; the first and the last epoch have one.
@@ -136,12 +137,11 @@ class ReconstructionHook(Hook):
         image, reconstruction = outputs['image'], outputs['reconstruction'].float()
         height, width = image.shape[-2:]
         masked = upsample_mask(outputs['mask'], (height, width)).unsqueeze(1)
-        rows: dict[str, Tensor] = {
-            'image': image,
-            'what the network sees': outputs['visible'],
-            'reconstruction': reconstruction,
-            'reconstruction in masked blocks': torch.lerp(image, reconstruction, masked),
-        }
+        rows: dict[str, Tensor] = {'image': image, 'what the network sees': outputs['visible']}
+        if 'target' in outputs:
+            rows['target'] = image = outputs['target']
+        rows['reconstruction'] = reconstruction
+        rows['reconstruction in masked blocks'] = torch.lerp(image, reconstruction, masked)
         denormalize = cast(Algorithm, model).data_preprocessor.denormalize
         return {caption: denormalize(row).cpu().numpy() for caption, row in rows.items()}
 

@@ -17,6 +17,7 @@ from a2mim.models.mask_token import MaskToken
 from a2mim.models.mim_head import MIMHead
 from a2mim.models.multi_scale import RescalePyramid
 from a2mim.models.spectral_losses import FocalFrequencyLoss, SpectrumLoss
+from a2mim.models.targets import HOGTarget, LBPTarget, MaskFeatTarget
 from a2mim.models.timm_backbone import TimmBackbone
 
 __all__ = [
@@ -26,12 +27,15 @@ __all__ = [
     'FocalFrequencyLoss',
     'FocalL1Loss',
     'FocalMSELoss',
+    'HOGTarget',
     'HuberLoss',
     'ImageClassifier',
     'ImagePreprocessor',
     'L1Loss',
+    'LBPTarget',
     'MIMHead',
     'MSELoss',
+    'MaskFeatTarget',
     'MaskToken',
     'PixelShuffleDecoder',
     'RescalePyramid',

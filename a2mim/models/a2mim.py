@@ -3,7 +3,7 @@
 Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks.
 """
 
-from typing import cast
+from typing import Any, cast
 
 from mmengine.model import BaseModel
 from torch import Tensor
@@ -11,7 +11,8 @@ from torch import Tensor
 from a2mim.masking import fill_masked
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.mask_token import MaskToken
-from a2mim.models.timm_backbone import build_backbone
+from a2mim.models.targets import FeatureTarget
+from a2mim.models.timm_backbone import TimmBackbone, build_backbone
 from a2mim.registry import MODELS
 
 
@@ -25,18 +26,22 @@ class A2MIM(BaseModel):
     Args:
         backbone: Config of a ``TimmBackbone`` with ``mask_after`` set.
         neck: Config of the decoder; ``in_channels`` and ``stride`` follow from the backbone,
-            ``out_channels`` from the number of means in ``data_preprocessor``.
+            ``out_channels`` from the number of means in ``data_preprocessor``; with a feature
+            target in the head, ``stride`` and ``out_channels`` follow from that.
         head: Config of the ``MIMHead`` that compares in space and in frequency.
         data_preprocessor: Config of the ``ImagePreprocessor``.
         fill: ``'mean'`` fills masked blocks with the image's mean colour; None feeds the whole
             image, so that only the mask token masks.
+        residual: Add the image's mean colour to the output of the decoder, which then predicts the
+            deviation from it.
 
     Shape:
         image: (B, C, H, W), normalised.
         mask: (B, h, w), 1 where masked.
 
     Raises:
-        ValueError: If ``fill`` is neither ``'mean'`` nor None, or the backbone has no mask token.
+        ValueError: If ``fill`` is neither ``'mean'`` nor None, the backbone has no mask token, or
+            the target does not fit ``residual`` or the stride of the backbone.
 
     Reference:
         Li et al., A2MIM, ICML 2023 (https://arxiv.org/abs/2205.13943).
@@ -52,6 +57,7 @@ class A2MIM(BaseModel):
         data_preprocessor: dict,
         *,
         fill: str | None = 'mean',
+        residual: bool = False,
     ) -> None:
         super().__init__(MODELS.build(data_preprocessor))
         if fill not in ('mean', None):
@@ -63,13 +69,15 @@ class A2MIM(BaseModel):
                 'the backbone has no mask token: set mask_after to the module after which the '
                 'token is inserted (tools/analysis_tools/list_stages.py lists the modules)'
             )
-        decoder = dict(
-            in_channels=self.backbone.out_channels,
-            stride=self.backbone.stride,
-            out_channels=len(self.data_preprocessor.mean),
-        )
+        self.head = build_head(head, data_preprocessor)
+        if residual and self.target is not None:
+            raise ValueError(
+                'residual=True adds the mean colour, but the target is '
+                f'{type(self.target).__name__}: leave residual out, or the target'
+            )
+        self.residual = residual
+        decoder = decoder_options(self.backbone, len(self.data_preprocessor.mean), self.target)
         self.neck = MODELS.build({**decoder, **neck})
-        self.head = MODELS.build(head)
 
     def forward(
         self,
@@ -93,14 +101,32 @@ class A2MIM(BaseModel):
         """Mask, encode, decode, compare: the pipeline figure of the paper in four lines."""
         visible = self.hide(image, mask)
         features = self.backbone(visible, mask)
-        reconstruction = self.neck(features)
+        reconstruction = self.decode(features, image)
         return self.head.loss(reconstruction, image, mask)
 
     def predict(self, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Reconstruct, and return the images (B, C, H, W) and the mask that a picture shows."""
+        """Reconstruct, and return the images (B, C, H, W) and the mask that a picture shows.
+
+        With a feature target, ``reconstruction`` is the picture of the predicted features, and
+        ``target`` that of the features of ``image``.
+        """
         visible = self.hide(image, mask)
-        reconstruction = self.neck(self.backbone(visible, mask))
-        return dict(image=image, visible=visible, reconstruction=reconstruction, mask=mask)
+        reconstruction = self.decode(self.backbone(visible, mask), image)
+        pictures = dict(image=image, visible=visible, reconstruction=reconstruction, mask=mask)
+        if self.target is not None:
+            pictures['reconstruction'] = self.target.picture(reconstruction, image)
+            pictures['target'] = self.target.picture(self.target(image), image)
+        return pictures
+
+    def decode(self, features: Tensor, image: Tensor) -> Tensor:
+        """The output of the decoder; with ``residual``, the deviation from the mean colour."""
+        decoded = self.neck(features)
+        return decoded + image.mean(dim=(2, 3), keepdim=True) if self.residual else decoded
+
+    @property
+    def target(self) -> FeatureTarget | None:
+        """The features to reconstruct, None for pixels."""
+        return getattr(self.head, 'target', None)
 
     def hide(self, image: Tensor, mask: Tensor) -> Tensor:
         """The input of the network."""
@@ -109,6 +135,37 @@ class A2MIM(BaseModel):
     def init_weights(self) -> None:
         """Initialise or load the backbone; the other parts are initialised at construction."""
         self.backbone.init_weights()
+
+
+def build_head(config: dict, data_preprocessor: dict) -> Any:
+    """Build a head; a target in it gets the statistics that ``data_preprocessor`` states."""
+    if config.get('target'):
+        statistics = {name: data_preprocessor[name] for name in ('mean', 'std')}
+        config = {**config, 'target': {**statistics, **config['target']}}
+    return MODELS.build(config)
+
+
+def decoder_options(
+    backbone: TimmBackbone, num_channels: int, target: FeatureTarget | None
+) -> dict[str, Any]:
+    """Options of a decoder from the features of ``backbone`` to ``target``, None for pixels.
+
+    Raises:
+        ValueError: If a feature of the backbone does not cover whole values of the target.
+    """
+    options = dict(
+        in_channels=backbone.out_channels, stride=backbone.stride, out_channels=num_channels
+    )
+    if target is None:
+        return options
+    stride = backbone.stride
+    if not isinstance(stride, int) or stride % target.stride:
+        raise ValueError(
+            f'{type(target).__name__} has one value per {target.stride} pixels, but a feature of '
+            f'the backbone covers {stride}: choose a cell size that divides {stride}'
+        )
+    channels = target.num_channels(num_channels)
+    return {**options, 'stride': stride // target.stride, 'out_channels': channels}
 
 
 @MODELS.register_module()

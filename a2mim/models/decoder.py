@@ -18,12 +18,12 @@ class PixelShuffleDecoder(nn.Module):
     """The decoder of the paper, which leaves the work to the backbone.
 
     A convolution predicts ``stride² · out_channels`` values at every position, which become its
-    ``stride × stride`` pixels.
+    ``stride × stride`` pixels, or values of another target.
 
     Args:
         in_channels: Width of the features.
-        stride: Pixels per position.
-        out_channels: Channels of the image.
+        stride: Pixels (values of the target) per position.
+        out_channels: Channels of the image (the target).
         kernel_size: Of the convolution, odd.
         block: Config of a module of the same width before the convolution (an ablation); the
             decoder adds ``channels``.

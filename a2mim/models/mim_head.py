@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from a2mim.masking import upsample_mask
+from a2mim.models.targets import FeatureTarget
 from a2mim.registry import MODELS
 
 # What replaces the visible pixels of a reconstruction before its spectrum is taken: functions of
@@ -41,6 +42,8 @@ class MIMHead(nn.Module):
             it scales their gradient too. At 1 the composite is the reconstruction itself.
         visible_fill: The fill: ``'target'``, ``'prediction'``, ``'mean'`` (of the target, per
             image and channel) or ``'mixed'`` (half prediction, half target).
+        target: Features of the image to reconstruct, such as ``dict(type='HOGTarget')``; None
+            for its pixels.
 
     Raises:
         ValueError: If a share lies outside [0, 1] or ``visible_fill`` is unknown.
@@ -56,6 +59,7 @@ class MIMHead(nn.Module):
         visible_weight: float = 0.0,
         visible_leak: float = 0.0,
         visible_fill: str = 'mixed',
+        target: dict | None = None,
     ) -> None:
         super().__init__()
         for name, share in (('visible_weight', visible_weight), ('visible_leak', visible_leak)):
@@ -68,12 +72,14 @@ class MIMHead(nn.Module):
         self.visible_weight = visible_weight
         self.visible_leak = visible_leak
         self.visible_fill = visible_fill
+        self.target: FeatureTarget | None = None if target is None else MODELS.build(target)
 
     def loss(self, reconstruction: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Compare ``reconstruction`` with ``target``, in float32 whatever the autocast.
 
         Shape:
-            reconstruction, target: (B, C, H, W), normalised pixels (zero mean, unit variance).
+            target: (B, C, H, W), normalised pixels (zero mean, unit variance).
+            reconstruction: The same, or that of the features of ``target`` with a feature target.
             mask: (B, h, w), 1 where masked; H and W are multiples of h and w.
             returns: scalars ``loss_spatial`` and, with a spectral loss, ``loss_spectral``.
 
@@ -86,6 +92,8 @@ class MIMHead(nn.Module):
                 f'mask {tuple(mask.shape)} must be (B, h, w) with the batch of the target '
                 f'{tuple(target.shape)}'
             )
+        if self.target is not None:
+            target = self.target(target)
         dtype = torch.promote_types(reconstruction.dtype, torch.float32)
         reconstruction, target, mask = reconstruction.to(dtype), target.to(dtype), mask.to(dtype)
         # The reference implementation adds the two terms; apart, each appears in the log.

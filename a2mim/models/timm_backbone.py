@@ -148,7 +148,8 @@ class TimmBackbone(BaseModule):
         num_classes: 0 for features without pooling; more for timm's complete classifier.
         init_cfg: mmengine initialisers for the backbone, or ``dict(type='Pretrained',
             checkpoint=PATH)``, which fails where the file does not fit.
-        timm_kwargs: Passed to ``timm.create_model`` (``img_size``, ``in_chans``, …).
+        timm_kwargs: Passed to the model of timm (``img_size``, ``in_chans``, …), also where they
+            are None. ``final_norm=False`` leaves out the norm after the last block.
 
     Attributes:
         out_channels: Channels of what ``forward`` returns; with ``out_indices``, of each map.
@@ -165,7 +166,7 @@ class TimmBackbone(BaseModule):
     Raises:
         ValueError: If timm has no such model or module, or the model cannot work: it takes no
             such image, returns no feature map, or runs the module more or less than once.
-        TypeError: If the model does not take one of the options.
+        TypeError: If the model does not take one of the options, or takes it without any effect.
 
     Reference:
         Wightman, PyTorch Image Models (https://github.com/huggingface/pytorch-image-models).

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from a2mim.interfaces import TimmNetwork
+from a2mim.models.timm_options import build_with_options, refuse_unused_options, remove_final_norm
 from a2mim.weights.safe_load import weights_only_switch
 
 ImageShape = tuple[int, int, int]
@@ -27,10 +28,13 @@ Shape = tuple[int, ...] | None
 def create_network(model_name: str, **timm_kwargs: Any) -> TimmNetwork:
     """Call ``timm.create_model``, with errors that name the remedy.
 
+    None is a value like any other, which timm would drop. ``final_norm=False`` leaves out the norm
+    after the last block, also in families where timm has no such option.
+
     Raises:
         ValueError: If timm has no such model, or none with these options, or ``checkpoint_path``
             names a file for timm to read.
-        TypeError: If the model does not take one of the options.
+        TypeError: If the model does not take one of the options, or takes it without any effect.
     """
     # timm resolves names such as hf-hub:… on the hub.
     if ':' not in model_name and not timm.is_model(model_name):
@@ -46,8 +50,13 @@ def create_network(model_name: str, **timm_kwargs: Any) -> TimmNetwork:
         )
     try:
         with weights_only_switch('1'):  # for what pretrained=True reads
-            return cast(TimmNetwork, timm.create_model(model_name, **timm_kwargs))
-    except TypeError as error:
+            model = build_with_options(model_name, timm_kwargs)
+    except (TypeError, AttributeError) as error:
+        if timm_kwargs.get('final_norm') is False:  # the family may lack this option alone
+            options = {name: value for name, value in timm_kwargs.items() if name != 'final_norm'}
+            model = create_network(model_name, **options)
+            remove_final_norm(model)
+            return model
         raise TypeError(
             f'{model_name} does not take the options {sorted(timm_kwargs)}: {error}; '
             'an option of TimmBackbone may be misspelt'
@@ -56,6 +65,8 @@ def create_network(model_name: str, **timm_kwargs: Any) -> TimmNetwork:
         raise ValueError(
             f'timm builds no {model_name} with the options {timm_kwargs}: {error}'
         ) from error
+    refuse_unused_options(model, model_name, timm_kwargs)
+    return cast(TimmNetwork, model)
 
 
 def create_network_for_any_size(model_name: str, **timm_kwargs: Any) -> TimmNetwork:

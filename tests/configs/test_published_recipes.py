@@ -12,6 +12,8 @@ GOLDENS = goldens()
 # Published files that do not load, or do something else than their names say: words of the reason.
 DEVIATIONS = {
     'a2mim/imagenet100/deit_small_l0_mlp_sz192_4xb256_accu2_cos_ep800': ['does not load'],
+    'a2mim/imagenet100/deit_small_l8_hog_sz192_4xb256_accu2_cos_ep800': ['no published run'],
+    'a2mim/imagenet100/deit_small_l8_lbp_sz192_4xb256_accu2_cos_ep800': ['no published run'],
     'a2mim/imagenet100/r50_l3_sz192_4xb256_accu2_cos_fp16_ep800': ['does not load'],
     'a2mim/cifar100/r50_l3_sz224_init_4xb256_accu2_cos_ep1000': ['64 images per GPU'],
     'simmim/imagenet/convnext_tiny_sz224_8xb256_fp16_ep300': ['nothing is masked'],

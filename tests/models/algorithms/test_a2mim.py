@@ -115,3 +115,22 @@ def test_simmim_shows_the_image_as_it_is():
 def test_simmim_refuses_a_token_that_hides_nothing():
     with pytest.raises(ValueError, match="mode='replace'"):
         build(SimMIM, mask_token=dict(mode='add'))
+
+
+@pytest.mark.parametrize('size', [64, (64, 96)])
+def test_residual_adds_the_mean_colour_to_the_decoded_features(size):
+    backbone = dict(type='TimmBackbone', model_name='resnet10t', mask_after='layer3')
+    model = A2MIM(backbone, NECK, HEAD, PREPROCESSOR, residual=True).eval()
+    height, width = (size, size) if isinstance(size, int) else size
+    image = 2 + torch.randn(2, 3, height, width)  # far from the mean of the data set
+    mask = torch.ones(2, height // 32, width // 32)
+    mask[:, 0, 0] = 0
+    decoded = model.neck(model.backbone(fill_masked(image, mask), mask))
+    expected = decoded + torch.stack([channel.mean() for channel in image.flatten(0, 1)]).view(
+        2, 3, 1, 1
+    )
+    torch.testing.assert_close(model(image, mask, mode='predict')['reconstruction'], expected)
+    losses, by_hand = model(image, mask, mode='loss'), model.head.loss(expected, image, mask)
+    assert all(torch.allclose(losses[name], by_hand[name]) for name in losses)
+    model.residual = False
+    assert model(image, mask, mode='loss')['loss_spatial'] > losses['loss_spatial']

@@ -138,3 +138,45 @@ def test_backbone_equals_the_published_one(case, mode, our_names):
     norms = [parameters[own[key]].grad.norm().item() for key in trained]
     pinned = NUMBERS[f'{name}/param_grad_norms']
     np.testing.assert_allclose(norms, pinned, rtol=1e-7, atol=1e-12)
+
+
+def masked_output(backbone: TimmBackbone, key: str) -> Tensor:
+    case = next(case for case in PINNED['cases'] if case['key'] == key)
+    pixels = image('backbone/img', case['image_shape'], case['seed']).double()
+    mask = block_mask('backbone/mask', case['mask_shape'], 0.6, case['seed'])
+    with torch.no_grad():
+        return backbone.double().eval()(pixels, mask)
+
+
+def rebuilt(key: str, **options: object) -> TimmBackbone:
+    """The backbone of a case with other options, and random weights."""
+    case = next(case for case in PINNED['cases'] if case['key'] == key)
+    config = case['config']
+    translated = TRANSLATE[case['cls']](config)
+    return TimmBackbone(**translated, mask_token=mask_token(config), **options)
+
+
+@pytest.mark.parametrize('key', ['convnext_small_l3_gamma', 'convnext_small_l0_replace'])
+def test_convnext_without_layer_scale_is_the_published_one_with_the_scale_in_its_weights(key):
+    bare = rebuilt(key, ls_init_value=None)
+    state = built(key).state_dict()
+    for name in [name for name in state if '.blocks.' in name and name.endswith('.gamma')]:
+        scale, layer = state.pop(name), name.replace('gamma', 'mlp.fc2')
+        state[f'{layer}.bias'] = state[f'{layer}.bias'] * scale
+        state[f'{layer}.weight'] = state[f'{layer}.weight'] * scale[:, None]
+    bare.double().load_state_dict(state)  # strictly: no layer scale is left
+    assert_pinned(f'{key}/eval/out', masked_output(bare, key))
+
+
+@pytest.mark.parametrize(
+    'key', ['simmimvit_l0_nowin_residual', 'simmimvit_l0_win_iv.1_replace', 'convnext_t_l3_gamma']
+)
+def test_the_final_norm_is_all_that_final_norm_leaves_out(key):
+    bare = rebuilt(key, final_norm=False)
+    state = built(key).state_dict()
+    norm = next(name for name in ('norm', 'head.norm') if f'model.{name}.weight' in state)
+    scale, shift = (state.pop(f'model.{norm}.{name}') for name in ('weight', 'bias'))
+    bare.double().load_state_dict(state)  # strictly: no norm is left
+    output = masked_output(bare, key).movedim(1, -1)
+    normed = torch.nn.functional.layer_norm(output, scale.shape, scale, shift, 1e-6)
+    assert_pinned(f'{key}/eval/out', normed.movedim(-1, 1))

@@ -34,7 +34,8 @@ class ImagePreprocessor(BaseDataPreprocessor):
         erase: (B, 4), top, left, height and width of boxes in pixels; taken out of the batch and
             filled with noise in training.
         unreadable: (B,), taken out of the batch: for the hook that reports bad images.
-        mask: (B, h, w), 1 where masked; returned as float32.
+        mask: (B, h, w), 1 where masked; returned as float32. If it arrives on the CPU and all
+            images have as many masked blocks, their number is returned as ``num_masked``.
         label: (B,) class indices; with ``mixup``, (B, K) class probabilities in training.
 
     Raises:
@@ -63,10 +64,13 @@ class ImagePreprocessor(BaseDataPreprocessor):
     def forward(self, data: dict, training: bool = False) -> dict:
         """Return a new batch dict, ready for the model."""
         data = {name: value for name, value in data.items() if name != 'unreadable'}
+        num_masked = count_masked(data.get('mask')) if training else None
         data = dict(cast(dict[str, Any], self.cast_data(data)))
         data['image'] = self.normalize(data['image'])
         if 'mask' in data:
             data['mask'] = data['mask'].float()
+        if num_masked is not None:
+            data['num_masked'] = num_masked
         boxes = data.pop('erase', None)
         if training and boxes is not None:
             data['image'] = fill_boxes(data['image'], boxes)
@@ -88,6 +92,14 @@ class ImagePreprocessor(BaseDataPreprocessor):
         """Undo ``normalize`` and round to uint8, for pictures."""
         pixels = image.float() * self.std + self.mean
         return pixels.round().clamp(0, 255).to(torch.uint8)
+
+
+def count_masked(mask: Tensor | None) -> int | None:
+    """Masked blocks of each image; None if they differ or counting would wait for a device."""
+    if mask is None or mask.device.type != 'cpu':
+        return None
+    counts = mask.flatten(1).count_nonzero(dim=1).tolist()
+    return counts[0] if len(set(counts)) == 1 else None
 
 
 def _mix(mixup: Mixup, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:

@@ -100,6 +100,10 @@ class FocalFrequencyLoss(nn.Module):
             difference = subtract(_batch_mean(pred), _batch_mean(target))
         else:
             difference = subtract(pred, target)
+        return self.of_difference(difference)
+
+    def of_difference(self, difference: Tensor) -> Tensor:
+        """The loss, given prediction minus target; their means with ``average_spectrum``."""
         if self.sync:
             difference = _average_over_processes(difference)
         return self.loss_weight * _WeightedPower.apply(difference, self._weigh)

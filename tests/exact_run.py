@@ -11,6 +11,7 @@ import torch
 from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import Tensor
 
 from a2mim.engine.checkpointing import CheckpointHook
 from a2mim.engine.launch import unique_name
@@ -114,7 +115,8 @@ class Witness(Hook):
 
     def _seen(self, module: torch.nn.Module, args: tuple, output: dict) -> None:
         if self._step is not None:
-            self._step.update({f'input {name}': value.clone() for name, value in output.items()})
+            tensors = {name: value for name, value in output.items() if isinstance(value, Tensor)}
+            self._step.update({f'input {name}': value.clone() for name, value in tensors.items()})
 
 
 def run(cfg: Config, *hooks: Hook) -> tuple[Runner, Witness]:

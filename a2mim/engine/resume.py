@@ -405,7 +405,7 @@ def describe(runner: Runner) -> dict[str, object]:
         batch=dict(
             processes=get_world_size(),
             batch_size=batch_size(loader),
-            accumulation=runner.cfg.optim_wrapper.get('accumulative_counts', 1),
+            accumulation=runner.cfg.get('optim_wrapper', {}).get('accumulative_counts', 1),
         ),
         images=len(loader.dataset) if isinstance(loader.dataset, Sized) else None,
         epoch_length=len(loader),

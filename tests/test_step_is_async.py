@@ -171,7 +171,7 @@ def test_a_bad_step_waits_for_nothing_either(build_runner, bad):
 
 def test_a_value_that_is_read_in_the_step_is_noticed(build_runner):
     runner = build_runner(R50)
-    runner.model.neck.register_forward_hook(lambda *args: float(args[2].detach().sum()))
+    runner.model.backbone.register_forward_hook(lambda *args: float(args[2].detach().sum()))
     with pytest.raises(HostSyncError, match='_local_scalar_dense'):
         train_without_waiting(runner)
 

@@ -80,7 +80,7 @@ def loss_curves(hub: MessageHub) -> dict[str, Curve]:
 
 
 def keep_curves(hub: MessageHub) -> None:
-    """Make the curves of losses that have a history alone, as in checkpoints of earlier versions."""
+    """Make the curves of losses that have a history alone, as in earlier checkpoints."""
     curves = loss_curves(hub)
     if curves:
         hub.update_info(CURVES, curves)

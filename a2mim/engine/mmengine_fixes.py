@@ -21,6 +21,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
 from a2mim.engine.guard import GuardedStep
+from a2mim.engine.history import bound_histories, keep_curves, log_window, record_loss
 from a2mim.engine.processes import bare_model
 from a2mim.registry import HOOKS, OPTIM_WRAPPERS
 from a2mim.weights.safe_load import load_file, weights_only_switch
@@ -37,12 +38,16 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
 
     mmengine calls ``.item()`` on every logged loss and ``float()`` on the gradient norm in every
     iteration, and each of them makes the host wait for the device. Here the values stay on the
-    device and are fetched in one copy just before the log line that shows them.
+    device and are fetched in one copy just before the log line that shows them. Histories are cut
+    to what log lines look back; losses stay as curves (``a2mim.engine.history``).
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Learn from the logger how often values are looked at."""
+        """Learn from the logger how often values are looked at, and how many of them."""
         super().before_train(runner)
+        self._window = log_window(runner)
+        keep_curves(runner.message_hub)
+        bound_histories(runner.message_hub, *self._window)
         self._interval = min(
             (hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), default=1
         )
@@ -66,6 +71,7 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
         due = self.every_n_inner_iters(batch_idx, self._interval)
         if due or self.end_of_epoch(runner.train_dataloader, batch_idx):
             self.flush(runner)
+            bound_histories(runner.message_hub, *self._window)
 
     def after_train(self, runner: Runner) -> None:
         """Leave nothing behind: hooks that draw curves read the history."""
@@ -80,6 +86,8 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
         all_reduce(values, 'mean')
         for (name, _), value in zip(self._pending, values.tolist(), strict=True):
             runner.message_hub.update_scalar(f'train/{name}', value)
+            if 'loss' in name:
+                record_loss(runner.message_hub, name, value)
         self._pending.clear()
 
 

@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from a2mim.engine.history import Curve, curve_points, loss_curves
 from a2mim.engine.processes import bare_model
 from a2mim.engine.sharding import is_sharded
 from a2mim.interfaces import Algorithm
@@ -28,7 +29,6 @@ CAPTION = 16  # pixels of the strip above a row
 LEAST_SIDE = 96  # images smaller than this are enlarged by whole factors
 PAPER = 255
 NUM_IMAGES = 4
-MAX_POINTS = 1000  # more than that, and neighbours are averaged before they are drawn
 SECONDS_BETWEEN = 30  # a drawing takes some tenths of a second, an epoch may take less
 
 
@@ -172,44 +172,33 @@ class LossCurveHook(Hook):
         self._draw(runner)
 
     def _draw(self, runner: Runner) -> None:
-        histories = {
-            name.removeprefix('train/'): scalars.data[0]
-            for name, scalars in runner.message_hub.log_scalars.items()
-            if name.startswith('train/') and 'loss' in name
-        }
-        if histories:
-            draw_curves(histories, Path(runner.work_dir) / 'loss.png')
+        curves = loss_curves(runner.message_hub)
+        if curves:
+            draw_curves(curves, Path(runner.work_dir) / 'loss.png')
         self._drawn = time.monotonic()
 
 
-def draw_curves(histories: Mapping[str, np.ndarray], path: Path) -> None:
-    """Draw one axes per history, the raw values faint and their moving average over them.
+def draw_curves(curves: Mapping[str, Curve], path: Path) -> None:
+    """Draw one axes per curve, its points faint and their moving average over them.
 
     Args:
-        histories: Values per iteration, by name.
+        curves: Values over iterations, by name.
         path: Where the PNG goes.
     """
     # Here, since a run without this hook needs no matplotlib, which takes long to import.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 2.4 * len(histories)), layout='constrained')
-    axes = figure.subplots(len(histories), sharex=True, squeeze=False)[:, 0]
-    for axis, (name, values) in zip(axes, histories.items(), strict=True):
-        iterations, values = _thinned(np.asarray(values, dtype=float))
+    figure = Figure(figsize=(8, 2.4 * len(curves)), layout='constrained')
+    axes = figure.subplots(len(curves), sharex=True, squeeze=False)[:, 0]
+    for axis, (name, curve) in zip(axes, curves.items(), strict=True):
+        iterations, values = curve_points(curve)
         axis.plot(iterations, values, alpha=0.3, linewidth=1)
         axis.plot(iterations, _smoothed(values), color='C0', linewidth=1.5)
         axis.set_ylabel(name)
         axis.grid(alpha=0.3)
     axes[-1].set_xlabel('iteration')
     FigureCanvasAgg(figure).print_png(path)
-
-
-def _thinned(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Iterations and values, at most ``MAX_POINTS`` of them, each the mean of its neighbours."""
-    parts = np.array_split(values, min(len(values), MAX_POINTS))
-    ends = np.cumsum([len(part) for part in parts])
-    return ends, np.array([part.mean() for part in parts])
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2mim.engine.pictures import MAX_POINTS, LossCurveHook, _smoothed, _thinned, draw_curves
+from a2mim.engine.history import MAX_POINTS, curve_of, curve_points
+from a2mim.engine.pictures import LossCurveHook, _smoothed, draw_curves
 
 
 @pytest.fixture()
@@ -22,10 +23,8 @@ def test_it_is_there_at_the_end(work_dir):
 
 def test_every_loss_has_axes_of_its_own_and_all_its_iterations(trained, drawn):
     LossCurveHook().after_train(trained)
-    assert {name: len(values) for name, values in drawn[0].items()} == {
-        'loss': 12,
-        'loss_spatial': 12,
-        'loss_spectral': 12,
+    assert {name: curve_points(curve)[0].tolist() for name, curve in drawn[0].items()} == {
+        name: list(range(1, 13)) for name in ('loss', 'loss_spatial', 'loss_spectral')
     }
 
 
@@ -38,14 +37,15 @@ def test_short_epochs_are_not_slowed_down_by_drawing(trained, drawn):
 
 @pytest.mark.parametrize('length', [1, 2, 30, 3 * MAX_POINTS + 1])
 def test_a_curve_of_any_length_can_be_drawn(tmp_path, length):
-    draw_curves({'loss': np.linspace(1, 0, length)}, tmp_path / 'loss.png')
+    draw_curves({'loss': curve_of(np.linspace(1, 0, length))}, tmp_path / 'loss.png')
     assert (tmp_path / 'loss.png').stat().st_size > 1000
 
 
 def test_long_curves_are_thinned_to_means():
-    iterations, values = _thinned(np.arange(4 * MAX_POINTS, dtype=float))
-    assert iterations[[0, -1]].tolist() == [4, 4 * MAX_POINTS]
-    assert values[:2].tolist() == [1.5, 5.5]
+    iterations, values = curve_points(curve_of(np.arange(3 * MAX_POINTS + 1, dtype=float)))
+    assert len(values) <= MAX_POINTS
+    assert iterations[[0, -1]].tolist() == [4, 3 * MAX_POINTS + 1]
+    assert values[[0, 1, -1]].tolist() == [1.5, 5.5, 3 * MAX_POINTS]
 
 
 def test_smoothing_keeps_a_constant_to_its_ends():

@@ -103,16 +103,13 @@ class StoredImages(ABC):
             ) from error
 
     def label(self, index: int) -> int | Tensor | None:
-        """Class of an image; (K,) float32, 1 for each class of it, if images have several; or None.
-
-        Without labels it is None.
-        """
+        """Class of an image; (K,) uint8 with 1 for each class, if images have several; or None."""
         if self.labels is None:
             return None
         label = self.labels[index]
         if label.ndim == 0:
             return int(label)
-        target = torch.zeros(len(self.classes))
+        target = torch.zeros(len(self.classes), dtype=torch.uint8)
         target[label[label >= 0]] = 1
         return target
 

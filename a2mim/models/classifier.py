@@ -36,8 +36,8 @@ class ImageClassifier(BaseModel):
 
     Shape:
         image: (B, C, H, W), normalised.
-        label: (B,) class indices; (B, K), 1 for each class of an image, if images have several; or
-            (B, K) class probabilities after mixup.
+        label: (B,) class indices; (B, K) uint8, 1 for each class of an image, if images have
+            several; or (B, K) class probabilities after mixup.
 
     Raises:
         ValueError: If the backbone has no classifier, the loss has weights for another number of
@@ -78,22 +78,23 @@ class ImageClassifier(BaseModel):
     ) -> dict[str, Tensor] | list[dict[str, Tensor | None]] | Tensor:
         """Dispatch by mmengine's ``mode``; ``'tensor'`` returns pooled features."""
         if mode == 'loss':
-            self._check_labels(label)
-            return dict(loss=self.classifier_loss(self.logits(image), label))
+            return dict(loss=self.classifier_loss(self.logits(image), self._target(label)))
         if mode == 'predict':
             return _predictions(self.logits(image), label)
         model = self.backbone.model
         return model.forward_head(model.forward_features(image), pre_logits=True)  # (B, C)
 
-    def _check_labels(self, label: Tensor | None) -> None:
-        """Refuse a softmax for images with several classes."""
-        several = label is not None and label.ndim == 2 and self.data_preprocessor.mixup is None
-        if several and isinstance(self.classifier_loss, SOFTMAX_LOSSES):
+    def _target(self, label: Tensor | None) -> Tensor | None:
+        """Labels as a loss takes them; a softmax is refused for images with several classes."""
+        if label is None or not has_several(label):
+            return label
+        if isinstance(self.classifier_loss, SOFTMAX_LOSSES):
             name = type(self.classifier_loss).__name__
             raise ValueError(
                 f'the images have several labels each, and loss={name} is for one; set '
                 "model.loss=dict(type='BinaryCrossEntropy')"
             )
+        return label.float()
 
     def logits(self, image: Tensor) -> Tensor:
         """Class scores (B, K) before the softmax."""
@@ -193,12 +194,17 @@ class StageProbe(BaseModel):
         self.backbone.init_weights()
 
 
+def has_several(label: Tensor) -> bool:
+    """Whether labels are uint8 (B, K), 1 for each class of an image; probabilities are float."""
+    return label.ndim == 2 and not label.is_floating_point()
+
+
 def _predictions(logits: Tensor, label: Tensor | None) -> list[dict[str, Tensor | None]]:
     """Probabilities and label of every image, on the CPU, from logits (B, ..., K).
 
     Labels (B, K) of several classes are filled up with zeros: a list may lack the last classes.
     """
-    if label is not None and label.ndim == 2:
+    if label is not None and has_several(label):
         scores = logits.float().sigmoid().cpu()
         label = pad(label, (0, scores.shape[-1] - label.shape[-1]))
     else:

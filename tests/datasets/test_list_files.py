@@ -2,8 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
+from torch.utils.data import DataLoader
 
+from a2mim.datasets import EpochSampler, channels_last_collate
 from a2mim.datasets.list_files import MAX_CLASSES, numbered_classes, read_list
+from a2mim.registry import DATASETS
 
 PATHS = ['a/00.jpg', 'b c/01.PNG', 'd,e/02.tif', '3 4/03 5.jpeg']
 LABELS = [1, 0, 12, 3]
@@ -108,3 +112,39 @@ def test_classes_without_an_image_are_logged(logged, tmp_path, labels, empty):
     classes = numbered_classes(np.array(labels), str(tmp_path))
     assert classes == [str(number) for number in range(len(classes))]
     assert (empty in logged.text) if empty else not logged.text
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A function from the text of a list to a data set of its images, a.png to d.png."""
+    for name in 'abcd':
+        Image.new('RGB', (8, 8)).save(tmp_path / f'{name}.png')
+
+    def images(text: str, **options: object):
+        (tmp_path / 'list.txt').write_text(text)
+        source = {'type': 'ImageList', 'list_file': str(tmp_path / 'list.txt'), **options}
+        source['root'] = str(tmp_path)
+        pipeline = [{'type': 'CenterCrop', 'size': 8}]
+        return DATASETS.build({'type': 'ImageDataset', 'source': source, 'pipeline': pipeline})
+
+    return images
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_several_labels_become_a_target_of_each_class(images, workers):
+    data = images('a.png,1,4\nb.png,0\nc.png,\nd.png,4,0,1\n')
+    sampler = EpochSampler(data, shuffle=False)
+    options = dict(collate_fn=channels_last_collate, num_workers=workers)
+    (batch,) = DataLoader(data, 4, sampler=sampler, **options)
+    assert batch['label'].tolist() == [
+        [0, 1, 0, 0, 1],
+        [1, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 1],
+    ]
+    assert data.metainfo['classes'] == ('0', '1', '2', '3', '4')
+
+
+def test_a_few_labels_of_several_classes_are_refused(images):
+    with pytest.raises(ValueError, match=r'labels_per_class=1 needs one class per image'):
+        images('a.png,1,4\nb.png,0\n', labels_per_class=1)

@@ -284,6 +284,17 @@ def test_an_outdated_index_is_refused(tmp_path):
         DATASETS.build({'type': 'WebShards', 'root': str(tmp_path)})
 
 
+def test_a_database_may_have_several_labels_per_image(folder):
+    made = make('lmdb', folder)
+    path = Path(made['root'], 'keys.txt')
+    keys = [line.split()[0] for line in path.read_text().splitlines()]
+    path.write_text('\n'.join(f'{key},{"0,1" if n % 2 else "1"}' for n, key in enumerate(keys)))
+    source = DATASETS.build(made)
+    assert [source.label(index).tolist() for index in range(2)] == [[0, 1], [1, 1]]
+    assert len(set(levels(source))) == NUMBER
+    assert source.classes == ('a cat', 'dog')
+
+
 def test_a_key_that_the_database_lacks_is_a_bad_image(folder):
     made = make('lmdb', folder)
     path = Path(made['root'], 'keys.txt')

@@ -6,6 +6,7 @@ from a2mim.datasets.datasets import ImageDataset, MaskedImageDataset, channels_l
 from a2mim.datasets.decoding import IMAGE_SUFFIXES, read_image
 from a2mim.datasets.image_files import ImageFolder, ImageList
 from a2mim.datasets.samplers import (
+    ClassBalancedSampler,
     EpochSampler,
     InfiniteEpochSampler,
     RepeatedEpochSampler,
@@ -27,6 +28,7 @@ __all__ = [
     'CIFAR',
     'IMAGE_SUFFIXES',
     'CenterCrop',
+    'ClassBalancedSampler',
     'EpochSampler',
     'ImageDataset',
     'ImageFolder',

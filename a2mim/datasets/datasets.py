@@ -36,7 +36,8 @@ class MaskedImageDataset(Dataset):
     Shape:
         image: (C, H, W), uint8.
         mask: (h, w), uint8, 1 where masked.
-        label: int64 once collated; only if the source has labels.
+        label: int64 once collated, or (K,) uint8, 1 for each class of the image, if images have
+            several; only if the source has labels.
         unreadable: int64 once collated: the index of the unreadable image that this one replaces,
             or -1. Only with ``on_bad_image='substitute'``.
 
@@ -98,7 +99,8 @@ class ImageDataset(Dataset):
 
     Shape:
         image: (C, H, W), uint8.
-        label: int64 once collated.
+        label: int64 once collated, or (K,) uint8, 1 for each class of the image, if images have
+            several.
         erase: (4,), int64: top, left, height, width; only if ``erase`` is set.
         unreadable: int64 once collated: the index of the unreadable image that this one replaces,
             or -1. Only with ``on_bad_image='substitute'``.

@@ -150,7 +150,7 @@ def refuse_bomb(shape: tuple[int, ...], channels: int) -> None:
 
 
 def _array(file: io.BytesIO, channels: int) -> np.ndarray:
-    """``np.load``, after a check of the shape in the header."""
+    """``np.load``, after a check of the header: the shape, the dtype and the bytes that follow."""
     version = np.lib.format.read_magic(file)
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -158,8 +158,16 @@ def _array(file: io.BytesIO, channels: int) -> np.ndarray:
     }
     if version not in readers:
         raise ValueError(f'its npy format has version {version}; supported are {list(readers)}')
-    shape, _, _ = readers[version](file)
+    try:
+        shape, _, dtype = readers[version](file)
+    except MemoryError as error:  # of Python's parser, on an expression that is nested too deeply
+        raise ValueError('its npy header cannot be parsed') from error
     refuse_bomb(shape, channels)
+    if dtype.kind not in 'buifcO':  # np.load refuses objects
+        raise ValueError(f'its values are {str(dtype)[:40]}; write them as uint8 or uint16')
+    claimed, there = math.prod(shape) * dtype.itemsize, len(file.getbuffer()) - file.tell()
+    if dtype.kind != 'O' and claimed > there:
+        raise ValueError(f'it is truncated: its header claims {claimed} bytes, {there} follow')
     file.seek(0)
     return np.load(file, allow_pickle=False)
 

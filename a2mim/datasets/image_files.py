@@ -1,18 +1,21 @@
-"""Sources of encoded images: the base class, folders and list files.
+"""Sources of encoded images: the base class, folders and lists of files.
 
-Axes: C channels, (H, W) pixels.
+Axes: N images, C channels, (H, W) pixels, K classes, M most classes of an image.
 """
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from heapq import heappop, heappush
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from a2mim.datasets.decoding import IMAGE_SUFFIXES, decode_image, read_file, refusal, suffix_of
+from a2mim.datasets.list_files import FORM, encoded, log_once, numbered_classes, read_list
 from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS
 
@@ -24,13 +27,13 @@ class StoredImages(ABC):
         root: The folder of the images.
         entries: (N,), the location of each image below ``root``, in a form of the subclass. An
             array, so that worker processes share it without a copy.
-        labels: One class per image, or None.
+        labels: (N,), one class per image; (N, M), several, see ``read_list``; or None.
         classes: Names of the classes, empty without labels.
         channels, shrink_to: See ``read_image``.
         labels_per_class: Keep only so many images of each class.
 
     Raises:
-        ValueError: If ``labels_per_class`` is set without labels.
+        ValueError: If ``labels_per_class`` is set without one label per image.
     """
 
     def __init__(
@@ -56,6 +59,11 @@ class StoredImages(ABC):
                     f'labels_per_class={labels_per_class} needs labels, and {root!r} is read '
                     'without; use ImageFolder(with_labels=True) or a list of lines "path label"'
                 )
+            if self.labels.ndim == 2:
+                raise ValueError(
+                    f'labels_per_class={labels_per_class} needs one class per image, and those of '
+                    f'{root!r} have several; leave it out'
+                )
             kept = spread_over_classes(self.labels, labels_per_class)
             self.entries, self.labels = self.entries[kept], self.labels[kept]
 
@@ -64,7 +72,7 @@ class StoredImages(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """The name of an image: a path, or ``file::member``."""
+        """The name of an image: a path, or ``file::member``. Never raises an error."""
 
     def suffix(self, index: int) -> str:
         """The suffix of its name, in lower case."""
@@ -94,9 +102,19 @@ class StoredImages(ABC):
                 '(tools/prepare_data/verify_dataset.py finds all such files)'
             ) from error
 
-    def label(self, index: int) -> int | None:
-        """Class of an image, None without labels."""
-        return None if self.labels is None else int(self.labels[index])
+    def label(self, index: int) -> int | Tensor | None:
+        """Class of an image; (K,) uint8 with 1 for each class, if images have several; or None."""
+        if self.labels is None:
+            return None
+        label = self.labels[index]
+        if label.ndim == 0:
+            return int(label)
+        target = torch.zeros(len(self.classes), dtype=torch.uint8)
+        target[label[label >= 0]] = 1
+        return target
+
+
+LONGEST_PATH = 4096  # bytes; PATH_MAX of Linux
 
 
 class ImageFiles(StoredImages):
@@ -105,7 +123,7 @@ class ImageFiles(StoredImages):
     Args:
         root: The folder.
         paths: Paths below ``root``, at least one.
-        labels: One class per path, or None.
+        labels: See ``StoredImages``.
         classes: Names of the classes, empty without labels.
         **options: See ``StoredImages``.
     """
@@ -114,12 +132,11 @@ class ImageFiles(StoredImages):
         self,
         root: str,
         paths: Sequence[str],
-        labels: Sequence[int] | None,
+        labels: Sequence[int] | np.ndarray | None,
         classes: Sequence[str],
         **options: Any,
     ) -> None:
-        entries = np.array([os.fsencode(path) for path in paths])
-        super().__init__(root, entries, labels, classes, **options)
+        super().__init__(root, encoded(paths, LONGEST_PATH), labels, classes, **options)
 
     def name(self, index: int) -> str:
         """Path of an image; bytes that are not UTF-8 are decoded by ``os.fsdecode``."""
@@ -134,7 +151,8 @@ class ImageFiles(StoredImages):
 class ImageFolder(ImageFiles):
     """All images below a folder, at any depth, in the order of their paths.
 
-    Hidden files and folders are skipped; links are followed.
+    Hidden files and folders are skipped. A link to a folder is followed, unless the folder is read
+    already or contains ``root``. The log says which links and files are left out.
 
     Args:
         root: The folder.
@@ -159,13 +177,16 @@ class ImageFolder(ImageFiles):
         root = os.path.expanduser(root)
         if not os.path.isdir(root):
             raise FileNotFoundError(f'root={root!r} is not a folder; give the folder of images')
-        paths = sorted(_images_below(root))
+        scan = scan_folder(root)
+        paths = sorted(scan.paths)
         if not paths:
             raise FileNotFoundError(
                 f'no image in root={root!r} or its sub-folders; expected are files with one of '
                 f'these suffixes: {" ".join(IMAGE_SUFFIXES)}'
             )
-        classes = _class_folders(root, paths) if with_labels else []
+        for line in left_out(scan):
+            log_once(f'{root!r}: {line}')
+        classes = _class_folders(root, paths, scan.links) if with_labels else []
         number = {name: label for label, name in enumerate(classes)}
         labels = [number[path.split(os.sep, 1)[0]] for path in paths] if with_labels else None
         super().__init__(
@@ -179,18 +200,129 @@ class ImageFolder(ImageFiles):
         )
 
 
-def _images_below(root: str) -> Iterator[str]:
-    """Paths of images relative to ``root``."""
-    for folder, folders, names in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith('.')]
-        below = '' if folder == root else os.path.relpath(folder, root) + os.sep
-        for name in names:
-            if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith('.'):
-                yield below + name
+class FolderScan(NamedTuple):
+    """What is below a folder, hidden files and folders apart; all paths are relative to it.
+
+    Attributes:
+        paths: Images, in any order.
+        links: Links to folders that are left out.
+        unread: Folders that cannot be read.
+        others: Number and first path of the files with each other suffix, by suffix.
+    """
+
+    paths: list[str]
+    links: list[str]
+    unread: list[str]
+    others: dict[str, tuple[int, str]]
 
 
-def _class_folders(root: str, paths: list[str]) -> list[str]:
-    """Sorted names of the folders directly below ``root``, each with an image."""
+def scan_folder(root: str) -> FolderScan:
+    """Find the images below a folder, each once.
+
+    Folders come before links, so that the path of a folder does not depend on links to it. A link
+    leads nowhere new if its target, by device and inode, has been read or contains ``root``.
+    """
+    scan = FolderScan([], [], [], {})
+    resolved = Path(root).resolve()
+    seen = {_identity(str(folder)) for folder in (resolved, *resolved.parents)}
+    folders, links = [''], []  # links in a heap, so that of two to one folder the first is read
+    while folders or links:
+        if not folders:
+            link = heappop(links)
+            identity = _identity(os.path.join(root, link))
+            if identity in seen:
+                scan.links.append(link)
+                continue
+            seen.add(identity)
+            folders.append(link)
+        below, further = _scan_one(root, folders.pop(), scan)
+        for link in further:
+            heappush(links, link)
+        for folder in below:
+            identity = _identity(os.path.join(root, folder))
+            if identity not in seen:
+                seen.add(identity)
+                folders.append(folder)
+    return scan
+
+
+def _scan_one(root: str, folder: str, scan: FolderScan) -> tuple[list[str], list[str]]:
+    """Note the files of one folder; returns its folders and its links to folders."""
+    folders, links = [], []
+    try:
+        entries = list(os.scandir(os.path.join(root, folder)))
+    except OSError:
+        scan.unread.append(folder)
+        return folders, links
+    for entry in entries:
+        if entry.name.startswith('.'):
+            continue
+        path = os.path.join(folder, entry.name)
+        if _is_folder(entry):
+            (links if entry.is_symlink() else folders).append(path)
+        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+            scan.paths.append(path)
+        else:
+            suffix = os.path.splitext(entry.name)[1].lower()
+            number, first = scan.others.get(suffix, (0, path))
+            scan.others[suffix] = number + 1, min(first, path)
+    return folders, links
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _identity(folder: str) -> object:
+    """Device and inode; the path on file systems that number no inodes."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return folder
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(folder)
+
+
+def left_out(scan: FolderScan) -> list[str]:
+    """Lines for the log about what is below a folder and is not read."""
+    lines = []
+    if scan.links:
+        lines.append(
+            f'links to folders that are read already or contain this one are left out: '
+            f'{_some(scan.links)}'
+        )
+    if scan.unread:
+        lines.append(f'folders that cannot be read are left out: {_some(scan.unread)}')
+    if scan.others:
+        total = sum(number for number, _ in scan.others.values())
+        kinds = [
+            f'{suffix or "no suffix"} ({number}, such as {first!r})'
+            for suffix, (number, first) in sorted(scan.others.items())
+        ]
+        more = ', …' if len(kinds) > MOST_NAMED else ''
+        lines.append(
+            f'{total} files are left out, because they have no suffix of an image: '
+            f'{", ".join(kinds[:MOST_NAMED])}{more}'
+        )
+    return lines
+
+
+MOST_NAMED = 10
+
+
+def _some(names: Sequence[str]) -> str:
+    """The number of names, and the first ones."""
+    more = ', …' if len(names) > MOST_NAMED else ''
+    return f'{len(names)} ({", ".join(map(repr, sorted(names)[:MOST_NAMED]))}{more})'
+
+
+def _class_folders(root: str, paths: list[str], links: list[str]) -> list[str]:
+    """Sorted names of the folders directly below ``root``, each with an image.
+
+    ``links`` to folders that are not read are no classes.
+    """
     loose = [path for path in paths if os.sep not in path]
     if loose:
         raise ValueError(
@@ -201,6 +333,7 @@ def _class_folders(root: str, paths: list[str]) -> list[str]:
     folders = sorted(
         entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != '.'
     )
+    folders = [name for name in folders if name not in links]
     empty = [name for name in folders if name not in filled]
     if empty:
         raise ValueError(
@@ -212,9 +345,9 @@ def _class_folders(root: str, paths: list[str]) -> list[str]:
 
 @DATASETS.register_module()
 class ImageList(ImageFiles):
-    """Images of a list file, one ``path`` or ``path label`` per line, as in the ImageNet lists.
+    """Images of a list file, see ``read_list``: one ``path`` or ``path label`` per line.
 
-    Paths may contain spaces. All lines have a label or none has. Classes are named by number.
+    Classes are named by number.
 
     Args:
         list_file: The text file, UTF-8; file names may have other bytes.
@@ -224,7 +357,7 @@ class ImageList(ImageFiles):
 
     Raises:
         FileNotFoundError: If the list, the folder or the first image is missing.
-        ValueError: If the list has no entry, or only some lines have a label.
+        ValueError: See ``read_list``.
     """
 
     def __init__(
@@ -244,9 +377,9 @@ class ImageList(ImageFiles):
         if not os.path.isfile(os.path.join(root, paths[0])):
             raise FileNotFoundError(
                 f'{paths[0]!r}, the first entry of {list_file!r}, is not in root={root!r}; '
-                'paths in the list are relative to root'
+                f'paths in the list are relative to root; {FORM}'
             )
-        classes = [str(label) for label in range(max(labels) + 1)] if labels else []
+        classes = numbered_classes(labels, list_file)
         super().__init__(
             root,
             paths,
@@ -256,36 +389,6 @@ class ImageList(ImageFiles):
             shrink_to=shrink_to,
             labels_per_class=labels_per_class,
         )
-
-
-def read_list(list_file: str) -> tuple[list[str], list[int] | None]:
-    """Paths and labels of a list, None without labels.
-
-    Raises:
-        ValueError: If the list has no entry, or only some lines have a label.
-    """
-    text = Path(list_file).read_text(encoding='utf-8', errors='surrogateescape')
-    lines = text.split('\n')  # splitlines would also cut at characters that names may contain
-    entries = [_split(line.strip()) for line in lines if line.strip()]
-    if not entries:
-        raise ValueError(f'list_file={list_file!r} has no entry; write one "path [label]" per line')
-    paths, labels = zip(*entries, strict=True)
-    labelled = sum(label is not None for label in labels)
-    if labelled not in (0, len(labels)):
-        odd = paths[labels.index(None)]
-        raise ValueError(
-            f'list_file={list_file!r} has a label in {labelled} of {len(labels)} lines but not '
-            f'for {odd!r}; label all images or none'
-        )
-    return list(paths), list(labels) if labelled else None
-
-
-def _split(line: str) -> tuple[str, int | None]:
-    """Split off a last word of digits as the label, unless the line ends with an image suffix."""
-    path, _, last = line.rpartition(' ')
-    if path and last.isdecimal() and not line.lower().endswith(IMAGE_SUFFIXES):
-        return path.rstrip(), int(last)
-    return line, None
 
 
 def spread_over_classes(labels: np.ndarray, per_class: int) -> np.ndarray:

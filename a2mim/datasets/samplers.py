@@ -8,7 +8,7 @@ import itertools
 import math
 import operator
 from collections.abc import Iterator, Sized
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.dataset import DefaultSampler
@@ -144,6 +144,98 @@ class RepeatedEpochSampler(EpochSampler):
             # With more ranks than repeats, the first images are repeated further.
             again, entry = divmod(entry, len(order))
             yield SampleKey(int(order[entry]), epoch, repeat + again * self.num_repeats)
+
+
+@DATA_SAMPLERS.register_module()
+class ClassBalancedSampler(EpochSampler):
+    """As many samples of every class, for data of which some classes have few images.
+
+    One epoch has len(dataset) samples, the same number of each class up to one. Within a class all
+    images come before one is repeated, each repeat with draws of its own. An image with several
+    classes is drawn for each of them, an image without a class never.
+
+    The order is a function of (seed, epoch); rank r of n takes the entries r, r + n, ….
+
+    Args:
+        dataset: Its ``source`` has labels.
+        shuffle: Must be True.
+        seed: Shared by all ranks; the runner passes its own.
+        round_up: Whether every rank gets the same number of samples.
+
+    Raises:
+        ValueError: If ``shuffle`` is False.
+        TypeError: If the data set has no labels.
+    """
+
+    def __init__(
+        self,
+        dataset: Sized,
+        shuffle: bool = True,
+        seed: int | None = None,
+        round_up: bool = True,
+    ) -> None:
+        super().__init__(dataset, shuffle, seed, round_up)
+        if not shuffle:
+            raise ValueError('shuffle=False: the order of this sampler is random; use EpochSampler')
+        self.classes = images_by_class(getattr(dataset, 'source', dataset))
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The indices of an epoch, in order."""
+        rng = np.random.default_rng((self.seed, epoch))
+        share, rest = divmod(len(self.dataset), len(self.classes))
+        counts = np.full(len(self.classes), share)
+        counts[rng.permutation(len(counts))[:rest]] += 1
+        drawn = [draw(rng, images, n) for images, n in zip(self.classes, counts, strict=True)]
+        return rng.permutation(np.concatenate(drawn))
+
+    def keys(self, epoch: int, start: int = 0) -> Iterator[SampleKey]:
+        """The keys of this rank for an epoch, from its ``start``-th sample on."""
+        order = self.order(epoch)
+        order = np.resize(order, self.total_size)  # filled up with its start
+        repeats = count_before(order)
+        first = self.rank + start * self.world_size
+        for position in range(first, self.total_size, self.world_size):
+            yield SampleKey(int(order[position]), epoch, int(repeats[position]))
+
+
+def images_by_class(source: Any) -> list[np.ndarray]:
+    """Indices of the images of each class that has one.
+
+    Raises:
+        TypeError: If the source has no labels.
+    """
+    labels = getattr(source, 'labels', None)
+    if labels is None:
+        numbers = range(len(source)) if hasattr(source, 'label') else ()
+        labels = [source.label(index) for index in numbers]
+    if len(labels) == 0 or labels[0] is None:
+        raise TypeError(
+            f'{type(source).__name__} has no labels to balance; use EpochSampler, or '
+            'ImageFolder(with_labels=True) or a list of lines "path label"'
+        )
+    table = np.asarray(labels).reshape(len(labels), -1)  # (N, M), padded by negative numbers
+    images, column = np.nonzero(table >= 0)
+    label = table[images, column]
+    by_class = np.argsort(label, kind='stable')
+    ends = np.flatnonzero(np.diff(label[by_class])) + 1
+    return np.split(images[by_class], ends)
+
+
+def draw(rng: np.random.Generator, images: np.ndarray, number: int) -> np.ndarray:
+    """``number`` of the images in random order, all before one is repeated."""
+    rounds = -(-number // len(images))
+    return np.concatenate([rng.permutation(images) for _ in range(rounds)] or [images])[:number]
+
+
+def count_before(values: np.ndarray) -> np.ndarray:
+    """For each value, how many equal ones come before it."""
+    order = np.argsort(values, kind='stable')
+    ordered = values[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    counts = np.empty(len(values), dtype=np.int64)
+    sizes = np.diff(starts, append=len(values))
+    counts[order] = np.arange(len(values)) - np.repeat(starts, sizes)
+    return counts
 
 
 @DATA_SAMPLERS.register_module()

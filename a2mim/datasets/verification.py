@@ -21,6 +21,7 @@ KINDS = {
     'it is empty': 'empty',
     'no known image format': 'no image',
     'truncated': 'truncated',
+    'ends after': 'truncated',
     'decompression bomb': 'too large',
     'more than': 'too large',
     'No such file': 'missing',

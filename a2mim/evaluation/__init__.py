@@ -6,12 +6,19 @@ from a2mim.evaluation.feature_probe import (
     knn_accuracy,
     linear_probe_accuracy,
 )
-from a2mim.evaluation.metrics import Accuracy, ClassReport, PerClassAccuracy, StageAccuracy
+from a2mim.evaluation.metrics import (
+    Accuracy,
+    ClassReport,
+    MeanAveragePrecision,
+    PerClassAccuracy,
+    StageAccuracy,
+)
 
 __all__ = [
     'Accuracy',
     'ClassReport',
     'FeatureProbeHook',
+    'MeanAveragePrecision',
     'PerClassAccuracy',
     'StageAccuracy',
     'extract_features',

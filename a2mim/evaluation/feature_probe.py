@@ -37,7 +37,7 @@ def extract_features(model: nn.Module, batches: Iterable[dict]) -> Split:
     Maps (B, D, h, w) are averaged over their positions. Every module is left in the mode it was in.
 
     Raises:
-        ValueError: If a batch has no labels.
+        ValueError: If a batch has no labels, or labels of several classes.
     """
     preprocess = cast(Algorithm, model).data_preprocessor
     modes = {module: module.training for module in model.modules()}
@@ -47,6 +47,8 @@ def extract_features(model: nn.Module, batches: Iterable[dict]) -> Split:
         batch = preprocess(batch, False)
         if batch.get('label') is None:
             raise ValueError('the images have no labels: give the data source with_labels=True')
+        if batch['label'].ndim != 1:
+            raise ValueError('the images have several labels each, and features are probed by one')
         output = model(image=batch['image'], mode='tensor').float()
         features.append(output.mean(dim=(2, 3)) if output.ndim == 4 else output)
         labels.append(batch['label'])

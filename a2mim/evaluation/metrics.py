@@ -1,4 +1,4 @@
-"""Metrics of a classifier: top-k accuracy, accuracy per class and per stage of a backbone.
+"""Metrics of a classifier: top-k accuracy, per class and per stage, and mean average precision.
 
 Axes: B images, K classes, S stages.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from mmengine.evaluator import BaseMetric
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from a2mim.registry import METRICS
 
@@ -76,6 +77,7 @@ class StageAccuracy(Accuracy):
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Note the rank of every image's label in every stage, 0 for the best score."""
+        require_one_class(data_samples)
         for sample in data_samples:
             labels = torch.as_tensor(sample['label']).expand(len(sample['scores']))  # (S,)
             self.results.append(label_ranks(sample['scores'], labels).tolist())
@@ -94,12 +96,26 @@ def scores_and_labels(samples: Sequence[dict]) -> tuple[Tensor, Tensor]:
     """Scores (B, K) and labels (B,) of a batch of predictions.
 
     Raises:
-        ValueError: If an image has no label.
+        ValueError: If an image has no label, or labels of several classes.
+    """
+    require_one_class(samples)
+    scores = torch.stack([sample['scores'] for sample in samples])
+    return scores, torch.stack([torch.as_tensor(sample['label']) for sample in samples])
+
+
+def require_one_class(samples: Sequence[dict]) -> None:
+    """Refuse predictions without a label, or with labels of several classes.
+
+    Raises:
+        ValueError: If there are any.
     """
     if any(sample['label'] is None for sample in samples):
         raise ValueError('accuracy needs labels: give the data source with_labels=True')
-    scores = torch.stack([sample['scores'] for sample in samples])
-    return scores, torch.stack([torch.as_tensor(sample['label']) for sample in samples])
+    if any(torch.as_tensor(sample['label']).ndim for sample in samples):
+        raise ValueError(
+            'accuracy needs one class per image, and these have several; set '
+            "val_evaluator=dict(type='MeanAveragePrecision')"
+        )
 
 
 def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
@@ -109,6 +125,55 @@ def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
     """
     own = scores.gather(1, labels[:, None])
     return (~(scores < own)).sum(dim=1) - 1
+
+
+@METRICS.register_module()
+class MeanAveragePrecision(GatheredMetric):
+    """Mean over the classes of the average precision, in per cent, as ``accuracy/mAP``.
+
+    For images with several classes. A class is a ranking of all images by its score; classes
+    without an image are left out.
+
+    Shape:
+        predictions: one dict per image with ``scores`` (K,) and the ``label``, (K,) with 1 for each
+            class of the image, or a class index.
+
+    Raises:
+        ValueError: If an image has no label, or no image has a class.
+    """
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Note scores and labels of every image."""
+        for sample in data_samples:
+            scores = sample['scores']
+            if sample['label'] is None:
+                raise ValueError('mAP needs labels: give the data source a list with labels')
+            label = torch.as_tensor(sample['label'])
+            self.results.append((scores, one_hot(label, len(scores)) if label.ndim == 0 else label))
+
+    def compute_metrics(self, results: list[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        """The mean over all images of all processes."""
+        scores, labels = (torch.stack(part) for part in zip(*results, strict=True))  # (N, K)
+        present = labels.any(dim=0).nonzero().flatten().tolist()
+        if not present:
+            raise ValueError('no image of the evaluation has a class: mAP has no value')
+        values = [average_precision(scores[:, k], labels[:, k]) for k in present]
+        return {'mAP': 100.0 * sum(values) / len(values)}
+
+
+def average_precision(scores: Tensor, labels: Tensor) -> float:
+    """Area under precision over recall as a step function; equal scores are one step.
+
+    Shape:
+        scores: (N,); NaN counts as the lowest score.
+        labels: (N,), 1 for images of the class, at least one, else 0.
+    """
+    ordered, order = scores.double().nan_to_num(nan=-torch.inf).sort(descending=True)
+    hits = labels[order].double().cumsum(0)
+    ends = torch.cat([ordered[1:] != ordered[:-1], torch.ones(1, dtype=torch.bool)])
+    precision = hits / torch.arange(1, len(hits) + 1)
+    gained = torch.diff(hits[ends], prepend=hits.new_zeros(1))
+    return ((precision[ends] * gained).sum() / hits[-1]).item()
 
 
 @dataclass(frozen=True)

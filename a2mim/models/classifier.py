@@ -9,9 +9,11 @@ from math import isqrt
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from a2mim.interfaces import TimmNetwork
 from a2mim.models.data_preprocessor import ImagePreprocessor
+from a2mim.models.losses import SOFTMAX_LOSSES, check_class_weights
 from a2mim.models.timm_backbone import build_backbone
 from a2mim.registry import MODELS
 
@@ -34,10 +36,12 @@ class ImageClassifier(BaseModel):
 
     Shape:
         image: (B, C, H, W), normalised.
-        label: (B,) class indices, or (B, K) class probabilities after mixup.
+        label: (B,) class indices; (B, K) uint8, 1 for each class of an image, if images have
+            several; or (B, K) class probabilities after mixup.
 
     Raises:
-        ValueError: If the backbone has no classifier.
+        ValueError: If the backbone has no classifier, the loss has weights for another number of
+            classes, or images with several classes meet a loss for one.
     """
 
     data_preprocessor: ImagePreprocessor
@@ -61,6 +65,7 @@ class ImageClassifier(BaseModel):
                 f'num_classes={self.backbone.model.num_classes} gives {type(head).__name__} as '
                 'the classifier; set backbone.num_classes to the number of classes (at least 1)'
             )
+        check_class_weights(self.classifier_loss, self.backbone.model.num_classes)
         nn.init.normal_(head.weight, std=head_init_std)
         if head.bias is not None:
             nn.init.zeros_(head.bias)
@@ -73,11 +78,23 @@ class ImageClassifier(BaseModel):
     ) -> dict[str, Tensor] | list[dict[str, Tensor | None]] | Tensor:
         """Dispatch by mmengine's ``mode``; ``'tensor'`` returns pooled features."""
         if mode == 'loss':
-            return dict(loss=self.classifier_loss(self.logits(image), label))
+            return dict(loss=self.classifier_loss(self.logits(image), self._target(label)))
         if mode == 'predict':
             return _predictions(self.logits(image), label)
         model = self.backbone.model
         return model.forward_head(model.forward_features(image), pre_logits=True)  # (B, C)
+
+    def _target(self, label: Tensor | None) -> Tensor | None:
+        """Labels as a loss takes them; a softmax is refused for images with several classes."""
+        if label is None or not has_several(label):
+            return label
+        if isinstance(self.classifier_loss, SOFTMAX_LOSSES):
+            name = type(self.classifier_loss).__name__
+            raise ValueError(
+                f'the images have several labels each, and loss={name} is for one; set '
+                "model.loss=dict(type='BinaryCrossEntropy')"
+            )
+        return label.float()
 
     def logits(self, image: Tensor) -> Tensor:
         """Class scores (B, K) before the softmax."""
@@ -143,6 +160,7 @@ class StageProbe(BaseModel):
         super().__init__(MODELS.build(data_preprocessor))
         self.backbone = build_backbone(backbone, self.data_preprocessor).requires_grad_(False)
         self.stage_loss = MODELS.build(loss)
+        check_class_weights(self.stage_loss, num_classes)
         self.stages = list(stages)
         channels = _stage_channels(self.backbone.model, self.stages)
         self.readers = nn.ModuleList(_linear_reader(width, num_classes) for width in channels)
@@ -176,9 +194,21 @@ class StageProbe(BaseModel):
         self.backbone.init_weights()
 
 
+def has_several(label: Tensor) -> bool:
+    """Whether labels are uint8 (B, K), 1 for each class of an image; probabilities are float."""
+    return label.ndim == 2 and not label.is_floating_point()
+
+
 def _predictions(logits: Tensor, label: Tensor | None) -> list[dict[str, Tensor | None]]:
-    """Probabilities and label of every image, on the CPU, from logits (B, ..., K)."""
-    scores = logits.float().softmax(dim=-1).cpu()
+    """Probabilities and label of every image, on the CPU, from logits (B, ..., K).
+
+    Labels (B, K) of several classes are filled up with zeros: a list may lack the last classes.
+    """
+    if label is not None and has_several(label):
+        scores = logits.float().sigmoid().cpu()
+        label = pad(label, (0, scores.shape[-1] - label.shape[-1]))
+    else:
+        scores = logits.float().softmax(dim=-1).cpu()
     labels = [None] * len(scores) if label is None else label.cpu()
     return [dict(scores=s, label=target) for s, target in zip(scores, labels, strict=True)]
 

@@ -103,6 +103,11 @@ def count_masked(mask: Tensor | None) -> int | None:
 
 
 def _mix(mixup: Mixup, image: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    if label.ndim != 1:
+        raise ValueError(
+            'mixup is for images with one class, and these have several; set '
+            'model.data_preprocessor.mixup=None'
+        )
     # timm refuses an odd batch, as the last one of an epoch may be: its last image is mixed with
     # its first.
     if len(image) % 2 == 0:

@@ -6,12 +6,13 @@ pred - target: the absolute value, or the modulus of a complex spectrum.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from timm.loss.binary_cross_entropy import BinaryCrossEntropy
+from timm.loss import binary_cross_entropy
 from timm.loss.cross_entropy import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
-from torch.nn import CrossEntropyLoss
 
 from a2mim.registry import MODELS
 
@@ -222,10 +223,85 @@ class FocalMSELoss(FocalL1Loss):
         return distance.square() * self.focus(distance)
 
 
-for loss in (
-    BinaryCrossEntropy,
-    CrossEntropyLoss,
-    LabelSmoothingCrossEntropy,
-    SoftTargetCrossEntropy,
-):
+@MODELS.register_module()
+class CrossEntropyLoss(nn.CrossEntropyLoss):
+    """torch's cross-entropy of one class per image, or of class probabilities.
+
+    Args:
+        weight: Factor of each class, such as the number of images over those of the class.
+        **options: ``label_smoothing`` and others of ``torch.nn.CrossEntropyLoss``.
+
+    Raises:
+        ValueError: If a weight is negative or not finite, or all are 0.
+    """
+
+    def __init__(self, weight: Sequence[float] | Tensor | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        # Not persistent: a checkpoint does not overrule the config.
+        self.register_buffer('weight', class_weights('weight', weight), persistent=False)
+
+
+@MODELS.register_module()
+class BinaryCrossEntropy(binary_cross_entropy.BinaryCrossEntropy):
+    """timm's binary cross-entropy of every class: of one class per image, several, or mixed images.
+
+    Args:
+        weight: Factor of each class.
+        pos_weight: Factor of each class where an image has it, or one for all.
+        **options: ``smoothing``, ``sum_classes`` and others of timm. Smoothing is for images with
+            one class.
+
+    Raises:
+        ValueError: If a weight is negative or not finite, or all are 0.
+    """
+
+    def __init__(
+        self,
+        smoothing: float = 0.1,
+        *,
+        weight: Sequence[float] | Tensor | None = None,
+        pos_weight: Sequence[float] | float | Tensor | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(smoothing, **options)
+        given = {'weight': weight, 'pos_weight': pos_weight}
+        for name, values in given.items():
+            self.register_buffer(name, class_weights(name, values), persistent=False)
+
+
+def class_weights(name: str, values: Sequence[float] | float | Tensor | None) -> Tensor | None:
+    """Weights of a config as float32.
+
+    Raises:
+        ValueError: If one is negative or not finite, or all are 0.
+    """
+    if values is None:
+        return None
+    weights = torch.as_tensor(values, dtype=torch.float32)
+    if weights.ndim > 1 or not (weights.isfinite().all() and weights.min() >= 0 < weights.max()):
+        raise ValueError(
+            f'loss.{name}={values} must be numbers of at least 0, one per class, such as [1.0, 5.0]'
+        )
+    return weights
+
+
+def check_class_weights(loss: nn.Module, num_classes: int) -> None:
+    """Refuse class weights for another number of classes.
+
+    Raises:
+        ValueError: If so.
+    """
+    for name in ('weight', 'pos_weight'):
+        weights = getattr(loss, name, None)
+        if isinstance(weights, Tensor) and weights.ndim and len(weights) != num_classes:
+            raise ValueError(
+                f'loss.{name} has {len(weights)} numbers, but the classifier {num_classes} '
+                'classes; give one number per class'
+            )
+
+
+for loss in (LabelSmoothingCrossEntropy, SoftTargetCrossEntropy):
     MODELS.register_module(module=loss)
+
+# Losses of a softmax, of which an image has one class, or probabilities that add up to 1.
+SOFTMAX_LOSSES = (CrossEntropyLoss, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy)

@@ -1,6 +1,7 @@
 """Files that are no images are refused by name, without memory for what they claim to be."""
 
 import errno
+import io
 import os
 import resource
 
@@ -48,6 +49,37 @@ def test_a_bad_file_is_refused_by_name(tmp_path, kind):
 def test_a_bomb_is_refused_before_memory_is_taken(little_memory, suffix, data, channels):
     with pytest.raises(BadDataError, match='pixels'):
         decode_image(data, suffix, channels)
+
+
+@pytest.mark.parametrize(
+    ('descr', 'shape'),
+    [
+        ('<U100000000', (1000, 1000, 3)),
+        ('|S1000000000', (3, 64, 64)),
+        ('|V2000000000', (1, 1, 3)),
+        ('<c32', (10_000, 10_000, 3)),
+        ('<f8', (9_000, 9_000, 3)),
+        ([('r', '<f8', (10_000, 10_000)), ('g', '>u2')], (64, 64, 3)),
+        (('|u1', (10**4, 10**4)), (1, 3, 3)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize('channels', [1, 3, 5])
+def test_an_array_that_claims_more_bytes_than_follow_is_refused(
+    little_memory, descr, shape, channels
+):
+    file = io.BytesIO()
+    form = {'descr': descr, 'fortran_order': False, 'shape': shape}
+    np.lib.format.write_array_header_1_0(file, form)
+    with pytest.raises(BadDataError, match=r'pixels|values are|truncated'):
+        decode_image(file.getvalue(), '.npy', channels)
+
+
+def test_an_npy_header_nested_too_deeply_is_a_bad_image():
+    header = b'-' * 9000 + b'1\n'
+    data = b'\x93NUMPY\x01\x00' + len(header).to_bytes(2, 'little') + header
+    with pytest.raises(BadDataError):
+        decode_image(data, '.npy', 3)
 
 
 def test_a_file_of_many_bytes_is_refused_before_it_is_read(tmp_path, little_memory):

@@ -65,6 +65,69 @@ def test_links_to_folders_are_followed(tmp_path):
     assert levels(folder(tmp_path / 'root')) == [1]
 
 
+def link(place, target) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+
+
+LOOPS = {
+    'to itself': [('self', '.')],
+    'twice to itself': [('self', '.'), ('dog/again', '..')],
+    'to each other': [('a cat/dogs', '../dog'), ('dog/cats', '../a cat')],
+    'to a folder above': [('dog/up', '../..'), ('dog/deeper/top', '/')],
+    'to a folder beside': [('0/all', '../a cat'), ('z', 'dog')],
+}
+
+
+@pytest.mark.parametrize('links', LOOPS.values(), ids=LOOPS)
+def test_each_image_of_folders_with_links_among_them_is_read_once(classes, links, logged):
+    paint(classes.parent / 'sibling.png', 99)
+    for place, target in links:
+        link(classes / place, target)
+    source = folder(classes)
+    assert levels(source) == [10, 11, 12, 13, 20, 21, 22, 23]
+    assert not any(place in source.name(index) for place, _ in links for index in range(8))
+    said = [line for line in logged.messages if 'links to folders' in line]
+    assert len(said) == 1
+    assert all(repr(place) in said[0] for place, _ in links)
+
+
+def test_many_links_among_many_folders_end_at_once(tmp_path):
+    for number in range(12):
+        paint(tmp_path / f'{number:02}' / 'a.png', number)
+    for one in range(12):
+        for other in range(12):
+            link(tmp_path / f'{one:02}' / f'to {other}', f'../{other:02}')
+    assert levels(folder(tmp_path)) == list(range(12))
+
+
+def test_a_link_to_a_folder_outside_is_read_with_links_in_it(tmp_path):
+    paint(tmp_path / 'elsewhere' / 'a.png', 1)
+    paint(tmp_path / 'further' / 'b.png', 2)
+    paint(tmp_path / 'root' / 'c.png', 3)
+    link(tmp_path / 'elsewhere' / 'on', '../further')
+    link(tmp_path / 'elsewhere' / 'back', '../root')
+    link(tmp_path / 'root' / 'out', '../elsewhere')
+    link(tmp_path / 'root' / 'second', '../elsewhere')
+    assert levels(folder(tmp_path / 'root')) == [3, 1, 2]
+
+
+def test_a_link_that_is_left_out_is_no_class(classes):
+    link(classes / 'self', '.')
+    assert folder(classes, with_labels=True).classes == ('a cat', 'dog')
+
+
+def test_files_that_are_not_looked_for_are_counted_and_named_once(classes, logged):
+    for name in ('b.DCM', 'a.dcm', '.hidden.dcm', 'dog/readme', 'deep/er/notes.txt'):
+        (classes / name).parent.mkdir(parents=True, exist_ok=True)
+        (classes / name).touch()
+    for _ in range(2):
+        folder(classes)
+    (said,) = [line for line in logged.messages if 'files are left out' in line]
+    assert '4 files are left out' in said
+    assert "no suffix (1, such as 'dog/readme'), .dcm (2, such as 'a.dcm'), .txt (1, such" in said
+
+
 def test_class_folders_are_numbered_by_name(classes):
     source = folder(classes, with_labels=True)
     assert source.classes == ('a cat', 'dog')

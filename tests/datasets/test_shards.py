@@ -195,13 +195,68 @@ def test_shards_from_elsewhere_are_read_once_indexed(tmp_path, capsys):
         ({'u__cls': b'0'}, "sample '/u' of .* has 0 images"),
         ({'u__png': b'', 'u__jpg': b''}, "sample '/u' of .* has 2 images"),
         ({'u__png': b'', 'u__cls': b'0', 'v__png': b''}, '1 of 2 images in .* have a label'),
-        ({'u__png': b'', 'u__cls': b'cat'}, "u.cls of .* holds b'cat'"),
+        ({'u__png': b'', 'u__cls': b'cat'}, "u.cls of .* has the label 'cat'"),
         ({}, 'has no image; remove it'),
     ],
 )
 def test_shards_that_are_no_images_are_refused(tmp_path, members, message):
     add(tmp_path / 'a.tar', **members)
     with pytest.raises(ValueError, match=message):
+        write_index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('suffix', 'content'),
+    [('cls', text) for text in (b'-7', b'1.0', b'4_0', b'', b'40000000', b'9' * 5000, b'\xff')]
+    + [('json', b'{"label": %d}' % label) for label in (-7, 40_000_000, 99_999_999_999)],
+)
+def test_labels_that_are_no_class_are_refused_by_name(tmp_path, suffix, content):
+    add(tmp_path / 'a.tar', **{'u__png': png(1), f'u__{suffix}': content})
+    with pytest.raises(ValueError, match=rf'u\.{suffix} of .*a\.tar has the label .* whole number'):
+        write_index(tmp_path)
+
+
+def read_indexed(folder: Path):
+    write_index(folder)
+    return DATASETS.build({'type': 'WebShards', 'root': str(folder)})
+
+
+@pytest.mark.parametrize(
+    'members',
+    [
+        dict(u__png=png(1), v__png=png(2), w__png=png(3), u__cls=b'2', v__cls=b'0', w__cls=b'1'),
+        dict(u__png=png(1), u__json=b'{"label": 2}', v__json=b'{"label": 0}', v__png=png(2))
+        | dict(w__png=png(3), w__json=b'{"cls": 1, "text": "a cat"}'),
+        dict(u__png=png(1), u__txt=b'2\n', v__png=png(2), v__txt=b'0', w__png=png(3), w__txt=b'1'),
+        {'u_1__0__png': png(1), 'u_1__0__cls': b'2', 'u_1__1__png': png(2), 'u_1__1__cls': b'0'}
+        | {'u_1__2__png': png(3), 'u_1__2__cls': b'1'},
+        {f'u__{n}__png': png(n + 1) for n in range(3)}
+        | {f'u__{n}__cls': str((n + 2) % 3).encode() for n in range(3)},
+    ],
+    ids=['labels last', 'json', 'txt', 'dots', 'dots, labels last'],
+)
+def test_other_ways_to_write_shards_are_read(tmp_path, members):
+    add(tmp_path / 'a.tar', **members)
+    source = read_indexed(tmp_path)
+    assert levels(source) == [1, 2, 3]
+    assert [source.label(index) for index in range(3)] == [2, 0, 1]
+
+
+def test_captions_are_no_labels(tmp_path):
+    members = dict(u__png=png(1), u__txt=b'a cat', u__json=b'{"url": 1}', v__png=png(2))
+    add(tmp_path / 'a.tar', **members, v__txt=b'1984')
+    source = read_indexed(tmp_path)
+    assert source.label(0) is None
+    assert levels(source) == [1, 2]
+
+
+@pytest.mark.parametrize('suffix', ['.tar.gz', '.tgz', '.tar.xz'])
+def test_compressed_shards_beside_others_are_refused(tmp_path, suffix):
+    add(tmp_path / 'a.tar', u__png=png(1))
+    (tmp_path / f'a{suffix}').write_bytes(b'kept beside what was made of it')
+    write_index(tmp_path)
+    (tmp_path / f'b{suffix}').write_bytes(b'')
+    with pytest.raises(ValueError, match=rf'1 compressed shards, such as b\{suffix}.*decompress'):
         write_index(tmp_path)
 
 
@@ -227,6 +282,17 @@ def test_an_outdated_index_is_refused(tmp_path):
     add(tmp_path / 'a.tar', **{f'u{n}__png': png(1) for n in range(99)})
     with pytest.raises(ValueError, match='when it was indexed; restore it, or index'):
         DATASETS.build({'type': 'WebShards', 'root': str(tmp_path)})
+
+
+def test_a_database_may_have_several_labels_per_image(folder):
+    made = make('lmdb', folder)
+    path = Path(made['root'], 'keys.txt')
+    keys = [line.split()[0] for line in path.read_text().splitlines()]
+    path.write_text('\n'.join(f'{key},{"0,1" if n % 2 else "1"}' for n, key in enumerate(keys)))
+    source = DATASETS.build(made)
+    assert [source.label(index).tolist() for index in range(2)] == [[0, 1], [1, 1]]
+    assert len(set(levels(source))) == NUMBER
+    assert source.classes == ('a cat', 'dog')
 
 
 def test_a_key_that_the_database_lacks_is_a_bad_image(folder):
@@ -257,7 +323,6 @@ def test_a_missing_package_is_named_with_its_extra(folder, tmp_path, monkeypatch
 
 def test_a_database_needs_the_package(folder, monkeypatch):
     made = make('lmdb', folder)
-    monkeypatch.setattr('mmengine.fileio.io.backend_instances', {})
     monkeypatch.setitem(sys.modules, 'lmdb', None)
     with pytest.raises(ImportError, match=r"run pip install 'a2mim\[shards\]'"):
         DATASETS.build(made)

@@ -30,7 +30,7 @@ from a2mim.errors import (
     NotFiniteStateError,
     NotWrittenError,
 )
-from a2mim.weights.safe_load import add_trust_option
+from a2mim.weights.safe_load import add_reading_options
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data-root', '--data_root', metavar='DIR', help='read the images from DIR'
     )
-    add_trust_option(parser)
+    add_reading_options(parser)
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
     # Old launchers pass it; new ones set the variable, which is what counts.
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)

@@ -10,7 +10,8 @@ from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 from torchvision.models.convnext import CNBlockConfig
 
-from a2mim.weights.names import FAMILIES, backbone_state, published_family
+from a2mim.weights.families import FAMILIES, published_family
+from a2mim.weights.names import backbone_state
 
 
 def randomised(model: nn.Module) -> nn.Module:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from a2mim.weights.export.target import Check, Source, Target, shapes_of
+from a2mim.weights.families import FAMILIES
 from a2mim.weights.fit import Shapes, compare
-from a2mim.weights.names import FAMILIES
 from a2mim.weights.recipe import RESNETS
 
 # Stride in the 3×3 convolution.

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from a2mim.weights.export.target import Check, Source, Target, shapes_of
 from a2mim.weights.export.torchvision import RESNETS
+from a2mim.weights.families import FAMILIES
 from a2mim.weights.files import save_file
 from a2mim.weights.fit import Shapes, compare
-from a2mim.weights.names import FAMILIES
 from a2mim.weights.safe_load import load_file
 
 

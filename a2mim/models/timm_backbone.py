@@ -34,7 +34,7 @@ from a2mim.models.timm_inspection import (
 )
 from a2mim.registry import MODELS
 from a2mim.weights.fit import LoadReport, load_backbone
-from a2mim.weights.safe_load import load_file
+from a2mim.weights.safe_load import asked_weights, choose_weights, load_file
 
 # A mask (B, h, w), and the image size (height, width) it is for.
 Masking = tuple[Tensor, tuple[int, int]]
@@ -112,17 +112,19 @@ def _frozen_names(model: TimmNetwork, frozen_stages: int) -> set[str]:
     return {name for name, stage in stage_of.items() if stage <= frozen_stages}
 
 
-def load_pretrained(model: nn.Module, checkpoint: str) -> LoadReport:
+def load_pretrained(model: nn.Module, checkpoint: str, weights: str | None = None) -> LoadReport:
     """Load the backbone in the file ``checkpoint``, of any system, into a timm network.
 
-    Positions are resized to the image size of ``model``. A classifier of another number of classes
-    stays out.
+    Positions, patches and input channels are adapted to ``model`` as timm does. A classifier of
+    another number of classes stays out. Of several sets of weights, the averaged one is taken, or
+    with ``weights='raw'`` the other.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no checkpoint, or one of another architecture.
     """
-    return load_backbone(model, load_file(checkpoint), checkpoint)
+    with choose_weights(weights or asked_weights()):
+        return load_backbone(model, load_file(checkpoint), checkpoint)
 
 
 @MODELS.register_module()
@@ -147,7 +149,7 @@ class TimmBackbone(BaseModule):
         grad_checkpointing: Recompute activations in the backward pass to save memory.
         num_classes: 0 for features without pooling; more for timm's complete classifier.
         init_cfg: mmengine initialisers for the backbone, or ``dict(type='Pretrained',
-            checkpoint=PATH)``, which fails where the file does not fit.
+            checkpoint=PATH, weights='averaged')``, which fails where the file does not fit.
         timm_kwargs: Passed to ``timm.create_model`` (``img_size``, ``in_chans``, …).
 
     Attributes:

@@ -243,8 +243,14 @@ def adapt(
             text = (str(error) or type(error).__name__).splitlines()[0]
             problem = f" timm's own conversion of it ends in: {text}"
         else:
-            better = _misfits(converted, model) < _misfits(state, model)
-            state = converted if better else state
+            if _misfits(converted, model) < _misfits(state, model):
+                shapes = [
+                    f'{key} {old} for {tuple(converted[key].shape)}'
+                    for key, old in _shapes_of(state).items()
+                    if key in converted and old != tuple(converted[key].shape)
+                ]
+                _say('adapted to the model as timm does', ', '.join(shapes) or 'names')
+                state = converted
     return state, problem
 
 
@@ -265,20 +271,12 @@ def _head_of(network: nn.Module) -> tuple[str, ...]:
 
 def _convert(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """What timm makes of the weights of a file for a model of its own."""
-    before = _shapes_of(state)
     rule = getattr(sys.modules[type(model).__module__], 'checkpoint_filter_fn', None)
     if rule is not None:
         if DINOV2.search(' '.join(state)):
             state.setdefault('mask_token', torch.empty(0))  # extraction drops it
         state = rule(state, model)
-    state = {**state, **_adapted_stem(state, model)}
-    shapes = [
-        f'{key} {before[key]} for {tuple(value.shape)}'
-        for key, value in state.items()
-        if before.get(key) not in (None, tuple(value.shape))
-    ]
-    print_log(f'adapted to the model as timm does: {", ".join(shapes)}', logger='current')
-    return state
+    return {**state, **_adapted_stem(state, model)}
 
 
 def _adapted_stem(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

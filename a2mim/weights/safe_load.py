@@ -182,11 +182,32 @@ def load_file(path: str | Path) -> dict:
             raise ValueError(
                 f'{path} {refusal}: refused. If you trust its author, add {OPTION} to a command '
                 'line of this package: the file may then run any code with your rights'
+                f'{_module_advice(path, refusal)}'
             ) from error
-        content = unsafe_torch_load(path)
+        content = weights_of_modules(unsafe_torch_load(path))
     if not isinstance(content, dict):
         raise ValueError(f'{path} holds a {type(content).__name__}, not a dict of weights')
     return content
+
+
+def weights_of_modules(content: object) -> object:
+    """``content`` with the ``state_dict()`` of every pickled module, itself one or in a dict."""
+    if isinstance(content, torch.nn.Module):
+        return content.state_dict()
+    if isinstance(content, dict):
+        return {key: weights_of_modules(value) for key, value in content.items()}
+    return content
+
+
+def _module_advice(path: Path, refusal: str) -> str:
+    """How to make weights of a file that looks like a pickled module."""
+    asked = re.match(r'asks for ([\w.]+) ', refusal)
+    if asked is None or not re.search(r'\.[A-Z]\w*$', asked[1]):
+        return ''
+    return (
+        f'; or, if it is a whole network (torch.save(model)), where {asked[1]} can be imported: '
+        f"torch.save(torch.load('{path}', weights_only=False).state_dict(), 'weights.pth')"
+    )
 
 
 def refuse_other_formats(path: Path) -> None:

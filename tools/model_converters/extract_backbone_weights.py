@@ -46,6 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(f'kept    {len(trunk.kept):5} tensors  {trunk.prefix}*')
     for name, number in Counter(key.split('.')[0] for key in trunk.dropped).items():
         print(f'dropped {number:5} tensors  {name}.*')
+    if trunk.choice:
+        print(trunk.choice)
     if trunk.family:
         print(f'translated the published names of a {trunk.family} into those of timm')
     print(f'wrote {args.output}')
@@ -58,7 +60,7 @@ def check_found(trunk: Backbone) -> None:
     Raises:
         ValueError: If the keys have no known prefix and are of no known family.
     """
-    if not trunk.state or not (trunk.prefix or trunk.family):
+    if not trunk.state or not (trunk.prefix or trunk.family or trunk.others):
         raise ValueError(
             f'no backbone found: no key starts with "backbone." or alike, the first are '
             f'{[*trunk.kept, *trunk.dropped][:4]}. A backbone alone needs no extraction'

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from a2mim.interfaces import TimmNetwork
 from a2mim.weights.fit import LoadReport, Policy, Shapes, classifier_prefixes, load_backbone
-from a2mim.weights.names import Backbone, find_backbone
+from a2mim.weights.names import find_backbone
 from a2mim.weights.recipe import find_recipe
 from a2mim.weights.safe_load import load_file
 
@@ -120,22 +120,23 @@ def read_source(path: Path, name: str | None, options: Mapping[str, object]) -> 
         raise ValueError(
             f'timm {timm.__version__} has no model {name!r}; timm.list_models() has all names'
         )
-    complete = _complete_options(name, {**known_options, **options}, backbone)
+    complete = _complete_options(name, {**known_options, **options}, content)
     model = timm.create_model(name, **complete)
     load_backbone(model, content, path, WHOLE)
     return Source(path, name, complete, cast(TimmNetwork, model.eval()))
 
 
-def _complete_options(name: str, options: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
+def _complete_options(name: str, options: dict[str, Any], content: Mapping) -> dict[str, Any]:
     """Add number of classes and pooling: a backbone without a classifier is not pooled."""
     options = {key: value for key, value in options.items() if key != 'num_classes'}
     with torch.device('meta'):
-        starts = classifier_prefixes(timm.create_model(name, **options))
-    weights = [backbone.state[k] for start in starts if (k := f'{start}weight') in backbone.state]
+        model = timm.create_model(name, **options)
+    state, starts = find_backbone(content, model.state_dict()).state, classifier_prefixes(model)
+    weights = [state[k] for start in starts if (k := f'{start}weight') in state]
     if weights:
         return {'num_classes': len(weights[0]), **options}
     # The norm after the mean over patches is the trace of a classifier that was taken away.
-    pool = {} if 'fc_norm.weight' in backbone.state else {'global_pool': ''}
+    pool = {} if 'fc_norm.weight' in state else {'global_pool': ''}
     return {'num_classes': 0, **pool, **options}
 
 

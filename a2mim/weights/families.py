@@ -151,7 +151,7 @@ HF_SWIN: Pairs = (
     *MERGING,
     *((f'.attention.self.{name}.', f'.attn.{name[0]}.') for name in ('query', 'key', 'value')),
     ('.attention.output.dense.', '.attn.proj.'),
-    ('.attention.self.', '.attn.'),
+    ('.attention.self.relative_position_', '.attn.relative_position_'),
     *HF_BLOCK,
 )
 HF_SWIN_5: Pairs = (*HF_ATTENTION_5, ('.attention.relative_position_bias.', '.attn.'))
@@ -261,7 +261,7 @@ FAMILIES = {
         'encoder.layers.0.blocks.0.layernorm_before.weight', HF_SWIN, read_only=HF_SWIN_5, parts=QKV
     ),
     'huggingface dinov2 with swiglu': Family(
-        'encoder.layer.0.mlp.weights_in.weight', (*HF_SWIGLU, *HF_DINOV2), parts=QKV
+        'encoder.layer.0.mlp.weights_in.bias', (*HF_SWIGLU, *HF_DINOV2), parts=QKV
     ),
     'huggingface dinov2': Family(
         'encoder.layer.0.layer_scale1.lambda1',

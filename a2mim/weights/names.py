@@ -62,7 +62,9 @@ def difference(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | 
     for key in FIRST:
         if key in state and key in own and len(state[key]) != len(own[key]):
             return f'the file is {len(state[key])} wide, the model {len(own[key])}'
-    return None
+    # Patches that have learned to use registers are others without them.
+    registers = {'reg_token', 'register_tokens'} & state.keys()
+    return other_tokens(state, own) if registers and 'reg_token' not in own else None
 
 
 # What stands beside the patches of a ViT.

@@ -89,7 +89,8 @@ def other_tokens(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str 
 
 BACKBONE = 'backbone.model.'
 # What parallel wrappers and torch.compile put into a key.
-WRAPPERS = frozenset(('module', '_orig_mod'))
+WRAPPERS = re.compile(r'(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
+PARALLEL = re.compile(r'(?<![^.])module\.')
 # What may stand before the keys of a backbone of no known family, where no model is there to
 # compare with; the first that occurs counts.
 PREFIXES = (
@@ -282,7 +283,7 @@ def _order(kind: str, entry: str) -> tuple[int, int]:
 
 def _below(source: WeightSet, prefix: str, own: Collection[str]) -> Backbone:
     """The tensors behind a prefix, in timm's names."""
-    names = {key: unwrap(key) for key in source.tensors}
+    names = _unwrapped(source.tensors, own)
     names = {k: name[len(prefix) :] for k, name in names.items() if name.startswith(prefix)}
     whole = {name: source.tensors[key] for key, name in names.items()}
     family = published_family(whole)
@@ -307,7 +308,7 @@ def _prefixes(keys: Iterable[str], own: Collection[str] | None) -> list[str]:
         keys: Of a set of weights.
         own: Names of the network that it is for, if there is one.
     """
-    names = {unwrap(key): None for key in keys}
+    names = dict.fromkeys(_unwrapped(keys, own).values())
     marked = {
         name[: -len(marker)]: None
         for name in names
@@ -328,8 +329,22 @@ def _prefixes(keys: Iterable[str], own: Collection[str] | None) -> list[str]:
 
 
 def unwrap(key: str) -> str:
-    """``key`` without what parallel wrappers and torch.compile put into it."""
-    return '.'.join(part for part in key.split('.') if part not in WRAPPERS)
+    """``key`` without what parallel wrappers and torch.compile put into it.
+
+    ``module`` is a part of timm's names too (iFormer), behind the number of a block.
+    """
+    key = WRAPPERS.sub('', key)
+    numbered = re.search(r'\.\d', key)
+    place = numbered.start() + 1 if numbered else len(key)
+    return PARALLEL.sub('', key[:place]) + key[place:]
+
+
+def _unwrapped(keys: Iterable[str], own: Collection[str] | None) -> dict[str, str]:
+    """Keys and what ``unwrap`` makes of them; everywhere where the network has no ``module``."""
+    names = {key: unwrap(key) for key in keys}
+    if not own or any(PARALLEL.search(name) for name in own):
+        return names
+    return {key: PARALLEL.sub('', name) for key, name in names.items()}
 
 
 TOKEN = 'backbone.mask_token.'

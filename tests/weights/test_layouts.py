@@ -119,7 +119,7 @@ def write(content: object, folder: Path) -> Path:
     return folder / 'file.pth'
 
 
-def taken(path: Path, model: nn.Module, said: list[str] | None = None) -> State:
+def taken(path: Path, model: nn.Module) -> State:
     """What ``model`` has after it has read ``path``."""
     load_backbone(model, load_file(path), path)
     return model.state_dict()
@@ -219,7 +219,7 @@ def test_what_timm_adapts_is_adapted(row, tmp_path):
     ('RGB into 12 channels', 3, 12),
     ('4 channels into RGB', 4, 3),
 ])  # fmt: skip
-def test_the_first_convolution_gets_other_channels(name, row, before, after, tmp_path, caplog):
+def test_the_first_convolution_gets_other_channels(name, row, before, after, tmp_path):
     assert ROWS[row] == 'loads'
     options = dict(num_classes=0) if 'vit' not in name else SMALL
     source = timm.create_model(name, in_chans=before, **options)
@@ -299,9 +299,7 @@ def test_a_pickled_network_of_a_trusted_author_is_taken(wrap, tmp_path):
 
 def test_every_row_of_the_table_is_tested():
     tested = {*SAME, *TWO, *ADAPTED, *REFUSED, *TRANSFORMERS}
-    tested |= {
-        row for row in ROWS if 'channel' in row or row.startswith('another ') or '.safe' in row
-    }
+    tested |= {row for row in ROWS if re.search(r'channel|^another (n|po)|\.safetensors', row)}
     assert tested == ROWS.keys()
     assert len(ROWS) >= 32
 
@@ -395,8 +393,7 @@ def test_networks_of_transformers_compute_the_same_here_and_go_back(row, tmp_pat
     theirs.save_pretrained(tmp_path)
     path = tmp_path / 'model.safetensors'
     loaded = {key: tensor.clone() for key, tensor in taken(path, model).items()}
-    size = model.pretrained_cfg['input_size'][-1] if 'ConvNeXt' not in row else 64
-    size = getattr(theirs.config, 'image_size', size) if 'ConvNeXt' not in row else size
+    size = 64 if 'ConvNeXt' in row else theirs.config.image_size
     image = torch.randn(1, 3, size, size)
     with torch.no_grad():
         ours = model(image) if 'ConvNeXt' in row else model.forward_features(image)
@@ -410,9 +407,6 @@ def test_networks_of_transformers_compute_the_same_here_and_go_back(row, tmp_pat
         return  # read only
     found = find_backbone(load_file(path), loaded.keys())
     back = FAMILIES[found.family or ''].from_timm(loaded)
-    assert equal(below(found.prefix, back), {})
-    content = load_safetensors(path)
-    assert all(torch.equal(content[key], t) for key, t in below(found.prefix, back).items())
-    assert {key for key in found.kept if 'mask_token' not in key} == below(
-        found.prefix, back
-    ).keys()
+    back = below(found.prefix, back)
+    assert equal(load_safetensors(path), back)
+    assert back.keys() == {key for key in found.kept if 'mask_token' not in key}

@@ -4,7 +4,8 @@ Axes: B batch, C channels, (H, W) pixels, (h, w) features.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -33,6 +34,8 @@ WHOLE = Policy(
     'of the training?'
 )
 DEFAULT = 'chelsea.png'
+# Versions that libraries need, and do not ask for.
+KNOWN_BOUNDS = {'mmpretrain': 'MMPretrain 1 needs transformers below 5'}
 
 
 @dataclass(frozen=True)
@@ -147,13 +150,15 @@ class Check:
     Attributes:
         library: That read it, or whose list of names it was compared with, with its version.
         report: What became of every tensor; None for a graph, which has no names.
-        ours, theirs: Features of the same images; empty where the library cannot be imported.
+        ours, theirs: Features of the same images; empty where the library cannot be used.
+        problem: What a library raised that should have read the file, and did not.
     """
 
     library: str
     report: LoadReport | None
     ours: Tensor = field(default_factory=lambda: torch.empty(0))
     theirs: Tensor = field(default_factory=lambda: torch.empty(0))
+    problem: str = ''
 
     @property
     def difference(self) -> float:
@@ -192,7 +197,7 @@ class Check:
             number = len(self.report.matched)
             lines.append(f'{self.library}: {number} tensors, {self.report.rate:.0%} match')
         if not self.ours.numel():
-            lines.append('NOT loaded back, no features compared: the library is not here to import')
+            lines.append(f'NOT loaded back, no features compared: {self.problem}')
         else:
             lines.append(
                 f'{self.library}: features {tuple(self.theirs.shape)}, largest difference '
@@ -200,6 +205,26 @@ class Check:
                 f'(allowed: {TOLERANCE:g} of it)'
             )
         return '\n'.join(lines)
+
+
+class UnreadError(Exception):
+    """Another library could not be used to read a file; the message is what it raised."""
+
+
+@contextmanager
+def other_library(name: str) -> Iterator[None]:
+    """Within the block, whatever a library raises is an ``UnreadError``.
+
+    Versions that do not go together raise anything, and say nothing about the file.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (error.name or '').split('.')[0] == name:
+            raise UnreadError('the library is not here to import') from error
+        text = (str(error).strip() or 'no message').splitlines()[0]
+        bound = f'; {KNOWN_BOUNDS[name]}' if name in KNOWN_BOUNDS else ''
+        raise UnreadError(f'{name} raised {type(error).__name__}: {text}{bound}') from error
 
 
 class Target(ABC):

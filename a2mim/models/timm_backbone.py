@@ -9,6 +9,7 @@ from typing import cast
 
 import torch
 from mmengine.model import BaseModule, initialize
+from mmengine.registry import DefaultScope
 from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.autograd import Variable
@@ -127,6 +128,12 @@ def load_pretrained(model: nn.Module, checkpoint: str, weights: str | None = Non
         return load_backbone(model, load_file(checkpoint), checkpoint)
 
 
+def in_other_package() -> bool:
+    """Whether the default scope is that of another OpenMMLab package, not ours or mmengine's."""
+    scope = DefaultScope.get_current_instance()
+    return scope is not None and scope.scope_name not in ('a2mim', 'mmengine')
+
+
 @MODELS.register_module()
 class TimmBackbone(BaseModule):
     """A timm model with a mask token after the module that ``mask_after`` names.
@@ -161,8 +168,9 @@ class TimmBackbone(BaseModule):
     Shape:
         image: (B, C, height, width), normalised pixels.
         mask: (B, h, w), 1 where masked.
-        returns: (B, out_channels, H, W); with ``num_classes``, logits (B, num_classes); with
-            ``out_indices``, a tuple of maps.
+        returns: (B, out_channels, H, W), or built under the default scope of another package,
+            whose models take a tuple of maps, a tuple of this one; with ``num_classes``, logits
+            (B, num_classes); with ``out_indices``, a tuple of maps.
 
     Raises:
         ValueError: If timm has no such model or module, or the model cannot work: it takes no
@@ -206,6 +214,7 @@ class TimmBackbone(BaseModule):
         self._layout: FeatureLayout | None = None
         self._masking: Masking | None = None
         self._inserted = False
+        self._in_tuple = not num_classes and in_other_package()
         self._reader: MultiScaleReader | None = None
         if out_indices is not None:
             self._reader = MultiScaleReader(self.model, out_indices)
@@ -233,7 +242,8 @@ class TimmBackbone(BaseModule):
             )
         else:
             features = self._masked_pass(image, (mask, image_size))
-        return features if self._layout is None else self._layout.to_map(features, image_size)
+        features = features if self._layout is None else self._layout.to_map(features, image_size)
+        return (features,) if self._in_tuple else features
 
     def train(self, mode: bool = True) -> 'TimmBackbone':
         """Keep frozen modules in evaluation mode."""
@@ -340,7 +350,8 @@ def build_backbone(config: dict, data_preprocessor: ImagePreprocessor) -> TimmBa
     Convolutional networks run in channels-last, 1.2 (ResNet) to 1.9 (ConvNeXt) times faster on the
     CPU; the preprocessor writes that layout while it converts to float, at no extra cost.
     """
-    backbone: TimmBackbone = MODELS.build(config)
+    with DefaultScope.overwrite_default_scope('a2mim'):  # our algorithms take a map, not a tuple
+        backbone: TimmBackbone = MODELS.build(config)
     if backbone.prefers_channels_last:
         backbone.to(memory_format=torch.channels_last)
         data_preprocessor.memory_format = torch.channels_last

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise FileExistsError(f'{args.output} exists; choose another name or add --force')
     with reading(args):
         content = load_file(args.checkpoint)
-    trunk = find_backbone(content)
+        trunk = find_backbone(content)
     check_found(trunk)
     save_file(trunk.state, args.output)
     print(f'kept    {len(trunk.kept):5} tensors  {trunk.prefix}*')

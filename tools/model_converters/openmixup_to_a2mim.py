@@ -49,12 +49,12 @@ def main(arguments: list[str] | None = None) -> None:
         raise FileExistsError(f'{args.output} exists; choose another name or add --force')
     with reading(args):
         content = load_file(args.checkpoint)
-    try:
-        if is_ours(content):
-            raise ValueError('it is in the layout of our models already')
-        imported = import_weights(content)
-    except ValueError as error:
-        raise ValueError(f'{args.checkpoint} is not imported: {error}') from error
+        try:
+            if is_ours(content):
+                raise ValueError('it is in the layout of our models already')
+            imported = import_weights(content)
+        except ValueError as error:
+            raise ValueError(f'{args.checkpoint} is not imported: {error}') from error
     save_file(imported.state, args.output)
     print_found(imported)
     recipe = find_recipe(content, imported.backbone)
@@ -68,6 +68,8 @@ def print_found(imported: Imported) -> None:
     names = f'names of {backbone.family}' if backbone.family else 'names of timm'
     kind, blocks = architecture(backbone.state), depth(backbone.state)
     print(f'found a {kind} of {blocks} blocks, in the {names}')
+    if backbone.choice:
+        print(backbone.choice)
     parts = Counter(part_of(key, imported) for key in imported.state)
     for part, number in parts.items():
         print(f'kept    {number:5} tensors  {part}')

@@ -35,8 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     config = Config.fromfile(args.config).pretty_text if args.config else None
     with reading(args):
-        content = load_file(args.checkpoint)
-    path, digest = publish(content, args.output, config)
+        path, digest = publish(load_file(args.checkpoint), args.output, config)
     content = load_file(path)
     size = path.stat().st_size / args.checkpoint.stat().st_size
     print(f'kept    {len(content["state_dict"])} tensors, {size:.0%} of the bytes of IN')

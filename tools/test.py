@@ -23,7 +23,7 @@ from a2mim.engine.launch import build_test_runner
 from a2mim.engine.mmengine_fixes import strict_loading
 from a2mim.engine.processes import leave_processes
 from a2mim.evaluation import Accuracy, ClassReport, PerClassAccuracy
-from a2mim.weights.safe_load import trust_checkpoints
+from a2mim.weights.safe_load import reading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -78,7 +78,7 @@ def as_table(classes: Sequence[ClassReport]) -> Table:
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Run the command line; return the metrics."""
     args = parse_args(argv)
-    with one_line_errors(), strict_loading(), trust_checkpoints(args.trust_checkpoint):
+    with one_line_errors(), strict_loading(), reading(args):
         check_out(args.out)
         runner = build_test_runner(args)
         per_class = add_per_class(runner)

@@ -18,7 +18,7 @@ from a2mim.engine.command_line import (
 from a2mim.engine.launch import build_train_runner
 from a2mim.engine.mmengine_fixes import strict_loading
 from a2mim.engine.processes import WorkDirLock, leave_processes
-from a2mim.weights.safe_load import trust_checkpoints
+from a2mim.weights.safe_load import reading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -34,7 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args, training = parse_args(argv), FirstIteration()
-    trust = trust_checkpoints(args.trust_checkpoint)
+    trust = reading(args)
     with one_line_errors(training), strict_loading(), trust, WorkDirLock() as lock:
         runner = build_train_runner(args, lock)
         runner.register_hook(training)

@@ -33,9 +33,9 @@ from a2mim.interfaces import Algorithm, MaskedBackbone, TimmNetwork
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.timm_backbone import load_pretrained
 from a2mim.weights.load_model import SUFFIXES, NoRecipeError, load_model
-from a2mim.weights.names import backbone_state
+from a2mim.weights.names import find_backbone
 from a2mim.weights.released import list_models
-from a2mim.weights.safe_load import add_trust_option, load_file, trust_checkpoints
+from a2mim.weights.safe_load import add_reading_options, load_file, reading
 
 RANDOM = 'random:'
 
@@ -248,7 +248,9 @@ def _classes_in(file: str, name: str) -> int:
     known = timm.get_pretrained_cfg(name)
     classifier = known.classifier if known and known.classifier else ''
     first = classifier if isinstance(classifier, str) else classifier[0]
-    return len(backbone_state(load_file(file)).get(f'{first}.bias', ()))
+    with torch.device('meta'):
+        own = timm.create_model(name).state_dict()
+    return len(find_backbone(load_file(file), own).state.get(f'{first}.bias', ()))
 
 
 def pooled_features(network: Network, batch: Tensor) -> Tensor:
@@ -337,12 +339,12 @@ def add_analysis_options(
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     add('--device', default=device, help='cpu, cuda, …')
     add('--out', default=out, metavar='DIR', help='folder of the results')
-    add_trust_option(parser)
+    add_reading_options(parser)
 
 
 def open_networks(args: argparse.Namespace) -> list[Network]:
     """Load the networks of the command line, whose labels must differ."""
-    with trust_checkpoints(args.trust_checkpoint):
+    with reading(args):
         networks = [read_network(text, args.device, args.seed) for text in args.subjects]
     labels = [network.label for network in networks]
     for label in labels:

@@ -30,7 +30,7 @@ from a2mim.errors import (
     NotFiniteStateError,
     NotWrittenError,
 )
-from a2mim.weights.safe_load import add_trust_option
+from a2mim.weights.safe_load import WEIGHTS, add_reading_options
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--data-root', '--data_root', metavar='DIR', help='read the images from DIR'
     )
-    add_trust_option(parser)
+    add_reading_options(parser)
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
     # Old launchers pass it; new ones set the variable, which is what counts.
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
@@ -147,7 +147,8 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.load_from = existing_file(args.load_checkpoint, '--load-checkpoint')
     if args.pretrained:
         file = existing_file(args.pretrained, '--pretrained')
-        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=file)
+        kind = {} if args.weights == WEIGHTS[0] else {'weights': args.weights}
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=file, **kind)
 
 
 def set_seed(cfg: Config, seed: int | None) -> None:

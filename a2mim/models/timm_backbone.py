@@ -9,6 +9,7 @@ from typing import cast
 
 import torch
 from mmengine.model import BaseModule, initialize
+from mmengine.registry import DefaultScope
 from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.autograd import Variable
@@ -34,7 +35,7 @@ from a2mim.models.timm_inspection import (
 )
 from a2mim.registry import MODELS
 from a2mim.weights.fit import LoadReport, load_backbone
-from a2mim.weights.safe_load import load_file
+from a2mim.weights.safe_load import asked_weights, choose_weights, load_file
 
 # A mask (B, h, w), and the image size (height, width) it is for.
 Masking = tuple[Tensor, tuple[int, int]]
@@ -112,17 +113,25 @@ def _frozen_names(model: TimmNetwork, frozen_stages: int) -> set[str]:
     return {name for name, stage in stage_of.items() if stage <= frozen_stages}
 
 
-def load_pretrained(model: nn.Module, checkpoint: str) -> LoadReport:
+def load_pretrained(model: nn.Module, checkpoint: str, weights: str | None = None) -> LoadReport:
     """Load the backbone in the file ``checkpoint``, of any system, into a timm network.
 
-    Positions are resized to the image size of ``model``. A classifier of another number of classes
-    stays out.
+    Positions, patches and input channels are adapted to ``model`` as timm does. A classifier of
+    another number of classes stays out. Of several sets of weights, the averaged one is taken, or
+    with ``weights='raw'`` the other.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no checkpoint, or one of another architecture.
     """
-    return load_backbone(model, load_file(checkpoint), checkpoint)
+    with choose_weights(weights or asked_weights()):
+        return load_backbone(model, load_file(checkpoint), checkpoint)
+
+
+def in_other_package() -> bool:
+    """Whether the default scope is that of another OpenMMLab package, not ours or mmengine's."""
+    scope = DefaultScope.get_current_instance()
+    return scope is not None and scope.scope_name not in ('a2mim', 'mmengine')
 
 
 @MODELS.register_module()
@@ -147,7 +156,7 @@ class TimmBackbone(BaseModule):
         grad_checkpointing: Recompute activations in the backward pass to save memory.
         num_classes: 0 for features without pooling; more for timm's complete classifier.
         init_cfg: mmengine initialisers for the backbone, or ``dict(type='Pretrained',
-            checkpoint=PATH)``, which fails where the file does not fit.
+            checkpoint=PATH, weights='averaged')``, which fails where the file does not fit.
         timm_kwargs: Passed to the model of timm (``img_size``, ``in_chans``, …), also where they
             are None. ``final_norm=False`` leaves out the norm after the last block.
 
@@ -160,8 +169,9 @@ class TimmBackbone(BaseModule):
     Shape:
         image: (B, C, height, width), normalised pixels.
         mask: (B, h, w), 1 where masked.
-        returns: (B, out_channels, H, W); with ``num_classes``, logits (B, num_classes); with
-            ``out_indices``, a tuple of maps.
+        returns: (B, out_channels, H, W), or built under the default scope of another package,
+            whose models take a tuple of maps, a tuple of this one; with ``num_classes``, logits
+            (B, num_classes); with ``out_indices``, a tuple of maps.
 
     Raises:
         ValueError: If timm has no such model or module, or the model cannot work: it takes no
@@ -205,6 +215,7 @@ class TimmBackbone(BaseModule):
         self._layout: FeatureLayout | None = None
         self._masking: Masking | None = None
         self._inserted = False
+        self._in_tuple = not num_classes and in_other_package()
         self._reader: MultiScaleReader | None = None
         if out_indices is not None:
             self._reader = MultiScaleReader(self.model, out_indices)
@@ -232,7 +243,8 @@ class TimmBackbone(BaseModule):
             )
         else:
             features = self._masked_pass(image, (mask, image_size))
-        return features if self._layout is None else self._layout.to_map(features, image_size)
+        features = features if self._layout is None else self._layout.to_map(features, image_size)
+        return (features,) if self._in_tuple else features
 
     def train(self, mode: bool = True) -> 'TimmBackbone':
         """Keep frozen modules in evaluation mode."""
@@ -339,7 +351,8 @@ def build_backbone(config: dict, data_preprocessor: ImagePreprocessor) -> TimmBa
     Convolutional networks run in channels-last, 1.2 (ResNet) to 1.9 (ConvNeXt) times faster on the
     CPU; the preprocessor writes that layout while it converts to float, at no extra cost.
     """
-    backbone: TimmBackbone = MODELS.build(config)
+    with DefaultScope.overwrite_default_scope('a2mim'):  # our algorithms take a map, not a tuple
+        backbone: TimmBackbone = MODELS.build(config)
     if backbone.prefers_channels_last:
         backbone.to(memory_format=torch.channels_last)
         data_preprocessor.memory_format = torch.channels_last

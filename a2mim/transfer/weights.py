@@ -4,7 +4,7 @@ from torch import nn
 
 from a2mim.registry import WEIGHT_INITIALIZERS
 from a2mim.weights.fit import Policy, load_backbone
-from a2mim.weights.safe_load import load_file
+from a2mim.weights.safe_load import asked_weights, choose_weights, load_file
 
 STAGES = Policy(
     resize=True,
@@ -26,6 +26,8 @@ class TrunkPretrained:
         checkpoint: The file.
         part: The part of the backbone that is in the module, such as ``'layer4'``; everything else
             in the module is new and keeps its values. None: the module is all backbone.
+        weights: ``'averaged'`` or ``'raw'``, where the file has both; None: as the command line
+            says.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -33,11 +35,15 @@ class TrunkPretrained:
             shape or belongs to another architecture.
     """
 
-    def __init__(self, checkpoint: str, part: str | None = None) -> None:
+    def __init__(
+        self, checkpoint: str, part: str | None = None, weights: str | None = None
+    ) -> None:
         self.checkpoint = checkpoint
         self.part = part
+        self.weights = weights
 
     def __call__(self, module: nn.Module) -> None:
         """Load the weights into ``module``."""
         content = load_file(self.checkpoint)
-        load_backbone(module, content, self.checkpoint, STAGES, part=self.part)
+        with choose_weights(self.weights or asked_weights()):
+            load_backbone(module, content, self.checkpoint, STAGES, part=self.part)

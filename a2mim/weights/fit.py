@@ -6,13 +6,17 @@ interpolated where the ``Policy`` allows it, a classifier of other classes is le
 and what is left has to match the model.
 """
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from mmengine.logging import print_log
+from timm.layers.patch_embed import resample_patch_embed
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from a2mim.weights.names import (
@@ -20,10 +24,11 @@ from a2mim.weights.names import (
     DECODER,
     TOKEN,
     architecture,
-    backbone_state,
     difference,
+    find_backbone,
     import_weights,
     is_ours,
+    other_tokens,
     tensors_in,
     unwrap,
 )
@@ -31,6 +36,10 @@ from a2mim.weights.names import (
 Shapes = Mapping[str, tuple[int, ...]]
 TABLE = 'relative_position_bias_table'
 SHARED = f'rel_pos_bias.{TABLE}'
+# Names of its releases, by which timm's rule does not know them.
+DINOV2 = re.compile(r'register_tokens|\.mlp\.w12\.')
+# The norm that pooling puts before or behind itself.
+LAST_NORM = ('norm.', 'fc_norm.', 'head.norm.')
 # Of pre-training, which fine-tuned ViTs of OpenMixup may carry along unused.
 LEFTOVERS = (TOKEN, f'{BACKBONE}norm.')
 
@@ -40,9 +49,9 @@ class Policy:
     """What a file needs to hold for a model.
 
     Attributes:
-        min_match: Least ``LoadReport.rate``; 0.9 leaves room for a new head and norm. Shapes have
-            to agree always.
-        resize: Whether positions are interpolated to the image size of the model.
+        min_match: Least ``LoadReport.rate``. Shapes have to agree always.
+        resize: Whether positions, patches and channels are adapted to the model, as timm does.
+        new_head: Whether a head and the norm before it may be the model's own.
         subset: Whether the model may have fewer stages than the file, and no tables of relative
             positions.
         advice: End of the error message.
@@ -50,12 +59,13 @@ class Policy:
 
     min_match: float = 1.0
     resize: bool = False
+    new_head: bool = False
     subset: bool = False
     advice: str = 'Is it of another architecture?'
 
 
 COMPLETE = Policy()
-PRETRAINED = Policy(min_match=0.9, resize=True)
+PRETRAINED = Policy(min_match=0.9, resize=True, new_head=True)
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,14 @@ class LoadReport:
     def complete(self) -> bool:
         """Whether every tensor of both matches."""
         return self.rate == 1 and not self.mismatched
+
+    def without(self, starts: tuple[str, ...]) -> 'LoadReport':
+        """The same, but for names that begin like this and are in one of the two only."""
+        missing, unexpected = (
+            [name for name in names if not name.startswith(starts)]
+            for names in (self.missing, self.unexpected)
+        )
+        return replace(self, missing=missing, unexpected=unexpected)
 
     def __str__(self) -> str:
         parts = [f'{len(self.matched)} tensors, {self.rate:.0%} match']
@@ -127,14 +145,18 @@ def load_backbone(
         ValueError: If too little matches or the architecture differs; the message says what.
     """
     with prefix_errors(path):
-        found = without_other_classes(backbone_state(content), network)
         own = _part_of(network, part)
+        backbone = find_backbone(content, own)
+        _say(path, backbone.choice)
+        found = without_other_classes(backbone.state, network)
         state = _stages_of(found, own) if policy.subset else found
         left_out = [key for key in found if key not in state]
-        state = fit_positions(state, network) if policy.resize else state
+        if policy.resize:
+            more = {k: v for k, v in backbone.whole.items() if k not in backbone.state}
+            state, problem = adapt(state, network, more)
+            policy = replace(policy, advice=f'{policy.advice}{problem}')
         report = load_weights(network, state, policy, part=part)
-    if left_out:
-        print_log(f'{path}: {len(left_out)} left out ({some(left_out)})', logger='current')
+    _say(path, f'{len(left_out)} left out ({some(left_out)})' if left_out else '')
     return report
 
 
@@ -153,8 +175,10 @@ def load_weights(
     """
     own = _part_of(module, part)
     report, reason = compare(_shapes_of(own), state), difference(state, own)
+    judged = report.without(_head_of(module)) if policy.new_head else report
     name = type(module).__name__ + (f'.{part}' if part else '')
-    if reason or report.rate < policy.min_match or report.mismatched:
+    if reason or judged.rate < policy.min_match or report.mismatched:
+        reason = reason or other_tokens(state, own)
         reason = f'{reason}; ' if reason else ''
         raise ValueError(
             f'the checkpoint does not fit {name}: {reason}{report}; at least '
@@ -192,23 +216,82 @@ def prefix_errors(path: str | Path) -> Iterator[None]:
         raise ValueError(f'{path}: {error}') from error
 
 
-def fit_positions(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Interpolate position embeddings and relative tables to the image size of a timm model.
+def adapt(
+    state: Mapping[str, Tensor], model: nn.Module, more: Mapping[str, Tensor] | None = None
+) -> tuple[dict[str, Tensor], str]:
+    """Bring what depends on the image size, patch size and channels to that of a timm model.
 
-    timm's rule of the family interpolates, bicubic for embeddings; extra rows of tables and class
-    tokens stay as they are. Where the file has one table for all blocks, each gets a copy. A state
-    that fits is returned as it is, and so is one in which other things differ too: that is for the
-    comparison to report.
+    timm's rule of the family does it: positions and patches are resampled, the first convolution
+    gets other channels, DINOv2's registers other names. Where the file has one table of relative
+    positions for all blocks, each gets a copy. A state that fits is returned as it is, and so is
+    one that fits no better afterwards: that is for the comparison to report.
+
+    Args:
+        state: Of a backbone, in timm's names.
+        model: The timm network.
+        more: What the file has beside it, such as the mask token by which timm knows DINOv2.
+
+    Returns:
+        The state, and the end of a message: what timm raised, if it did.
     """
     state = _copy_shared_table(state, model)
-    report = compare(model, state)
-    names = [name for name, _, _ in report.mismatched]
-    # timm asks the model for the block of each table.
-    astray = any(name.endswith(TABLE) for name in report.unexpected)
-    convert = getattr(sys.modules[type(model).__module__], 'checkpoint_filter_fn', None)
-    if not names or convert is None or astray or not all('pos' in name for name in names):
-        return state
-    return convert(dict(state), model)
+    problem = ''
+    if _misfits(state, model):
+        try:
+            converted = _convert({**(more or {}), **state}, model)
+        except Exception as error:  # timm's rules expect a file of their family, and check nothing
+            text = (str(error) or type(error).__name__).splitlines()[0]
+            problem = f" timm's own conversion of it ends in: {text}"
+        else:
+            if _misfits(converted, model) < _misfits(state, model):
+                shapes = [
+                    f'{key} {old} for {tuple(converted[key].shape)}'
+                    for key, old in _shapes_of(state).items()
+                    if key in converted and old != tuple(converted[key].shape)
+                ]
+                _say('adapted to the model as timm does', ', '.join(shapes) or 'names')
+                state = converted
+    return state, problem
+
+
+def fit_positions(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The state of ``adapt`` alone."""
+    return adapt(state, model)[0]
+
+
+def _misfits(state: Mapping[str, Tensor], model: nn.Module) -> int:
+    """How many tensors, but for head and norm, are missing, too many, or of another shape."""
+    report = compare(model, state).without(_head_of(model))
+    return len(report.mismatched) + max(len(report.missing), len(report.unexpected))
+
+
+def _head_of(network: nn.Module) -> tuple[str, ...]:
+    return (*classifier_prefixes(network), *LAST_NORM)
+
+
+def _convert(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """What timm makes of the weights of a file for a model of its own."""
+    rule = getattr(sys.modules[type(model).__module__], 'checkpoint_filter_fn', None)
+    if rule is not None:
+        if DINOV2.search(' '.join(state)):
+            state.setdefault('mask_token', torch.empty(0))  # extraction drops it
+        state = rule(state, model)
+    return {**state, **_adapted_stem(state, model)}
+
+
+def _adapted_stem(state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The first convolution with the patch size and the channels of the model."""
+    names = getattr(model, 'pretrained_cfg', {}).get('first_conv') or ()
+    adapted = {}
+    for name in [names] if isinstance(names, str) else names:
+        conv, weight = model.get_submodule(name), state.get(f'{name}.weight')
+        if not isinstance(conv, nn.Conv2d) or weight is None or weight.ndim != 4:
+            continue
+        if conv.kernel_size == conv.stride:  # patches
+            weight = resample_patch_embed(weight, list(conv.kernel_size))
+        channels = conv.in_channels // conv.groups
+        adapted[f'{name}.weight'] = adapt_input_conv(channels, weight, base_chans=weight.shape[1])
+    return adapted
 
 
 def fit_model(content: Mapping, model: nn.Module) -> dict[str, Tensor]:
@@ -225,7 +308,7 @@ def fit_model(content: Mapping, model: nn.Module) -> dict[str, Tensor]:
     network = getattr(getattr(model, 'backbone', None), 'model', None)
     if not isinstance(network, nn.Module):
         return tensors_in(content)
-    state, own = _in_our_names(content), model.state_dict()
+    state, own = _in_our_names(content, network), model.state_dict()
     found = {
         key[len(BACKBONE) :]: value for key, value in state.items() if key.startswith(BACKBONE)
     }
@@ -337,6 +420,7 @@ def _stages_of(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[s
     if architecture(own) not in (None, architecture(state)):
         return state  # for the comparison to report
     stages = {key.split('.')[0] for key in (*own, *([SHARED] if tables else []))}
+    stages |= {'register_tokens'} if 'reg_token' in own else set()  # before timm converts it
     return {key: value for key, value in state.items() if key.split('.')[0] in stages}
 
 
@@ -352,17 +436,23 @@ def _copy_shared_table(state: Mapping[str, Tensor], model: nn.Module) -> dict[st
     return state
 
 
-def _in_our_names(content: Mapping) -> dict[str, Tensor]:
+def _in_our_names(content: Mapping, network: nn.Module) -> dict[str, Tensor]:
     if is_ours(content):
         return {unwrap(key): tensor for key, tensor in tensors_in(content).items()}
-    imported = import_weights(content)
+    imported = import_weights(content, network.state_dict())
     names = imported.backbone.family or 'names of timm'
+    _say('weights', imported.backbone.choice)
     print_log(
         f'translated {len(imported.state)} tensors ({names}); '
         f'left out {len(imported.dropped)} ({some(imported.dropped)})',
         logger='current',
     )
     return imported.state
+
+
+def _say(path: str | Path, text: str) -> None:
+    if text:
+        print_log(f'{path}: {text}', logger='current')
 
 
 def _shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -28,7 +28,7 @@ from a2mim.weights.fit import (
 from a2mim.weights.names import BACKBONE, find_backbone, tensors_in, unwrap
 from a2mim.weights.recipe import embedded_values, find_recipe
 from a2mim.weights.released import config_path, entries, find_entry, local_file
-from a2mim.weights.safe_load import load_file
+from a2mim.weights.safe_load import asked_weights, choose_weights, load_file
 
 SUFFIXES = ('.pth', '.pt', '.safetensors')
 # Initial weights: those of the checkpoint replace them, and a file of that name is not wanted.
@@ -64,6 +64,7 @@ def load_model(
     pretrained: bool = True,
     config: str | Path | None = None,
     num_classes: int | None = None,
+    weights: str | None = None,
 ) -> nn.Module:
     """A plain module in evaluation mode, which ``features`` and ``reconstruct`` understand.
 
@@ -75,6 +76,8 @@ def load_model(
         config: Config of a file of weights that carries none: a path ending in ``.py``, or one
             below ``configs/`` without suffix.
         num_classes: Of a classifier; with weights, it must be that of the file.
+        weights: ``'averaged'`` or ``'raw'``: which are taken where a file has both; None: the
+            averaged ones.
 
     Returns:
         ``A2MIM``, ``SimMIM``, ``ImageClassifier``, or of a file with a backbone alone
@@ -85,6 +88,13 @@ def load_model(
         FileNotFoundError, ConnectionError: If it is not found or cannot be downloaded.
         ValueError: If it is no checkpoint, asks to run code, or does not fit its config.
     """
+    with choose_weights(weights or asked_weights()):
+        return _load(name_or_path, pretrained, config, num_classes)
+
+
+def _load(
+    name_or_path: str | Path, pretrained: bool, config: str | Path | None, num_classes: int | None
+) -> nn.Module:
     path = Path(name_or_path)
     if path.suffix in SUFFIXES or (path.is_file() and path.suffix != '.py'):
         return load_model_file(path, _given(config), num_classes, pretrained=pretrained)

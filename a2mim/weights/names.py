@@ -1,219 +1,18 @@
-"""Parameter names of other systems, and how a checkpoint of any system becomes one of ours.
-
-``FAMILIES`` has one table for each system and architecture, which import and export both read:
-OpenMixup 0.2.10 (and mmcls and MMPretrain, whose names it has), the original releases of ConvNeXt
-and Swin, torchvision 0.29, MMSegmentation and detectron2. Names that no table has are timm's
-already: ResNet, and the ViTs of the MAE, BEiT and DeiT releases.
+"""How a checkpoint of any system becomes one of ours.
 
 In our models the timm network is ``backbone.model``, the mask token ``backbone.mask_token`` and
 the decoder ``neck``.
 """
 
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-# Parts of names, theirs and timm's: ^ and $ are the ends of a name, # is a number. To timm they
-# apply in order, each to what the ones before it made; from timm in the reverse order. Of two
-# names for one of timm's, the later one is written and the earlier one only read.
-Pairs = tuple[tuple[str, str], ...]
-
-# timm merges patches before a stage, the others after the one below it.
-MERGING: Pairs = tuple(
-    (f'^layers.{stage}.downsample.', f'^layers.{stage + 1}.downsample.') for stage in (2, 1, 0)
-)
-RELEASED_HEAD: Pairs = tuple((f'^head.{leaf}$', f'^head.fc.{leaf}$') for leaf in ('weight', 'bias'))
-CONVNEXT: Pairs = (
-    ('^downsample_layers.0.', '^stem.'),
-    ('^downsample_layers.#.', '^stages.#.downsample.'),
-    ('^stages.#.#.', '^stages.#.blocks.#.'),
-    ('.dwconv.', '.conv_dw.'),  # of the release
-    ('.depthwise_conv.', '.conv_dw.'),
-    ('.pwconv#.', '.mlp.fc#.'),
-    ('.pointwise_conv#.', '.mlp.fc#.'),
-    *RELEASED_HEAD,
-    ('^norm.', '^head.norm.'),
-    ('^norm3.', '^head.norm.'),
-)
-MLP: Pairs = (('.ffn.layers.0.0.', '.mlp.fc1.'), ('.ffn.layers.1.', '.mlp.fc2.'))
-BEIT: Pairs = (
-    ('^patch_embed.projection.', '^patch_embed.proj.'),
-    ('^layers.', '^blocks.'),
-    ('^ln1.', '^norm.'),
-    ('.ln#.', '.norm#.'),
-    *MLP,
-)
-# MMSegmentation's class has the attention of torch.
-MMSEG_VIT: Pairs = (
-    *BEIT,
-    ('.attn.attn.in_proj_', '.attn.qkv.'),
-    ('.attn.attn.out_proj.', '.attn.proj.'),
-)
-SWIN: Pairs = (
-    ('^patch_embed.projection.', '^patch_embed.proj.'),
-    ('^stages.', '^layers.'),
-    *MERGING,
-    ('.attn.w_msa.', '.attn.'),
-    *MLP,
-    ('^norm3.', '^norm.'),
-)
-# torchvision keeps the stages and what stands before each of them in one list.
-TORCHVISION_CONVNEXT: Pairs = (
-    ('^features.0.', '^stem.'),
-    *((f'^features.{2 * i}.', f'^stages.{i}.downsample.') for i in (1, 2, 3)),
-    *((f'^features.{2 * i + 1}.', f'^stages.{i}.blocks.') for i in range(4)),
-    ('.block.0.', '.conv_dw.'),
-    ('.block.2.', '.norm.'),
-    ('.block.3.', '.mlp.fc1.'),
-    ('.block.5.', '.mlp.fc2.'),
-    ('.layer_scale$', '.gamma$'),
-    ('^classifier.0.', '^head.norm.'),
-    ('^classifier.2.', '^head.fc.'),
-)
-TORCHVISION_SWIN: Pairs = (
-    ('^features.0.0.', '^patch_embed.proj.'),
-    ('^features.0.2.', '^patch_embed.norm.'),
-    *((f'^features.{2 * i}.', f'^layers.{i}.downsample.') for i in (1, 2, 3)),
-    *((f'^features.{2 * i + 1}.', f'^layers.{i}.blocks.') for i in range(4)),
-    ('.mlp.0.', '.mlp.fc1.'),
-    ('.mlp.3.', '.mlp.fc2.'),
-    ('^head.', '^head.fc.'),
-)
-TORCHVISION_VIT: Pairs = (
-    ('^class_token$', '^cls_token$'),
-    ('^encoder.pos_embedding$', '^pos_embed$'),
-    ('^conv_proj.', '^patch_embed.proj.'),
-    ('^encoder.layers.encoder_layer_', '^blocks.'),
-    ('^encoder.ln.', '^norm.'),
-    ('.ln_#.', '.norm#.'),
-    ('.self_attention.in_proj_', '.attn.qkv.'),
-    ('.self_attention.out_proj.', '.attn.proj.'),
-    ('.mlp.linear_1.', '.mlp.fc1.'),  # before torchvision 0.12
-    ('.mlp.linear_2.', '.mlp.fc2.'),
-    ('.mlp.0.', '.mlp.fc1.'),
-    ('.mlp.3.', '.mlp.fc2.'),
-    ('^heads.head.', '^head.'),
-)
-DETECTRON2_RESNET: Pairs = (
-    ('^stem.conv1.norm.', '^bn1.'),
-    ('^stem.conv1.', '^conv1.'),
-    *((f'^res{i + 1}.', f'^layer{i}.') for i in (1, 2, 3, 4)),
-    ('.shortcut.norm.', '.downsample.1.'),
-    ('.shortcut.', '.downsample.0.'),
-    ('.conv#.norm.', '.bn#.'),
-)
-
-
-def unfolded_to_timm(key: str, tensor: Tensor) -> Tensor:
-    """Patch merging: columns from channel, row, column (an unfold) to timm's column, row, channel.
-
-    The same holds for the norm before it.
-    """
-    if '.downsample.' not in key:
-        return tensor
-    cells = tensor.unflatten(-1, (-1, 2, 2))  # (…, C, row, column)
-    return cells.movedim((-1, -2, -3), (-3, -2, -1)).flatten(-3)
-
-
-def timm_to_unfolded(key: str, tensor: Tensor) -> Tensor:
-    """The inverse of ``unfolded_to_timm``."""
-    if '.downsample.' not in key:
-        return tensor
-    cells = tensor.unflatten(-1, (2, 2, -1))  # (…, column, row, C)
-    return cells.movedim((-1, -2, -3), (-3, -2, -1)).flatten(-3)
-
-
-def flat_layer_scale(key: str, tensor: Tensor) -> Tensor:
-    """Layer scale of torchvision (C, 1, 1) as timm's (C,)."""
-    return tensor.flatten() if key.endswith('.gamma') else tensor
-
-
-def spatial_layer_scale(key: str, tensor: Tensor) -> Tensor:
-    """The inverse of ``flat_layer_scale``."""
-    return tensor[:, None, None] if key.endswith('.gamma') else tensor
-
-
-def unchanged(key: str, tensor: Tensor) -> Tensor:
-    """Values that are the same in both systems."""
-    return tensor
-
-
-@dataclass(frozen=True)
-class Family:
-    """One architecture in the names of one system.
-
-    Attributes:
-        marker: A key that it has, and those before it in ``FAMILIES`` have not; None for names
-            that are written only.
-        pairs: Its names and timm's.
-        import_value, export_value: Its values to timm's and back, given timm's name.
-    """
-
-    marker: str | None
-    pairs: Pairs
-    import_value: Callable[[str, Tensor], Tensor] = unchanged
-    export_value: Callable[[str, Tensor], Tensor] = unchanged
-
-    def to_timm(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A state dict of this family in timm's names."""
-        named = {rename(key, self.pairs): tensor for key, tensor in state.items()}
-        return {key: self.import_value(key, tensor) for key, tensor in named.items()}
-
-    def from_timm(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A state dict of timm in the names of this family."""
-        return {self.their_name(key): self.export_value(key, t) for key, t in state.items()}
-
-    def their_name(self, key: str) -> str:
-        """A name of timm in this family."""
-        return rename(key, tuple((timms, theirs) for theirs, timms in reversed(self.pairs)))
-
-
-# In this order: the marker of 'vision_transformer' is in the files of 'beit' too.
-FAMILIES = {
-    'convnext': Family('downsample_layers.0.0.weight', CONVNEXT),
-    'beit': Family('layers.0.attn.relative_position_bias_table', BEIT),
-    'vision_transformer': Family('layers.0.ln1.weight', (*BEIT, ('.gamma_#$', '.ls#.gamma$'))),
-    'swin': Family(
-        'stages.0.blocks.0.attn.w_msa.qkv.weight', SWIN, unfolded_to_timm, timm_to_unfolded
-    ),
-    'released swin': Family('layers.0.downsample.reduction.weight', (*MERGING, *RELEASED_HEAD)),
-    'torchvision convnext': Family(
-        'features.1.0.layer_scale', TORCHVISION_CONVNEXT, flat_layer_scale, spatial_layer_scale
-    ),
-    'torchvision swin': Family('features.1.0.attn.relative_position_bias_table', TORCHVISION_SWIN),
-    'torchvision vision_transformer': Family('conv_proj.weight', TORCHVISION_VIT),
-    'mmseg vision_transformer': Family(None, MMSEG_VIT),
-    'detectron2 resnet': Family(None, DETECTRON2_RESNET),
-    'resnet': Family(None, ()),
-}
-
-
-def rename(key: str, pairs: Pairs) -> str:
-    """``key`` with every first name of ``pairs`` replaced by the second."""
-    for old, new in pairs:
-        pattern, replacement = _compile(old, new)
-        key = pattern.sub(replacement, key)
-    return key
-
-
-@cache
-def _compile(old: str, new: str) -> tuple[re.Pattern[str], str]:
-    pattern = re.escape(old)
-    for escaped, special in ((r'\^', '^'), (r'\$', '$'), (r'\#', r'(\d+)')):
-        pattern = pattern.replace(escaped, special)
-    first, *rest = new.strip('^$').split('#')
-    groups = (rf'\g<{number}>{part}' for number, part in enumerate(rest, start=1))
-    return re.compile(pattern), ''.join((first, *groups))
-
-
-def published_family(names: Container[str]) -> str | None:
-    """Family of a backbone with these keys; None if they are timm's, or nobody's."""
-    marked = ((name, family.marker) for name, family in FAMILIES.items())
-    return next((name for name, marker in marked if marker and marker in names), None)
-
+from a2mim.weights.families import FAMILIES, Pairs, published_family, rename
+from a2mim.weights.safe_load import asked_weights
 
 # Key that tells an architecture, its name in messages, and where timm keeps its classifier.
 ARCHITECTURES = (
@@ -263,14 +62,39 @@ def difference(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | 
     for key in FIRST:
         if key in state and key in own and len(state[key]) != len(own[key]):
             return f'the file is {len(state[key])} wide, the model {len(own[key])}'
-    return None
+    # Patches that have learned to use registers are others without them.
+    registers = {'reg_token', 'register_tokens'} & state.keys()
+    return other_tokens(state, own) if registers and 'reg_token' not in own else None
 
 
-# What parallel wrappers and torch.compile put before every key.
-WRAPPERS = ('module.', '_orig_mod.')
-# What may stand before the keys of a backbone; the first that occurs counts.
+# What stands beside the patches of a ViT.
+TOKENS = dict(cls_token='class token', dist_token='distillation token', reg_token='registers')
+
+
+def other_tokens(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:
+    """Which tokens beside the patches a ViT has more or fewer than the file; None if none."""
+    counts = {
+        what: tuple(names[key].shape[-2] if key in names else 0 for names in (state, own))
+        for key, what in TOKENS.items()
+    }
+    if 'register_tokens' in state:
+        counts['registers'] = (state['register_tokens'].shape[-2], counts['registers'][1])
+    differing = [
+        f'the file has {found or "no"} {what}, the model {expected or "none"}'
+        for what, (found, expected) in counts.items()
+        if found != expected
+    ]
+    return f'{"; ".join(differing)}: choose a model_name with the same' if differing else None
+
+
+BACKBONE = 'backbone.model.'
+# What parallel wrappers and torch.compile put into a key.
+WRAPPERS = re.compile(r'(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
+PARALLEL = re.compile(r'(?<![^.])module\.')
+# What may stand before the keys of a backbone of no known family, where no model is there to
+# compare with; the first that occurs counts.
 PREFIXES = (
-    'backbone.model.',
+    BACKBONE,
     'backbone.',
     'encoder_q.',
     'base_encoder.',
@@ -279,11 +103,46 @@ PREFIXES = (
     'model.',
 )
 # Not part of a timm network: the token is the wrapper's, indices and masks of windows are computed
-# from the grid, and decoders of MAE and BEiT serve pre-training by their methods only.
+# from the grid, and decoders of MAE and BEiT and the pooler of transformers are no backbone.
 NOT_IN_TIMM = re.compile(
     r'^mask_(token|gamma)$|\.(relative_position_index|attn_mask)$'
-    r'|^(decoder_(embed|pos_embed|blocks|norm|pred)|lm_head)(\.|$)'
+    r'|^(decoder_(embed|pos_embed|blocks|norm|pred)|lm_head|pooler)(\.|$)'
 )
+# Entries of checkpoints that may hold tensors, and hold no weights.
+NO_WEIGHTS = re.compile(r'optim|sched|scaler|callback|loops|^(meta|message_hub|args|hyper_param)')
+# The entries that whole checkpoints keep their weights in, the likeliest first.
+ENTRIES = ('state_dict', 'model', 'model_state_dict', 'net', 'network', 'weights', 'params')
+# In the path of an average over steps, and of the second network of a contrastive method, which
+# its authors do not use further.
+AVERAGED = re.compile(r'(^|[._])(ema|teacher|avg|averaged?|swa)([._]|$)')
+SECOND = re.compile(r'(^|[._])(momentum|target|k)([._]|$)')
+# Share of the names of the best set of weights that a twin of it has.
+TWIN = 0.9
+# Share of the names of a network below which a file is not of it.
+FITTING = 0.3
+KINDS = ('averaged', 'raw', 'second')
+# Where mmengine's EMA hook puts the raw weights.
+RAW_OF_MMENGINE = 'ema_state_dict'
+MARKERS = (
+    *(family.marker for family in FAMILIES.values() if family.marker),
+    *(marker for marker, _, _ in ARCHITECTURES),
+)
+
+
+@dataclass(frozen=True)
+class WeightSet:
+    """Tensors that stand together in a checkpoint.
+
+    Attributes:
+        entry: Path of the entry with them, ``''`` where they stand in the file itself.
+        kind: ``'averaged'`` over steps; ``'raw'``; ``'second'``: of another network than the one
+            that a method is used for.
+        tensors: By the keys of the file.
+    """
+
+    entry: str
+    kind: str
+    tensors: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -292,40 +151,73 @@ class Backbone:
 
     Attributes:
         state: Its tensors, in timm's names.
+        whole: The same, and what timm's network has not, such as a mask token.
         prefix: What stood before its keys in the file; empty where the file holds nothing else.
         family: Key of ``FAMILIES`` that its names were translated from, None where none were.
-        kept, dropped: Keys of the file.
+        source: The entry of the file that it is in.
+        kept, dropped: Keys of that entry.
+        others: Where further sets of the same weights are.
     """
 
     state: dict[str, Tensor]
+    whole: dict[str, Tensor]
     prefix: str
     family: str | None
+    source: WeightSet
     kept: list[str]
     dropped: list[str]
+    others: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Where it is: entry and prefix."""
+        return '.'.join(filter(None, (self.source.entry, self.prefix[:-1]))) or 'the file itself'
+
+    @property
+    def kind(self) -> str:
+        """As of a ``WeightSet``; a prefix may tell it as well as an entry."""
+        return self.source.kind if self.source.kind != 'raw' else _kind(self.prefix)
+
+    @property
+    def choice(self) -> str:
+        """Which of several sets of weights this is; empty where there is one."""
+        if not self.others:
+            return ''
+        other = 'raw' if asked_weights() == 'averaged' else 'averaged'
+        return (
+            f'of several sets of weights, {self.path} is taken ({self.kind}), not '
+            f'{", ".join(self.others)}; --weights {other} prefers the {other} one'
+        )
 
 
-def find_backbone(content: Mapping) -> Backbone:
+def find_backbone(content: Mapping, own: Collection[str] | None = None) -> Backbone:
     """The backbone in the content of a checkpoint.
 
-    Of two sets of weights, the averaged one is taken: mmengine's EMA hook writes it to
-    ``state_dict``, OpenMixup to the ordinary keys; the raw copies (``ema_…``) are left out.
+    Of several sets of weights, the averaged one is taken, or the raw one within
+    ``choose_weights('raw')``. mmengine's EMA hook writes the average to ``state_dict``, OpenMixup
+    to the ordinary keys, timm to ``state_dict_ema`` and torchvision to ``model_ema``.
 
     Args:
-        content: A state dict, or a dict with one under ``state_dict`` or ``model``.
+        content: A state dict, or a dict with state dicts in it, at any depth.
+        own: Names of the timm network that it is for. What stands before the keys is then what
+            leaves most of these; without, what leaves names of a known family.
 
     Raises:
         ValueError: If there are no tensors in it.
     """
-    tensors = tensors_in(content)
-    names = {key: unwrap(key) for key in tensors}
-    prefix = find_prefix(names.values())
-    own = {key: name[len(prefix) :] for key, name in names.items() if name.startswith(prefix)}
-    own = {key: name for key, name in own.items() if not NOT_IN_TIMM.search(name)}
-    state = {name: tensors[key] for key, name in own.items()}
-    family = published_family(state)
-    if family is not None:
-        state = FAMILIES[family].to_timm(state)
-    return Backbone(state, prefix, family, [*own], [key for key in tensors if key not in own])
+    candidates = [
+        (source, prefix)
+        for source in weight_sets(content)
+        for prefix in _prefixes(source.tensors, own)
+    ]
+    found = [_below(source, prefix, own or ()) for source, prefix in candidates]
+    fitting = [len(b.state) if own is None else _number_in(b.state, own) for b in found]
+    if own is not None and max(fitting) < FITTING * len(own):
+        return find_backbone(content)
+    twins = [b for b, number in zip(found, fitting, strict=True) if number >= TWIN * max(fitting)]
+    best = min(twins, key=lambda backbone: _order(backbone.kind, backbone.source.entry))
+    others = {b.path: None for b in twins if b.path != best.path}
+    return replace(best, others=tuple(others))
 
 
 def backbone_state(content: Mapping) -> dict[str, Tensor]:
@@ -334,36 +226,127 @@ def backbone_state(content: Mapping) -> dict[str, Tensor]:
 
 
 def tensors_in(content: Mapping) -> dict[str, Tensor]:
-    """The state dict in the content of a checkpoint.
+    """The state dict in the content of a checkpoint; of several, as in ``find_backbone``.
 
     Raises:
         ValueError: If there are no tensors in it.
     """
-    for name in ('state_dict', 'model'):
-        if isinstance(content.get(name), Mapping):
-            content = content[name]
-    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-    if not tensors:
+    sets = weight_sets(content)
+    largest = max(len(weights.tensors) for weights in sets)
+    sets = [weights for weights in sets if len(weights.tensors) >= largest / 2]
+    return min(sets, key=lambda weights: _order(weights.kind, weights.entry)).tensors
+
+
+def weight_sets(content: Mapping) -> list[WeightSet]:
+    """Everything in the content of a checkpoint that may be weights.
+
+    Raises:
+        ValueError: If there are no tensors in it.
+    """
+    found = dict(_walk(content))
+    if not found:
         raise ValueError(f'no weights found; the file has the entries {list(content)[:8]}')
-    return tensors
+    kinds = {entry: _kind(entry) for entry in found}
+    if 'meta' in content and {'state_dict', RAW_OF_MMENGINE} <= found.keys():
+        kinds.update({'state_dict': 'averaged', RAW_OF_MMENGINE: 'raw'})
+    sets = []
+    for entry, tensors in found.items():
+        names = {key: f'ema_{key.replace(".", "_")}' for key in tensors}
+        raw = {key: tensors[name] for key, name in names.items() if name in tensors}
+        if raw:
+            sets.append(WeightSet(f'{entry} (ema_…)'.strip(), 'raw', raw))
+        sets.append(WeightSet(entry, 'averaged' if raw else kinds[entry], tensors))
+    return sets
 
 
-def find_prefix(names: Iterable[str]) -> str:
-    """What stands before the keys of a backbone; empty where nothing does."""
-    names = set(names)
-    if published_family(names):
-        return ''  # not the "encoder." that is a part of torchvision's ViT
-    return next((p for p in PREFIXES if any(name.startswith(p) for name in names)), '')
+def _walk(content: Mapping, path: str = '') -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every dict with tensors, by its path."""
+    items = {key: value for key, value in content.items() if isinstance(key, str)}
+    tensors = {key: value for key, value in items.items() if isinstance(value, Tensor)}
+    if tensors:
+        yield path, tensors
+    for key, value in items.items():
+        if isinstance(value, Mapping) and not NO_WEIGHTS.search(key):
+            yield from _walk(value, f'{path}.{key}'.lstrip('.'))
+
+
+def _kind(path: str) -> str:
+    return 'averaged' if AVERAGED.search(path) else 'second' if SECOND.search(path) else 'raw'
+
+
+def _order(kind: str, entry: str) -> tuple[int, int]:
+    """What is taken first."""
+    kinds = ('raw', 'averaged', 'second') if asked_weights() == 'raw' else KINDS
+    entries = [place for place, name in enumerate(ENTRIES) if name == entry.split('.')[0]]
+    return kinds.index(kind), next(iter(entries), len(ENTRIES))
+
+
+def _below(source: WeightSet, prefix: str, own: Collection[str]) -> Backbone:
+    """The tensors behind a prefix, in timm's names."""
+    names = _unwrapped(source.tensors, own)
+    names = {k: name[len(prefix) :] for k, name in names.items() if name.startswith(prefix)}
+    whole = {name: source.tensors[key] for key, name in names.items()}
+    family = published_family(whole)
+    translated = whole if family is None else FAMILIES[family].to_timm(whole)
+    if own and _number_in(translated, own) <= _number_in(whole, own):
+        family = None  # timm has a few of the names that mark other systems
+    whole = whole if family is None else translated
+    state = {k: tensor for k, tensor in whole.items() if k in own or not NOT_IN_TIMM.search(k)}
+    kept = [k for k, name in names.items() if name in own or not NOT_IN_TIMM.search(name)]
+    dropped = [key for key in source.tensors if key not in kept]
+    return Backbone(state, whole, prefix, family, source, kept, dropped)
+
+
+def _number_in(names: Iterable[str], own: Collection[str]) -> int:
+    return sum(name in own for name in names)
+
+
+def _prefixes(keys: Iterable[str], own: Collection[str] | None) -> list[str]:
+    """What may stand before the keys of a backbone.
+
+    Args:
+        keys: Of a set of weights.
+        own: Names of the network that it is for, if there is one.
+    """
+    names = dict.fromkeys(_unwrapped(keys, own).values())
+    marked = {
+        name[: -len(marker)]: None
+        for name in names
+        for marker in MARKERS
+        if name == marker or name.endswith(f'.{marker}')
+    }
+    if own is None:
+        found = [prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in names)]
+        return found[:1] if found[:1] == [BACKBONE] else list(marked) or found[:1] or ['']
+    starts = Counter(
+        name[:place]
+        for name in names
+        for place in (0, *(match.end() for match in re.finditer(r'\.', name)))
+        if name[place:] in own
+    )
+    most = max(starts.values(), default=0)
+    return [*{**dict.fromkeys(s for s in starts if starts[s] >= TWIN * most), **marked}] or ['']
 
 
 def unwrap(key: str) -> str:
-    """``key`` without what parallel wrappers and torch.compile put before it."""
-    while key.startswith(WRAPPERS):
-        key = key[key.index('.') + 1 :]
-    return key
+    """``key`` without what parallel wrappers and torch.compile put into it.
+
+    ``module`` is a part of timm's names too (iFormer), behind the number of a block.
+    """
+    key = WRAPPERS.sub('', key)
+    numbered = re.search(r'\.\d', key)
+    place = numbered.start() + 1 if numbered else len(key)
+    return PARALLEL.sub('', key[:place]) + key[place:]
 
 
-BACKBONE = 'backbone.model.'
+def _unwrapped(keys: Iterable[str], own: Collection[str] | None) -> dict[str, str]:
+    """Keys and what ``unwrap`` makes of them; everywhere where the network has no ``module``."""
+    names = {key: unwrap(key) for key in keys}
+    if not own or any(PARALLEL.search(name) for name in own):
+        return names
+    return {key: PARALLEL.sub('', name) for key, name in names.items()}
+
+
 TOKEN = 'backbone.mask_token.'
 DECODER = 'neck.'
 MASKS = {'mask_token': 'token', 'mask_gamma': 'gamma'}
@@ -396,16 +379,14 @@ def is_ours(content: Mapping) -> bool:
     return any(unwrap(key).startswith(BACKBONE) for key in tensors_in(content))
 
 
-def import_weights(content: Mapping) -> Imported:
-    """Translate the content of a checkpoint.
-
-    Args:
-        content: A state dict, or a dict with one under ``state_dict`` or ``model``.
+def import_weights(content: Mapping, own: Collection[str] | None = None) -> Imported:
+    """Translate the content of a checkpoint; arguments as of ``find_backbone``.
 
     Raises:
         ValueError: If it holds no weights, or a backbone of no known family.
     """
-    backbone, tensors = find_backbone(content), tensors_in(content)
+    backbone = find_backbone(content, own)
+    tensors = backbone.source.tensors
     classifier = classifier_of(backbone.state)
     if classifier is None:
         raise ValueError(

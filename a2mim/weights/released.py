@@ -34,6 +34,8 @@ from rich.progress import wrap_file
 CHUNK = 1 << 20  # bytes read at once
 PATIENCE = 30  # seconds without a byte
 PACKAGE = Path(__file__).parents[1]
+# Both have a release of this name, and neither has all of the files.
+REPOSITORIES = ('/Westlake-AI/A2MIM/', '/Westlake-AI/openmixup/')
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Entry:
         config: Path below ``configs/``, without suffix, of the config that builds the model.
         sha256: Hexadecimal digest; None where not known.
         note: What else there is to say, often nothing.
+        parameters: In millions, as the read-me states.
+        log, visualisations: Addresses of the curves of its training (JSON) and of its pictures
+            (zip); None where there are none.
     """
 
     name: str
@@ -57,6 +62,17 @@ class Entry:
     config: str
     sha256: str | None
     note: str
+    parameters: float
+    log: str | None
+    visualisations: str | None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it may be, in turn: ``url``, and the same release of the other repository."""
+        if self.url is None:
+            return ()
+        here, there = REPOSITORIES if REPOSITORIES[0] in self.url else REPOSITORIES[::-1]
+        return self.url, self.url.replace(here, there)
 
 
 @cache
@@ -120,13 +136,24 @@ def local_file(entry: Entry) -> Path:
                 f'where the weights of {entry.name} are is not known ({entry.note}). '
                 f'{manual_steps(None, path, entry.sha256)}; or pass pretrained=False'
             )
-        fetch(entry.url, path, entry.sha256)
+        _fetch_from_any(entry, path)
     try:
         verify(path, entry.sha256)
     except ValueError as error:
         steps = manual_steps(entry.url, path, entry.sha256)
         raise ValueError(f'{error}. Delete it to have it fetched again. {steps}') from error
     return path
+
+
+def _fetch_from_any(entry: Entry, path: Path) -> None:
+    """``fetch`` from the first address that has the file; where none has, its own is named."""
+    problem = None
+    for url in entry.addresses:
+        try:
+            return fetch(url, path, entry.sha256)
+        except FileNotFoundError as error:
+            problem = problem or error
+    raise cast(FileNotFoundError, problem)
 
 
 def verify(path: Path, sha256: str | None = None) -> None:

@@ -27,8 +27,10 @@ from torch import Tensor
 OPTION = '--trust-checkpoint'
 # torch's own: '1' makes every torch.load a restricted one, whatever its caller asks for.
 SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+WEIGHTS = ('averaged', 'raw')
 
 _trusted: ContextVar[bool] = ContextVar('trusted', default=False)
+_weights: ContextVar[str] = ContextVar('weights', default='averaged')
 _multiarray = importlib.import_module(
     'numpy._core.multiarray' if hasattr(np, '_core') else 'numpy.core.multiarray'
 )
@@ -65,8 +67,14 @@ NO_CHECKPOINT = {
 }
 
 
-def add_trust_option(parser: argparse.ArgumentParser) -> None:
-    """Give a tool that reads checkpoints the option."""
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Give a tool that reads checkpoints its options; ``reading`` follows them."""
+    parser.add_argument(
+        '--weights',
+        choices=WEIGHTS,
+        default=WEIGHTS[0],
+        help='of two sets of weights in a checkpoint, those averaged over steps or the raw ones',
+    )
     parser.add_argument(
         OPTION,
         action='store_true',
@@ -82,6 +90,34 @@ def trust_checkpoints(trust: bool) -> Iterator[None]:
         yield
     finally:
         _trusted.reset(token)
+
+
+@contextmanager
+def choose_weights(kind: str) -> Iterator[None]:
+    """Prefer one of ``WEIGHTS`` within the block, where a checkpoint has both.
+
+    Raises:
+        ValueError: If there is no such kind.
+    """
+    if kind not in WEIGHTS:
+        raise ValueError(f'weights={kind!r} must be one of {", ".join(WEIGHTS)}')
+    token = _weights.set(kind)
+    try:
+        yield
+    finally:
+        _weights.reset(token)
+
+
+def asked_weights() -> str:
+    """Which of ``WEIGHTS`` are asked for here."""
+    return _weights.get()
+
+
+@contextmanager
+def reading(args: argparse.Namespace) -> Iterator[None]:
+    """Read checkpoints within the block as ``add_reading_options`` was answered."""
+    with trust_checkpoints(args.trust_checkpoint), choose_weights(args.weights):
+        yield
 
 
 @contextmanager
@@ -146,11 +182,32 @@ def load_file(path: str | Path) -> dict:
             raise ValueError(
                 f'{path} {refusal}: refused. If you trust its author, add {OPTION} to a command '
                 'line of this package: the file may then run any code with your rights'
+                f'{_module_advice(path, refusal)}'
             ) from error
-        content = unsafe_torch_load(path)
+        content = weights_of_modules(unsafe_torch_load(path))
     if not isinstance(content, dict):
         raise ValueError(f'{path} holds a {type(content).__name__}, not a dict of weights')
     return content
+
+
+def weights_of_modules(content: object) -> object:
+    """``content`` with the ``state_dict()`` of every pickled module, itself one or in a dict."""
+    if isinstance(content, torch.nn.Module):
+        return content.state_dict()
+    if isinstance(content, dict):
+        return {key: weights_of_modules(value) for key, value in content.items()}
+    return content
+
+
+def _module_advice(path: Path, refusal: str) -> str:
+    """How to make weights of a file that looks like a pickled module."""
+    asked = re.match(r'asks for ([\w.]+) ', refusal)
+    if asked is None or not re.search(r'\.[A-Z]\w*$', asked[1]):
+        return ''
+    return (
+        f'; or, if it is a whole network (torch.save(model)), where {asked[1]} can be imported: '
+        f"torch.save(torch.load('{path}', weights_only=False).state_dict(), 'weights.pth')"
+    )
 
 
 def refuse_other_formats(path: Path) -> None:

@@ -1,11 +1,17 @@
+import json
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import a2mim
+from a2mim.weights import released
 from a2mim.weights.load_model import model_config, read_config
 from a2mim.weights.released import config_path, entries, find_entry
+
+DATA = Path(__file__).parents[1] / 'data'
 
 
 def test_names_files_and_addresses_are_unique():
@@ -44,10 +50,50 @@ def test_names_are_listed_by_pattern():
     assert len(a2mim.list_models()) == len(entries())
 
 
-def test_names_without_an_address_can_be_left_out():
-    assert set(a2mim.list_models()) - set(a2mim.list_models(pretrained_only=True)) == {
-        'a2mim_vit_small_800e'
-    }
+def test_names_without_an_address_can_be_left_out(monkeypatch):
+    known, unknown = entries()[0], replace(entries()[1], url=None)
+    monkeypatch.setattr(released, 'entries', lambda: (known, unknown))
+    assert a2mim.list_models() == [known.name, unknown.name]
+    assert a2mim.list_models(pretrained_only=True) == [known.name]
+
+
+def test_the_table_is_that_of_the_published_page():
+    page = json.loads((DATA / 'released_links.json').read_text(encoding='utf-8'))
+    linked: dict[str, set[str]] = {'ckpt': set(), 'vis': set(), 'log': set()}
+    for row in page['rows']:
+        for kind, url in row['links']:
+            linked[kind].add(url)
+        own = {entry.url: entry for entry in entries()}
+        for entry in (own[url] for kind, url in row['links'] if kind == 'ckpt'):
+            assert entry.parameters == page['parameters'][row['backbone']], entry
+            assert entry.name.startswith(row['method'].lower()), entry
+    assert len(linked['ckpt']) == 36
+    assert linked['ckpt'] == {entry.url for entry in entries()}
+    assert linked['vis'] == {e.visualisations for e in entries() if e.visualisations}
+    assert linked['log'] == {entry.log for entry in entries() if entry.log}
+
+
+@pytest.mark.parametrize('there', [(0,), (1,), (0, 1), ()])
+def test_a_file_is_looked_for_in_both_repositories(there, monkeypatch, tmp_path):
+    entry, asked = find_entry('a2mim_resnet50_100e'), []
+    a2mim_url, openmixup_url = sorted(entry.addresses, key=lambda url: 'openmixup' in url)
+    assert (a2mim_url, openmixup_url) == entry.addresses[::-1]
+    assert a2mim_url.replace('/A2MIM/', '/openmixup/') == openmixup_url
+
+    def fetch(url, path, sha256):
+        asked.append(url)
+        if entry.addresses.index(url) not in there:
+            raise FileNotFoundError(f'{url}: 404')
+        path.write_bytes(b'weights')
+
+    monkeypatch.setattr(released, 'fetch', fetch)
+    monkeypatch.setenv('A2MIM_HOME', str(tmp_path))
+    if there:
+        assert released.local_file(entry).read_bytes() == b'weights'
+    else:
+        with pytest.raises(FileNotFoundError, match=entry.url):
+            released.local_file(entry)
+    assert asked == list(entry.addresses[: min(there, default=1) + 1])
 
 
 def test_an_unknown_name_has_neighbours():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from a2mim.weights.names import backbone_state, find_backbone
+from a2mim.weights.names import backbone_state, find_backbone, unwrap
 
 ONE = torch.ones(1)
 
@@ -45,11 +45,23 @@ def test_our_pretraining_checkpoint_gives_timms_names():
         'timm_model.conv1.weight',
     ],
 )
-@pytest.mark.parametrize('wrapper', [None, 'state_dict', 'model'])
+@pytest.mark.parametrize('wrapper', [None, 'state_dict', 'model', 'model_state_dict'])
 def test_prefixes_and_wrappers_are_taken_off(key, wrapper):
     state = {key: ONE, 'head.bias': ONE} if key.split('.')[-2] != 'conv1' else {key: ONE}
     content = state if wrapper is None else {wrapper: state, 'epoch': 3}
     assert list(backbone_state(content)) == ['conv1.weight']
+
+
+@pytest.mark.parametrize('key, name', [
+    ('module.0.weight', '0.weight'),
+    ('backbone.module._orig_mod.conv1.weight', 'backbone.conv1.weight'),
+    ('blocks.0._orig_mod.norm1.weight', 'blocks.0.norm1.weight'),
+    ('layers._fsdp_wrapped_module.0._checkpoint_wrapped_module.fc.bias', 'layers.0.fc.bias'),
+    ('stages.0.blocks.1.mixer.module.3.bn.bias', 'stages.0.blocks.1.mixer.module.3.bn.bias'),
+    ('submodule.weight', 'submodule.weight'),
+])  # fmt: skip
+def test_wrappers_are_taken_out_anywhere_and_timms_own_module_stays(key, name):
+    assert unwrap(key) == name
 
 
 def test_a_published_file_is_translated_and_its_raw_copies_left_out():

@@ -23,7 +23,7 @@ from a2mim.engine.launch import load_config
 from a2mim.engine.mmengine_fixes import strict_loading
 from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
 from a2mim.registry import DATASETS, FUNCTIONS, MODELS
-from a2mim.weights.safe_load import add_trust_option, trust_checkpoints
+from a2mim.weights.safe_load import add_reading_options, reading
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
@@ -43,7 +43,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     add_out_option(parser, 'accuracies, and what they were measured on')
-    add_trust_option(parser)
+    add_reading_options(parser)
     return parser.parse_args(args)
 
 
@@ -77,7 +77,7 @@ def main(args: argparse.Namespace) -> None:
         raise ValueError(f'{args.config} has no val_dataloader: give a fine-tuning config')
     init_default_scope(cfg.default_scope)
     torch.manual_seed(args.seed)
-    with strict_loading(), trust_checkpoints(args.trust_checkpoint):
+    with strict_loading(), reading(args):
         model = load_model(cfg, args.checkpoint).to(args.device)
     train, test = (extract_features(model, batches(cfg, split)) for split in ('train', 'val'))
     print(f'features: {len(train[0])} to fit, {len(test[0])} to test, {train[0].shape[1]} wide')

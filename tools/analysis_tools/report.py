@@ -30,7 +30,7 @@ from a2mim.analysis.report_sections import QUICK, THOROUGH, Comparison
 from a2mim.analysis.runs import read_run
 from a2mim.engine.command_line import one_line_errors
 from a2mim.version import __version__
-from a2mim.weights.safe_load import trust_checkpoints
+from a2mim.weights.safe_load import reading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     own = sys.argv[1:] if argv is None else argv
     command = ['python', 'tools/analysis_tools/report.py', *own]
-    with one_line_errors(), trust_checkpoints(args.trust_checkpoint):
+    with one_line_errors(), reading(args):
         out = Path(args.out)
         check_report_path(out)
         if args.num_images is not None and args.num_images < 2:

@@ -12,11 +12,18 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import yaml
 from metafiles import metafiles
 from recipe import Recipe, read_recipes
-from tables import deviations_table, measured_table, published_numbers, recipe_table
+from tables import (
+    deviations_table,
+    measured_table,
+    published_numbers,
+    recipe_table,
+    released_file,
+)
 
 from a2mim.weights import released
 
@@ -36,8 +43,7 @@ def build_tables(recipes: Sequence[Recipe]) -> dict[str, str]:
     weights: dict[str, list[str]] = {}
     for entry in released.entries():
         if entry.config:
-            note = f' ({entry.note})' if entry.note else ''
-            weights.setdefault(f'configs/{entry.config}.py', []).append(f'`{entry.file}`{note}')
+            weights.setdefault(f'configs/{entry.config}.py', []).append(released_file(entry))
     measured = yaml.safe_load((ROOT / 'configs/measured.yml').read_text(encoding='utf-8'))
     groups: dict[str, list[Recipe]] = {name: [] for name in FOLDERS}
     for recipe in recipes:
@@ -55,7 +61,9 @@ def build_files(root: Path = ROOT) -> dict[Path, str]:
     for page in PAGES:
         text = (root / page).read_text(encoding='utf-8')
         files[root / page] = BLOCK.sub(lambda m: f'{m[1]}{tables[m["name"]]}\n{m[3]}', text)
-    urls = {f'configs/{e.config}.py': e.url for e in released.entries() if e.config and e.url}
+    # Of several files of one config the first: later ones are of longer trainings.
+    listed = [entry for entry in reversed(released.entries()) if entry.config and entry.url]
+    urls = {f'configs/{entry.config}.py': cast(str, entry.url) for entry in listed}
     return files | {root / path: text for path, text in metafiles(recipes, urls).items()}
 
 

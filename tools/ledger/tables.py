@@ -10,6 +10,8 @@ from pathlib import PurePosixPath
 
 from recipe import Recipe
 
+from a2mim.weights.released import Entry
+
 Row = Sequence[object]
 
 
@@ -72,6 +74,15 @@ def published_numbers(recipes: Sequence[Recipe]) -> dict[str, list[str]]:
             other = numbers.setdefault(found[0].path, [])
             other.append(f'{e.value} from {link(recipe.path)} ({e.source})')
     return numbers
+
+
+def released_file(entry: Entry) -> str:
+    """A released file, its parameters, and what was published beside it."""
+    file = f'`{entry.file}`'
+    facts = [f'[{file}]({entry.url})' if entry.url else file, f'{entry.parameters} M parameters']
+    links = dict(log=entry.log, visualisations=entry.visualisations)
+    facts += [f'[{name}]({url})' for name, url in links.items() if url]
+    return ', '.join(facts) + (f' ({entry.note})' if entry.note else '')
 
 
 def measured_table(measurements: Sequence[Mapping]) -> str:

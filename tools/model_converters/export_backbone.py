@@ -21,7 +21,7 @@ from mmengine import DictAction
 from a2mim.engine.command_line import one_line_errors
 from a2mim.weights.export import TARGETS, check_path, export
 from a2mim.weights.export.target import read_photograph, read_source
-from a2mim.weights.safe_load import add_trust_option, trust_checkpoints
+from a2mim.weights.safe_load import add_reading_options, reading
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -43,7 +43,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--image', type=Path, metavar='FILE', help='photograph to compare on')
     parser.add_argument('--force', action='store_true', help='replace OUT if it is there')
-    add_trust_option(parser)
+    add_reading_options(parser)
     return parser.parse_args(arguments)
 
 
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Export, and say what the comparison gave and how to load the result."""
     args = parse_args(arguments)
     check_path(args.to, args.output, args.force)
-    with trust_checkpoints(args.trust_checkpoint):
+    with reading(args):
         source = read_source(args.checkpoint, args.model, args.model_options)
     print(f'read {args.checkpoint}: {source.call()}')
     check = export(source, args.to, args.output, read_photograph(source, args.image))

@@ -18,7 +18,7 @@ from a2mim.weights.files import save_file
 from a2mim.weights.fit import compare
 from a2mim.weights.names import Backbone, find_backbone
 from a2mim.weights.recipe import find_recipe
-from a2mim.weights.safe_load import add_trust_option, load_file, trust_checkpoints
+from a2mim.weights.safe_load import add_reading_options, load_file, reading
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -29,7 +29,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoint', type=Path, metavar='IN')
     parser.add_argument('output', type=Path, metavar='OUT', help='.safetensors, .pth or .pt')
     parser.add_argument('--force', action='store_true', help='overwrite OUT if it is there')
-    add_trust_option(parser)
+    add_reading_options(parser)
     return parser.parse_args(arguments)
 
 
@@ -38,14 +38,16 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     if args.output.exists() and not args.force:
         raise FileExistsError(f'{args.output} exists; choose another name or add --force')
-    with trust_checkpoints(args.trust_checkpoint):
+    with reading(args):
         content = load_file(args.checkpoint)
-    trunk = find_backbone(content)
+        trunk = find_backbone(content)
     check_found(trunk)
     save_file(trunk.state, args.output)
     print(f'kept    {len(trunk.kept):5} tensors  {trunk.prefix}*')
     for name, number in Counter(key.split('.')[0] for key in trunk.dropped).items():
         print(f'dropped {number:5} tensors  {name}.*')
+    if trunk.choice:
+        print(trunk.choice)
     if trunk.family:
         print(f'translated the published names of a {trunk.family} into those of timm')
     print(f'wrote {args.output}')
@@ -58,7 +60,7 @@ def check_found(trunk: Backbone) -> None:
     Raises:
         ValueError: If the keys have no known prefix and are of no known family.
     """
-    if not trunk.state or not (trunk.prefix or trunk.family):
+    if not trunk.state or not (trunk.prefix or trunk.family or trunk.others):
         raise ValueError(
             f'no backbone found: no key starts with "backbone." or alike, the first are '
             f'{[*trunk.kept, *trunk.dropped][:4]}. A backbone alone needs no extraction'

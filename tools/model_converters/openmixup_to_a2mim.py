@@ -27,7 +27,7 @@ from a2mim.weights.names import (
     unwrap,
 )
 from a2mim.weights.recipe import find_recipe
-from a2mim.weights.safe_load import add_trust_option, load_file, trust_checkpoints
+from a2mim.weights.safe_load import add_reading_options, load_file, reading
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -38,7 +38,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoint', type=Path, metavar='IN')
     parser.add_argument('output', type=Path, metavar='OUT', help='.safetensors, .pth or .pt')
     parser.add_argument('--force', action='store_true', help='overwrite OUT if it is there')
-    add_trust_option(parser)
+    add_reading_options(parser)
     return parser.parse_args(arguments)
 
 
@@ -47,14 +47,14 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     if args.output.exists() and not args.force:
         raise FileExistsError(f'{args.output} exists; choose another name or add --force')
-    with trust_checkpoints(args.trust_checkpoint):
+    with reading(args):
         content = load_file(args.checkpoint)
-    try:
-        if is_ours(content):
-            raise ValueError('it is in the layout of our models already')
-        imported = import_weights(content)
-    except ValueError as error:
-        raise ValueError(f'{args.checkpoint} is not imported: {error}') from error
+        try:
+            if is_ours(content):
+                raise ValueError('it is in the layout of our models already')
+            imported = import_weights(content)
+        except ValueError as error:
+            raise ValueError(f'{args.checkpoint} is not imported: {error}') from error
     save_file(imported.state, args.output)
     print_found(imported)
     recipe = find_recipe(content, imported.backbone)
@@ -68,6 +68,8 @@ def print_found(imported: Imported) -> None:
     names = f'names of {backbone.family}' if backbone.family else 'names of timm'
     kind, blocks = architecture(backbone.state), depth(backbone.state)
     print(f'found a {kind} of {blocks} blocks, in the {names}')
+    if backbone.choice:
+        print(backbone.choice)
     parts = Counter(part_of(key, imported) for key in imported.state)
     for part, number in parts.items():
         print(f'kept    {number:5} tensors  {part}')

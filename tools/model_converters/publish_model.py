@@ -13,7 +13,7 @@ from mmengine import Config
 
 from a2mim.engine.command_line import one_line_errors
 from a2mim.weights.publish import publish
-from a2mim.weights.safe_load import add_trust_option, load_file, trust_checkpoints
+from a2mim.weights.safe_load import add_reading_options, load_file, reading
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -26,7 +26,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--config', type=Path, metavar='FILE', help='in place of the config that IN carries'
     )
-    add_trust_option(parser)
+    add_reading_options(parser)
     return parser.parse_args(arguments)
 
 
@@ -34,9 +34,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Write, and print what went along and the whole hash."""
     args = parse_args(arguments)
     config = Config.fromfile(args.config).pretty_text if args.config else None
-    with trust_checkpoints(args.trust_checkpoint):
-        content = load_file(args.checkpoint)
-    path, digest = publish(content, args.output, config)
+    with reading(args):
+        path, digest = publish(load_file(args.checkpoint), args.output, config)
     content = load_file(path)
     size = path.stat().st_size / args.checkpoint.stat().st_size
     print(f'kept    {len(content["state_dict"])} tensors, {size:.0%} of the bytes of IN')

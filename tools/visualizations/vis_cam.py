@@ -20,7 +20,7 @@ from a2mim.datasets.decoding import read_image
 from a2mim.engine.command_line import existing_file, one_line_errors
 from a2mim.inference import fit_image
 from a2mim.weights.load_model import load_model_file
-from a2mim.weights.safe_load import add_trust_option, trust_checkpoints
+from a2mim.weights.safe_load import add_reading_options, reading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -45,7 +45,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--seed', type=int, default=0, help='of random weights')
     add('--device', default='cpu')
     add('--cfg-options', nargs='+', action=DictAction, default={})
-    add_trust_option(parser)
+    add_reading_options(parser)
     return parser.parse_args(argv)
 
 
@@ -53,7 +53,7 @@ def open_networks(args: argparse.Namespace) -> list[Network]:
     """CONFIG with CHECKPOINT, or --subjects."""
     if bool(args.subjects) == bool(args.checkpoint):
         raise ValueError('give IMAGE CONFIG CHECKPOINT, or IMAGE --subjects NETWORK …')
-    with trust_checkpoints(args.trust_checkpoint):
+    with reading(args):
         if args.subjects:
             return [read_network(text, args.device, args.seed) for text in args.subjects]
         cfg = Config.fromfile(existing_file(args.config, 'config'))

@@ -27,7 +27,7 @@ from a2mim.analysis.landscape_study import (
 from a2mim.engine.command_line import add_common_options, one_line_errors
 from a2mim.engine.launch import load_config
 from a2mim.engine.processes import count_processes, join_processes, leave_processes
-from a2mim.weights.safe_load import trust_checkpoints
+from a2mim.weights.safe_load import reading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -50,7 +50,7 @@ def print_curves(surfaces: Mapping[str, Surface], steps: np.ndarray) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
-    with one_line_errors(), trust_checkpoints(args.trust_checkpoint):
+    with one_line_errors(), reading(args):
         check_landscape_options(args)
         cfg = load_config(args)
         count_processes(args.launcher)

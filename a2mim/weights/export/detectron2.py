@@ -10,9 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from a2mim.weights.export.target import Check, Source, Target, shapes_of
+from a2mim.weights.export.target import (
+    Check,
+    Source,
+    Target,
+    UnreadError,
+    other_library,
+    shapes_of,
+)
+from a2mim.weights.families import FAMILIES
 from a2mim.weights.fit import Shapes, compare
-from a2mim.weights.names import FAMILIES
 from a2mim.weights.recipe import RESNETS
 
 # Stride in the 3×3 convolution.
@@ -43,14 +50,16 @@ class Detectron2Pickle(Target):
         arrays = pickle.loads(path.read_bytes())['model']  # written a moment ago
         state = {key: torch.as_tensor(array) for key, array in arrays.items()}
         shapes = detectron2_shapes(source.base_name)
-        try:  # no package index has it, so that a type checker finds none of these
-            from detectron2.checkpoint import DetectionCheckpointer  # pyright: ignore[reportMissingImports]
-            from detectron2.config import get_cfg  # pyright: ignore[reportMissingImports]
-            from detectron2.layers import ShapeSpec  # pyright: ignore[reportMissingImports]
-            from detectron2.modeling import build_resnet_backbone  # pyright: ignore[reportMissingImports]
-        except ImportError:
+        try:
+            with other_library('detectron2'):
+                # no package index has it, so that a type checker finds none of these
+                from detectron2.checkpoint import DetectionCheckpointer  # pyright: ignore[reportMissingImports]
+                from detectron2.config import get_cfg  # pyright: ignore[reportMissingImports]
+                from detectron2.layers import ShapeSpec  # pyright: ignore[reportMissingImports]
+                from detectron2.modeling import build_resnet_backbone  # pyright: ignore[reportMissingImports]
+        except UnreadError as error:
             library = f'list of names of detectron2 for {source.base_name}'
-            return Check(library, compare(shapes, state))
+            return Check(library, compare(shapes, state), problem=str(error))
         config = get_cfg()
         config.MODEL.RESNETS.DEPTH = int(source.base_name.removeprefix('resnet'))
         config.MODEL.RESNETS.STRIDE_IN_1X1 = False

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim
 
-from a2mim.weights.export.target import Check, Source, Target
+from a2mim.weights.export.target import Check, Source, Target, UnreadError, other_library
 
 INPUT, OUTPUT = 'image', 'features'
 
@@ -56,9 +56,10 @@ class OnnxGraph(Target):
     def read_back(self, source: Source, path: Path, image: Tensor) -> Check:
         """Run it on batches of one and of three, none of which it was traced with."""
         try:
-            import onnxruntime
-        except ImportError:
-            return Check('onnxruntime', None)
+            with other_library('onnxruntime'):
+                import onnxruntime
+        except UnreadError as error:
+            return Check('onnxruntime', None, problem=str(error))
         session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
         batches = image, torch.cat([image, image.flip(3), -image])
         theirs = [session.run(None, {INPUT: batch.numpy()})[0] for batch in batches]

@@ -18,11 +18,18 @@ from timm.models.convnext import ConvNeXt
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from a2mim.weights.export.target import Check, Source, Target, shapes_of
+from a2mim.weights.export.target import (
+    Check,
+    Source,
+    Target,
+    UnreadError,
+    other_library,
+    shapes_of,
+)
 from a2mim.weights.export.torchvision import RESNETS
+from a2mim.weights.families import FAMILIES
 from a2mim.weights.files import save_file
 from a2mim.weights.fit import Shapes, compare
-from a2mim.weights.names import FAMILIES
 from a2mim.weights.safe_load import load_file
 
 
@@ -290,17 +297,19 @@ class OpenMMLabFile(Target):
         twin, state = self._twin(source), load_file(path)
         package, name = twin.kind.split('.')
         try:
-            backbone = getattr(importlib.import_module(f'{package}.models'), name)
-        # Without mmcv's compiled operators there is no mmdet; a version it dislikes, it asserts.
-        except (ImportError, AssertionError):
-            return Check(f'list of names of {twin.kind}', compare(twin.shapes, state))
-        model = _build(backbone, twin, path)
-        version = importlib.import_module(package).__version__
+            with other_library(package):
+                backbone = getattr(importlib.import_module(f'{package}.models'), name)
+                model = _build(backbone, twin, path)
+                features = model(image)[-1]
+                version = importlib.import_module(package).__version__
+        except UnreadError as error:
+            report = compare(twin.shapes, state)
+            return Check(f'list of names of {twin.kind}', report, problem=str(error))
         return Check(
             f'{twin.kind} {version}',
             compare(shapes_of(model), state),
             source.final_map(image),
-            model(image)[-1],
+            features,
         )
 
     def usage(self, source: Source, path: Path) -> tuple[str, ...]:

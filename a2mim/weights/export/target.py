@@ -4,7 +4,8 @@ Axes: B batch, C channels, (H, W) pixels, (h, w) features.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 
 from a2mim.interfaces import TimmNetwork
 from a2mim.weights.fit import LoadReport, Policy, Shapes, classifier_prefixes, load_backbone
-from a2mim.weights.names import Backbone, find_backbone
+from a2mim.weights.names import find_backbone
 from a2mim.weights.recipe import find_recipe
 from a2mim.weights.safe_load import load_file
 
@@ -33,6 +34,8 @@ WHOLE = Policy(
     'of the training?'
 )
 DEFAULT = 'chelsea.png'
+# Versions that libraries need, and do not ask for.
+KNOWN_BOUNDS = {'mmpretrain': 'MMPretrain 1 needs transformers below 5'}
 
 
 @dataclass(frozen=True)
@@ -120,22 +123,23 @@ def read_source(path: Path, name: str | None, options: Mapping[str, object]) -> 
         raise ValueError(
             f'timm {timm.__version__} has no model {name!r}; timm.list_models() has all names'
         )
-    complete = _complete_options(name, {**known_options, **options}, backbone)
+    complete = _complete_options(name, {**known_options, **options}, content)
     model = timm.create_model(name, **complete)
     load_backbone(model, content, path, WHOLE)
     return Source(path, name, complete, cast(TimmNetwork, model.eval()))
 
 
-def _complete_options(name: str, options: dict[str, Any], backbone: Backbone) -> dict[str, Any]:
+def _complete_options(name: str, options: dict[str, Any], content: Mapping) -> dict[str, Any]:
     """Add number of classes and pooling: a backbone without a classifier is not pooled."""
     options = {key: value for key, value in options.items() if key != 'num_classes'}
     with torch.device('meta'):
-        starts = classifier_prefixes(timm.create_model(name, **options))
-    weights = [backbone.state[k] for start in starts if (k := f'{start}weight') in backbone.state]
+        model = timm.create_model(name, **options)
+    state, starts = find_backbone(content, model.state_dict()).state, classifier_prefixes(model)
+    weights = [state[k] for start in starts if (k := f'{start}weight') in state]
     if weights:
         return {'num_classes': len(weights[0]), **options}
     # The norm after the mean over patches is the trace of a classifier that was taken away.
-    pool = {} if 'fc_norm.weight' in backbone.state else {'global_pool': ''}
+    pool = {} if 'fc_norm.weight' in state else {'global_pool': ''}
     return {'num_classes': 0, **pool, **options}
 
 
@@ -146,13 +150,15 @@ class Check:
     Attributes:
         library: That read it, or whose list of names it was compared with, with its version.
         report: What became of every tensor; None for a graph, which has no names.
-        ours, theirs: Features of the same images; empty where the library cannot be imported.
+        ours, theirs: Features of the same images; empty where the library cannot be used.
+        problem: What a library raised that should have read the file, and did not.
     """
 
     library: str
     report: LoadReport | None
     ours: Tensor = field(default_factory=lambda: torch.empty(0))
     theirs: Tensor = field(default_factory=lambda: torch.empty(0))
+    problem: str = ''
 
     @property
     def difference(self) -> float:
@@ -191,7 +197,7 @@ class Check:
             number = len(self.report.matched)
             lines.append(f'{self.library}: {number} tensors, {self.report.rate:.0%} match')
         if not self.ours.numel():
-            lines.append('NOT loaded back, no features compared: the library is not here to import')
+            lines.append(f'NOT loaded back, no features compared: {self.problem}')
         else:
             lines.append(
                 f'{self.library}: features {tuple(self.theirs.shape)}, largest difference '
@@ -199,6 +205,26 @@ class Check:
                 f'(allowed: {TOLERANCE:g} of it)'
             )
         return '\n'.join(lines)
+
+
+class UnreadError(Exception):
+    """Another library could not be used to read a file; the message is what it raised."""
+
+
+@contextmanager
+def other_library(name: str) -> Iterator[None]:
+    """Within the block, whatever a library raises is an ``UnreadError``.
+
+    Versions that do not go together raise anything, and say nothing about the file.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (error.name or '').split('.')[0] == name:
+            raise UnreadError('the library is not here to import') from error
+        text = (str(error).strip() or 'no message').splitlines()[0]
+        bound = f'; {KNOWN_BOUNDS[name]}' if name in KNOWN_BOUNDS else ''
+        raise UnreadError(f'{name} raised {type(error).__name__}: {text}{bound}') from error
 
 
 class Target(ABC):

@@ -12,7 +12,7 @@ import torch
 from timm.models import save_for_hf
 from torch import Tensor
 
-from a2mim.weights.export.target import Check, Source, Target
+from a2mim.weights.export.target import Check, Source, Target, UnreadError, other_library
 from a2mim.weights.files import save_file
 from a2mim.weights.fit import compare
 from a2mim.weights.safe_load import load_file
@@ -63,13 +63,15 @@ class HuggingFaceFolder(Target):
         ours, theirs = source.model(image), model(image)
         library = f'timm {timm.__version__}'
         try:
-            import transformers
-        except ImportError:
-            return Check(f'{library} (transformers is not installed)', report, ours, theirs)
-        transformers.utils.logging.disable_progress_bar()
-        wrapper = transformers.TimmWrapperModel.from_pretrained(path).eval()
+            with other_library('transformers'):
+                import transformers
+
+                transformers.utils.logging.disable_progress_bar()
+                wrapper = transformers.TimmWrapperModel.from_pretrained(path).eval()
+                hidden = wrapper(image).last_hidden_state
+        except UnreadError as error:
+            return Check(f'{library} (not by transformers: {error})', report, ours, theirs)
         ours = torch.cat([ours.flatten(), source.model.forward_features(image).flatten()])
-        hidden = wrapper(image).last_hidden_state
         theirs = torch.cat([theirs.flatten(), hidden.flatten()])
         return Check(f'{library} and transformers {transformers.__version__}', report, ours, theirs)
 

@@ -7,9 +7,9 @@ import torchvision
 from torch import Tensor, nn
 
 from a2mim.weights.export.target import Check, Source, Target, shapes_of
+from a2mim.weights.families import FAMILIES, Family
 from a2mim.weights.files import save_file
 from a2mim.weights.fit import compare
-from a2mim.weights.names import FAMILIES, Family
 from a2mim.weights.safe_load import load_file
 
 RESNETS = tuple(n for n in torchvision.models.list_models(torchvision.models) if 'resne' in n)

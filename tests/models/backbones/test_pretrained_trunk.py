@@ -89,7 +89,10 @@ def test_another_architecture_is_refused_and_nothing_changed(tmp_path, other):
     assert all(torch.equal(before[key], value) for key, value in backbone.state_dict().items())
 
 
-def test_another_channel_count_is_refused(tmp_path):
-    save_file(timm.create_model('resnet18').state_dict(), tmp_path / 'a.pth')
-    with pytest.raises(ValueError, match=r'conv1.weight \(64, 3, 7, 7\) for \(64, 1, 7, 7\)'):
-        load(tmp_path / 'a.pth', model_name='resnet18', in_chans=1)
+def test_another_channel_count_is_adapted(tmp_path):
+    state = timm.create_model('resnet18').state_dict()
+    save_file(state, tmp_path / 'a.pth')
+    backbone = load(tmp_path / 'a.pth', model_name='resnet18', in_chans=1)
+    summed = state['conv1.weight'].sum(dim=1, keepdim=True)
+    torch.testing.assert_close(backbone.model.conv1.weight.data, summed)
+    assert torch.equal(backbone.model.layer4[1].conv2.weight, state['layer4.1.conv2.weight'])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from a2mim.weights.export import export
+from a2mim.weights.export import TARGETS, export
 from a2mim.weights.export.openmmlab import VitSize, convnext_shapes, find_equivalent, vit_shapes
 from a2mim.weights.export.target import read_photograph
 from a2mim.weights.safe_load import load_file
@@ -82,3 +82,33 @@ def test_a_library_that_is_missing_is_named_and_nothing_claimed(source_of, tmp_p
     check = export(source, 'mmseg', tmp_path / 'out.pth', read_photograph(source))
     assert 'list of names of mmseg.MAE: 51 tensors, 100% match' in str(check)
     assert 'NOT loaded back, no features compared: the library is not here to import' in str(check)
+
+
+@pytest.mark.parametrize('error, said', [
+    ("TypeError('NoneType takes no arguments')", 'TypeError: NoneType takes no arguments'),
+    ("AssertionError('mmcv 3 is not compatible\\nsecond line')", 'AssertionError: mmcv 3 is not'),
+    ('AttributeError()', 'AttributeError: no message'),
+    ("ImportError('undefined symbol')", 'ImportError: undefined symbol'),
+    ("ModuleNotFoundError('no mmcv._ext', name='mmcv._ext')", 'no mmcv._ext'),
+])  # fmt: skip
+@pytest.mark.parametrize('target, library, key', [
+    ('mmdet', 'mmpretrain', 'convnext_tiny'),
+    ('mmseg', 'mmseg', 'paper_vit'),
+    ('detectron2', 'detectron2', 'resnet50'),
+    ('huggingface', 'transformers', 'small_vit'),
+])  # fmt: skip
+def test_a_library_that_cannot_be_used_is_quoted_and_the_file_written(
+    source_of, tmp_path, monkeypatch, target, library, key, error, said
+):
+    package = tmp_path / 'site' / library
+    package.mkdir(parents=True)
+    (package / '__init__.py').write_text(f'raise {error}')
+    for name in [name for name in sys.modules if name.split('.')[0] == library]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(package.parent)
+    source, suffix = source_of(key), TARGETS[target].suffixes[0]
+    check = export(source, target, tmp_path / f'out{suffix}', read_photograph(source))
+    assert (tmp_path / f'out{suffix}').exists()
+    assert f'{library} raised' in str(check) and said in str(check)
+    assert 'second line' not in str(check)
+    assert ('transformers below 5' in str(check)) == (library == 'mmpretrain')

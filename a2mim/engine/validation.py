@@ -40,11 +40,13 @@ def name_sets(cfg: Config) -> None:
         if len({*names}) < len(names):
             raise ValueError(f'{split}_dataloader has the names {names}; give each another name')
         cfg[f'{split}_dataloader'] = loaders[0]
+        if len(loaders) == 1:
+            continue
         others = [
             dict(name=name, dataloader=loader, evaluator=copy.deepcopy(cfg[f'{split}_evaluator']))
             for name, loader in zip(names[1:], loaders[1:], strict=True)
         ]
-        cfg[f'{split}_cfg'] = dict(type=loop, **(cfg.get(f'{split}_cfg') or {}), others=others)
+        cfg[f'{split}_cfg'] = {**(cfg.get(f'{split}_cfg') or {}), 'type': loop, 'others': others}
 
 
 def test_every_set(cfg: Config, source: str) -> None:

@@ -105,6 +105,11 @@ def check_data_folders(cfg: Config, splits: Iterable[str]) -> None:
 def data_configs(cfg: Config, split: str) -> Iterator[tuple[str, dict]]:
     """Dotted name and config of every data set and wrapper below a loader, as a user wrote them."""
     entry = cfg.get(f'{split}_dataloader') or {}
+    if not isinstance(entry, dict):
+        raise TypeError(
+            f'{split}_dataloader is a {type(entry).__name__}: give a dict; detectors and '
+            'segmentors are validated on one set'
+        )
     waiting = [(f'{split}_dataloader.dataset', entry.get('dataset'))]
     while waiting:
         place, config = waiting.pop(0)

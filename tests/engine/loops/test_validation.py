@@ -39,19 +39,23 @@ def train(cfg: Config, *options: str) -> list[dict]:
 @pytest.mark.parametrize('split', ['val', 'test'])
 def test_a_list_of_loaders_becomes_the_first_and_named_others(split):
     evaluator = dict(type='Accuracy')
+    loop = dict(type='ValLoop', fp16=True)
     cfg = Config(
-        {f'{split}_dataloader': SETS, f'{split}_evaluator': evaluator, f'{split}_cfg': dict()}
+        {f'{split}_dataloader': SETS, f'{split}_evaluator': evaluator, f'{split}_cfg': loop}
     )
     name_sets(cfg)
     assert cfg[f'{split}_dataloader'] == dict(batch_size=2)
+    assert cfg[f'{split}_cfg'].type == f'Multi{split.title()}Loop'
+    assert cfg[f'{split}_cfg'].fp16
     others = cfg[f'{split}_cfg'].others
     assert [one.name for one in others] == ['sketch', f'{split}3']
     assert [one.dataloader for one in others] == [dict(batch_size=3), dict(batch_size=4)]
     assert [one.evaluator for one in others] == [evaluator, evaluator]
 
 
-def test_one_loader_stays():
-    cfg = Config(dict(val_dataloader=dict(batch_size=2), val_cfg=dict(), val_evaluator=dict()))
+@pytest.mark.parametrize('loaders', [dict(batch_size=2), [dict(batch_size=2, name='only')]])
+def test_one_loader_is_validated_as_ever(loaders):
+    cfg = Config(dict(val_dataloader=loaders, val_cfg=dict(), val_evaluator=dict()))
     name_sets(cfg)
     assert cfg.to_dict() == dict(
         val_dataloader=dict(batch_size=2), val_cfg=dict(), val_evaluator=dict()

@@ -3,15 +3,19 @@
 A tool of this repository has said in one line why it ends with a code of its own; torchrun would
 follow up with a page of its own traceback and exit code 1. A signal is passed on to the processes,
 which save and leave by themselves. ``torchrun --signals-to-handle`` is no replacement: it too kills
-what has not ended in time, and it ends without the exit code of the program.
+what has not ended in time, and it ends without the exit code of the program. ``--master_port=free``
+takes a port that nobody listens on, so that two runs on one machine do not meet.
 """
 
 import logging
 import os
 import signal
+import socket
+import sys
 from contextlib import suppress
 from types import FrameType
 
+from torch.distributed import DistNetworkError
 from torch.distributed.elastic import multiprocessing
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
@@ -36,15 +40,32 @@ class ForwardingContext(multiprocessing.SubprocessContext):
                 os.kill(pid, number)
 
 
+def choose_port(arguments: list[str]) -> list[str]:
+    """``arguments`` of torchrun with the number of a free port in the place of ``free``."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    return [f'--master_port={port}' if one == '--master_port=free' else one for one in arguments]
+
+
 if __name__ == '__main__':
     # It reports which process was stopped or failed first; the error below says it again.
     logging.getLogger('torch.distributed.elastic.multiprocessing.api').setLevel(logging.CRITICAL)
     multiprocessing.SubprocessContext = ForwardingContext
+    arguments = choose_port(sys.argv[1:])
     try:
-        main()
+        main(arguments)
     except ChildFailedError as error:
         # The others have been stopped because of the first.
         code = error.get_first_failure()[1].exitcode
         if code in SPOKEN_FOR:
             raise SystemExit(code) from None
         raise
+    except DistNetworkError as error:
+        words = [one for one in arguments if one.startswith('--master_')]
+        reason = str(error).splitlines()[0]
+        sys.stderr.write(
+            f'error: the processes cannot use {" ".join(words)} ({reason}); pass a free port as '
+            'PORT=NUMBER, the same on every machine\n'
+        )
+        raise SystemExit(USER_ERROR) from error

@@ -16,6 +16,7 @@ from a2mim.engine import (
     sharding,
     signals,
     step_seed,
+    validation,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     'sharding',
     'signals',
     'step_seed',
+    'validation',
 ]

@@ -221,17 +221,18 @@ def check_class_count(runner: Runner) -> None:
             f'{len(classes)} classes ({abridged(classes)}); pass --cfg-options '
             f'model.backbone.num_classes={len(classes)}, or give the images of the config'
         )
-    validated = classes_of(runner.val_loop)
-    unnamed = are_numbers(validated) or are_numbers(classes)
-    if unnamed and len(validated) <= len(classes):
-        return
-    # A class may be missing behind the last one: the others keep their numbers.
-    if validated != classes[: len(validated)]:
-        raise ValueError(
-            f'the validation images have the classes {abridged(validated)}, the training images '
-            f'{abridged(classes)}: the same label would mean two things; make the class folders '
-            'of both the same'
-        )
+    for loop in (runner.val_loop, *getattr(runner.val_loop, 'others', {}).values()):
+        validated = classes_of(loop)
+        unnamed = are_numbers(validated) or are_numbers(classes)
+        if unnamed and len(validated) <= len(classes):
+            continue
+        # A class may be missing behind the last one: the others keep their numbers.
+        if validated != classes[: len(validated)]:
+            raise ValueError(
+                f'the validation images have the classes {abridged(validated)}, the training '
+                f'images {abridged(classes)}: the same label would mean two things; make the '
+                'class folders of both the same'
+            )
 
 
 def classes_of(loop: object) -> tuple[str, ...]:

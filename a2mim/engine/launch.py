@@ -41,6 +41,7 @@ from a2mim.engine.processes import (
 from a2mim.engine.resume import adopt_seed, check_config, find_checkpoint
 from a2mim.engine.runner import ToolRunner
 from a2mim.engine.sharding import check_sharding
+from a2mim.engine.validation import name_sets, test_every_set
 
 
 def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
@@ -111,7 +112,7 @@ def build_test_runner(args: argparse.Namespace) -> Runner:
         if not cfg.get(f'{source}_{part}'):
             raise ValueError(f'{args.config} evaluates nothing: it has no {source}_{part}')
         cfg[f'test_{part}'] = cfg[f'{source}_{part}']
-    cfg.test_cfg = cfg.get('test_cfg') or {}
+    test_every_set(cfg, source)
     return launch_test(cfg, args)
 
 
@@ -140,6 +141,7 @@ def load_config(args: argparse.Namespace) -> Config:
     check_names(cfg)
     if args.data_root:
         set_data_root(cfg, args.data_root)
+    name_sets(cfg)
     return cfg
 
 

@@ -2,7 +2,8 @@
 
 A checkpoint is written before what an interval asks for is validated: a run resumed from there
 validates first, since the run that was stopped may not have come to it, and what follows from an
-accuracy (the best checkpoint, an early stop) is not in the file.
+accuracy (the best checkpoint, an early stop) is not in the file. With ``train_cfg.val_begin=0`` a
+new run validates before its first step.
 """
 
 from collections.abc import Iterator
@@ -119,7 +120,7 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
         done = self._batches_done()
         with finishing(self.runner):
             self.runner.call_hook('before_train')
-            if self._epoch and not done:
+            if not done:
                 self._validate_if_due()
             while self._epoch < self._max_epochs and not self.stop_training:
                 self.run_epoch()
@@ -173,8 +174,7 @@ class IterBasedTrainLoop(MMEngineIterBasedTrainLoop):
                 self.dataloader_iterator = batches_after(self.dataloader, self._iter)
             else:
                 cast(_InfiniteDataloaderIterator, self.dataloader_iterator).skip_iter(self._iter)
-            if self._iter:
-                self._validate_if_due()
+            self._validate_if_due()
             while self._iter < self._max_iters and not self.stop_training:
                 self.runner.model.train()
                 self.run_iter(next(self.dataloader_iterator))  # pyright: ignore[reportArgumentType]

@@ -226,7 +226,8 @@ def check_shared_memory(runner: Runner) -> str:
         ValueError: If there is not enough: workers would die with a bus error in mid-run.
     """
     loop = runner.val_loop
-    loaders = [runner.train_dataloader] + ([loop.dataloader] if loop is not None else [])
+    loops = [loop, *getattr(loop, 'others', {}).values()] if loop is not None else []
+    loaders = [runner.train_dataloader] + [loop.dataloader for loop in loops]
     workers = sum(loader.num_workers for loader in loaders)
     if workers == 0 or not os.path.isdir(FOLDER):
         return f'shared memory: {workers} data workers need none of {FOLDER}'

@@ -24,6 +24,7 @@ from mmengine.model import BaseModel, is_model_wrapper
 from torch import distributed, nn
 
 from a2mim.engine.config_edit import LOADERS
+from a2mim.engine.validation import other_loaders
 
 # The variables that each launcher sets: world size, local rank and rank.
 VARIABLES = {
@@ -68,7 +69,7 @@ def fit_workers(cfg: Config, processes: int) -> str | None:
     Published recipes ask for ten or more data workers beside every GPU. Where the config has
     ``num_workers=0``, options of workers go, which torch would refuse.
     """
-    loaders = [cfg[name] for name in LOADERS if cfg.get(name)]
+    loaders = [cfg[name] for name in LOADERS if cfg.get(name)] + other_loaders(cfg)
     for loader in loaders:
         if loader.get('num_workers') == 0:
             loader.pop('persistent_workers', None)

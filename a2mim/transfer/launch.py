@@ -7,7 +7,7 @@ Both run within ``one_line_errors`` and ``strict_loading``, like the tools for c
 """
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmengine import Config, DictAction
@@ -19,7 +19,8 @@ from a2mim.engine.config_edit import check_epoch_length
 from a2mim.engine.launch import default_work_dir, launch, launch_test
 from a2mim.engine.mmengine_fixes import silence_harmless_warnings
 from a2mim.engine.processes import LAUNCHERS, WorkDirLock
-from a2mim.transfer.data import WRAPPER, prepare_data
+from a2mim.transfer.data import prepare_data
+from a2mim.transfer.data_check import check_data, check_data_folders, list_single_classes
 
 INITIALIZER = 'a2mim.TrunkPretrained'
 FROM_SCRATCH = 'none'
@@ -86,6 +87,7 @@ def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
     runner = launch(cfg, args, lock, Path(args.config).stem, prepare_data)
     runner.init_weights()
     check_data_folders(cfg, ('train', 'val'))
+    check_data(cfg, ('train', 'val'))
     check_epoch_length(runner)
     return runner
 
@@ -100,7 +102,9 @@ def build_test_runner(args: argparse.Namespace) -> Runner:
     cfg = _load_config(args)
     existing_file(args.checkpoint, 'checkpoint')
     check_data_folders(cfg, ('test',))
-    return launch_test(cfg, args)
+    runner = launch_test(cfg, args)
+    check_data(cfg, ('test',))
+    return runner
 
 
 def use_own_parts(cfg: Config) -> None:
@@ -113,30 +117,6 @@ def use_own_parts(cfg: Config) -> None:
         hook = hooks.get(key, default)
         if hook is not None and hook['type'] == default['type']:
             hooks[key] = {**hook, 'type': f'a2mim.{hook["type"]}'}
-
-
-def check_data_folders(cfg: Config, splits: Iterable[str]) -> None:
-    """Find every ``data_root`` that the loaders of ``splits`` name, wrapped data sets included.
-
-    Args:
-        cfg: With ``train_dataloader``, ``val_dataloader`` and so on, where there are such.
-        splits: Among 'train', 'val' and 'test'.
-
-    Raises:
-        FileNotFoundError: If one is no folder.
-    """
-    for split in splits:
-        name, dataset = f'{split}_dataloader', (cfg.get(f'{split}_dataloader') or {}).get('dataset')
-        while dataset is not None:
-            if dataset.get('type') != WRAPPER:  # which a user has not written
-                name += '.dataset'
-            root = dataset.get('data_root')
-            if root and not Path(root).is_dir():
-                raise FileNotFoundError(
-                    f'{name}.data_root={root}: there is no such folder; put the images there, or '
-                    f'add {name}.data_root=DIR'
-                )
-            dataset = dataset.get('dataset')
 
 
 def set_pretrain(cfg: Config, pretrain: str) -> None:
@@ -223,5 +203,6 @@ def _load_config(args: argparse.Namespace) -> Config:
         ) from error
     check_option_names(cfg, args.options)
     cfg.merge_from_dict(args.options)
+    list_single_classes(cfg)
     cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}
     return cfg

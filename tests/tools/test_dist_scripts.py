@@ -21,7 +21,7 @@ FINETUNE = 'configs/openmixup/finetune/imagenet/r50_rsb_a3.py'
 def bash(cwd: Path, script: str, *args: str, **variables: str) -> subprocess.CompletedProcess:
     """A script as a person without a GPU would call it; without one, processes use gloo."""
     # The rendezvous of a run that started this one must not leak into it.
-    clean = {key: value for key, value in os.environ.items() if 'RANK' not in key}
+    clean = {key: value for key, value in os.environ.items() if 'RANK' not in key and key != 'PORT'}
     return subprocess.run(
         ['bash', str(ROOT / 'tools' / script), *args],
         cwd=cwd,
@@ -82,6 +82,40 @@ def test_machines_meet_where_the_variables_say(tmp_path, started):
     result = bash(tmp_path, 'dist_train.sh', PRETRAIN, '8', **where, **started)
     for word in ('--nnodes=2', '--node_rank=1', '--master_addr=10.0.0.1', '--master_port=1234'):
         assert word in result.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ('variables', 'port'),
+    [
+        ({}, 'free'),
+        (dict(PORT=''), 'free'),
+        (dict(PORT='1234'), '1234'),
+        (dict(NNODES='2'), '29500'),
+    ],
+)
+@pytest.mark.parametrize(
+    ('script', 'args'),
+    [
+        ('tools/dist_train.sh', (PRETRAIN, '2')),
+        ('tools/dist_test.sh', (FINETUNE, '2', 'a.pth')),
+        ('tools/dist_train_ft_4gpu.sh', (FINETUNE, 'a.pth')),
+        ('tools/dist_train_ft_8gpu.sh', (FINETUNE, 'a.pth')),
+        ('tools/visualizations/dist_vis_loss.sh', (FINETUNE, '2', 'a.pth')),
+        ('det_mmdetection/mim_dist_train.sh', ('config.py', 'none', '2')),
+        ('det_mmdetection/mim_dist_train_c4.sh', ('config.py', 'none', '2')),
+        ('seg_mmsegmentation/mim_dist_test.sh', ('config.py', 'a.pth', '2')),
+    ],
+)
+def test_one_machine_takes_a_free_port(tmp_path, started, script, args, variables, port):
+    result = bash(tmp_path, f'../{script}', *args, **started, **variables)
+    assert f'--master_port={port}' in result.stdout.split()
+
+
+@pytest.mark.parametrize('port', ['0', 'abc', '70000', '-1'])
+def test_a_port_is_a_number(tmp_path, started, port):
+    result = bash(tmp_path, 'dist_train.sh', PRETRAIN, '2', PORT=port, **started)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f'error: PORT={port};')
 
 
 def test_processes_share_the_cores(tmp_path, started):

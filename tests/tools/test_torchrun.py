@@ -101,3 +101,33 @@ def test_two_processes_save_together_and_end_with_the_code(start, tmp_path):
     assert 'Traceback' not in said
     saved = torch.load(work_dir / 'latest.pth', weights_only=False)
     assert (work_dir / f'iter_{saved["meta"]["iter"]}.pth').is_file()
+
+
+def test_runs_on_one_machine_do_not_share_a_port_and_a_taken_one_is_named(tmp_path):
+    (tmp_path / 'program.py').write_text(
+        'import os, torch.distributed as dist\n'
+        "dist.init_process_group('gloo')\ndist.barrier()\n"
+        "os.write(1, (os.environ['MASTER_PORT'] + '\\n').encode())\n"
+    )
+    clean = {key: value for key, value in os.environ.items() if 'RANK' not in key and key != 'PORT'}
+    clean |= dict(PYTHON=sys.executable, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+
+    def run(**variables: str) -> subprocess.CompletedProcess:
+        command = ['bash', str(ROOT / 'tools/torchrun.sh'), '2', 'program.py']
+        where = dict(cwd=tmp_path, env={**clean, **variables})
+        return subprocess.run(
+            command, **where, capture_output=True, text=True, timeout=180, check=False
+        )
+
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done, refused = run(), run(PORT=port)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.split()
+    assert first == second != port
+    assert refused.returncode == 2
+    (line,) = refused.stderr.strip().splitlines()
+    assert f'--master_port={port}' in line
+    assert 'PORT=NUMBER' in line

@@ -20,3 +20,9 @@ def test_a_missing_folder_is_named_with_the_option_that_changes_it(tmp_path, dep
     with pytest.raises(FileNotFoundError, match=rf'{key}.data_root=\S+coco: there is no such'):
         check_data_folders(cfg, ['train', 'val'])
     check_data_folders(cfg, ['train', 'test'])
+
+
+def test_several_validation_sets_are_refused():
+    cfg = Config(dict(val_dataloader=[dict(dataset=dict()), dict(dataset=dict())]))
+    with pytest.raises(TypeError, match='val_dataloader is a list'):
+        check_data_folders(cfg, ['train', 'val'])

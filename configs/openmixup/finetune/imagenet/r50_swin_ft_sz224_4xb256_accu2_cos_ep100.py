@@ -11,5 +11,5 @@ _base_ = [
     '../_base_/schedules/adamw_resnet.py',
 ]
 
-train_dataloader = dict(batch_size=256, num_workers=8)
+train_dataloader = dict(batch_size=256, num_workers=10)
 optim_wrapper = dict(accumulative_counts=2)

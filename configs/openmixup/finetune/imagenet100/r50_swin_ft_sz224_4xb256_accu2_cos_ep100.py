@@ -12,5 +12,5 @@ _base_ = [
 ]
 
 model = dict(data_preprocessor=dict(mixup=dict(num_classes=100)), backbone=dict(num_classes=100))
-train_dataloader = dict(batch_size=256, num_workers=8)
+train_dataloader = dict(batch_size=256, num_workers=10)
 optim_wrapper = dict(accumulative_counts=2)

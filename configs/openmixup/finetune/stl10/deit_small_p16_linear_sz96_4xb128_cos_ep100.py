@@ -3,7 +3,6 @@
 Deviation: RandAugment fills uncovered corners with the mean colour in RGB order, the order of the
 images. The published config gives it in BGR order, and its operations convert to greyscale with the
 channel weights of BGR order.
-Deviation: the learning rate is that of CIFAR-100, 1.0; one published version of the config has 0.1.
 Run: bash tools/dist_train_ft_4gpu.sh \
          configs/openmixup/finetune/stl10/deit_small_p16_linear_sz96_4xb128_cos_ep100.py CKPT
 """
@@ -18,5 +17,5 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(mixup=dict(num_classes=10)), backbone=dict(img_size=96, num_classes=10)
 )
-optim_wrapper = dict(optimizer=dict(lr=1.0))
+optim_wrapper = dict(optimizer=dict(lr=0.1))
 auto_scale_lr = dict(base_batch_size=512)

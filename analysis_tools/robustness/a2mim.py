@@ -1,0 +1,1 @@
+../../tools/a2mim.py

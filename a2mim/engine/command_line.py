@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmengine import Config, DictAction
+from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from a2mim.engine.config_edit import find_datasets
+from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.processes import LAUNCHERS
 from a2mim.errors import (
     NOT_FINITE,
@@ -40,7 +41,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         default={},
         metavar='KEY=VALUE',
         help='change entries of the config, for example optim_wrapper.optimizer.lr=1e-3',

@@ -41,6 +41,7 @@ from a2mim.engine.processes import (
 from a2mim.engine.resume import adopt_seed, check_config, find_checkpoint
 from a2mim.engine.runner import ToolRunner
 from a2mim.engine.sharding import check_sharding
+from a2mim.weights.config_files import read_config
 
 
 def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
@@ -133,7 +134,7 @@ def launch_test(cfg: Config, args: argparse.Namespace) -> ToolRunner:
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the options that every tool has."""
     silence_harmless_warnings()
-    cfg = Config.fromfile(existing_file(args.config, 'config'))
+    cfg = read_config(existing_file(args.config, 'config'))
     cfg.setdefault('default_scope', 'a2mim')
     check_option_names(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)

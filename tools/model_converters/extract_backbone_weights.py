@@ -17,7 +17,7 @@ from a2mim.engine.command_line import one_line_errors
 from a2mim.weights.files import save_file
 from a2mim.weights.fit import compare
 from a2mim.weights.names import Backbone, find_backbone
-from a2mim.weights.recipe import find_recipe
+from a2mim.weights.recipe import create_timm_model, find_recipe
 from a2mim.weights.safe_load import add_trust_option, load_file, trust_checkpoints
 
 
@@ -75,7 +75,7 @@ def print_use(output: Path, recipe: tuple[str, dict[str, object]] | None, trunk:
         unpooled = {} if 'fc_norm.weight' in trunk.state else {'global_pool': ''}
         options = {'num_classes': 0, **unpooled, **options}
     with torch.device('meta'):
-        report = compare(timm.create_model(name, **options), trunk.state)
+        report = compare(create_timm_model((name, options), trunk.state, output), trunk.state)
     print('checked: loads strictly' if report.complete else f'CHECK: {report}')
     given = ', '.join(f'{key}={value!r}' for key, value in options.items() if value is not None)
     print(f"model = timm.create_model('{name}', {given}, checkpoint_path='{output}')")

@@ -22,6 +22,8 @@ from a2mim.engine.config_check import (
     check_mask_grid,
     check_names,
     check_option_names,
+    check_trainable,
+    check_values,
 )
 from a2mim.engine.config_edit import (
     apply_batch_rule,
@@ -51,6 +53,7 @@ def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
         ValueError: With what is wrong, and what to do; see the modules beside this one.
     """
     cfg = load_config(args)
+    check_trainable(cfg)
     apply_train_options(cfg, args)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
     runner = launch(cfg, args, lock, cfg.get('experiment_name') or Path(args.config).stem)
@@ -139,6 +142,7 @@ def load_config(args: argparse.Namespace) -> Config:
     check_option_names(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
     check_names(cfg)
+    check_values(cfg)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     return cfg

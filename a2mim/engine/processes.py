@@ -41,7 +41,7 @@ def count_processes(launcher: str) -> int:
         ValueError: If the environment contradicts the launcher.
     """
     if launcher == 'none':
-        started = int(os.environ.get('WORLD_SIZE', 1))
+        started = number_in('WORLD_SIZE', 1)
         if started > 1:
             raise ValueError(
                 f'torchrun started {started} processes, but --launcher is none: each would train '
@@ -54,12 +54,27 @@ def count_processes(launcher: str) -> int:
             f'--launcher {launcher} needs the variable {variable}, which its launcher sets; '
             'use tools/dist_train.sh (torchrun) or tools/slurm_train.sh, or leave it out'
         )
-    return int(os.environ[variable])
+    return number_in(variable, 1)
+
+
+def number_in(variable: str, smallest: int) -> int:
+    """The number that a launcher has put into the environment, by default the smallest one.
+
+    Raises:
+        ValueError: If it is no number, or below ``smallest``.
+    """
+    text = os.environ.get(variable, str(smallest))
+    if not text.isdecimal() or int(text) < smallest:
+        raise ValueError(
+            f'the environment has {variable}={text!r}, no number from {smallest} on; the launcher sets it: '
+            'unset it, or start with tools/dist_train.sh'
+        )
+    return int(text)
 
 
 def is_first_process(launcher: str) -> bool:
     """Whether this is the process, of those on all machines, that writes files."""
-    return launcher == 'none' or int(os.environ.get(VARIABLES[launcher][2], 0)) == 0
+    return launcher == 'none' or number_in(VARIABLES[launcher][2], 0) == 0
 
 
 def fit_workers(cfg: Config, processes: int) -> str | None:
@@ -102,7 +117,7 @@ def join_processes(cfg: Config, launcher: str) -> None:
     if launcher == 'none':
         cfg.sync_bn = None
         return
-    gpus, local_rank = torch.cuda.device_count(), int(os.environ.get(VARIABLES[launcher][1], 0))
+    gpus, local_rank = torch.cuda.device_count(), number_in(VARIABLES[launcher][1], 0)
     os.environ['LOCAL_RANK'] = str(local_rank)  # mmengine reads it whatever the launcher
     if gpus == 0 and launcher != 'pytorch':
         raise ValueError(f'--launcher {launcher} needs GPUs; on a CPU use tools/dist_train.sh')

@@ -14,7 +14,7 @@ from mmengine import Config
 from mmengine.runner import Runner
 
 from a2mim.engine.command_line import add_schedule_option, existing_file
-from a2mim.engine.config_check import check_option_names
+from a2mim.engine.config_check import check_option_names, check_values
 from a2mim.engine.config_edit import check_epoch_length
 from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.launch import default_work_dir, launch, launch_test
@@ -218,5 +218,6 @@ def _load_config(args: argparse.Namespace) -> Config:
         ) from error
     check_option_names(cfg, args.options)
     cfg.merge_from_dict(args.options)
+    check_values(cfg)
     cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}
     return cfg

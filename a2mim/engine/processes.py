@@ -13,6 +13,7 @@ import errno
 import fcntl
 import gc
 import os
+import re
 import socket
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from mmengine.model import BaseModel, is_model_wrapper
 from torch import distributed, nn
 
 from a2mim.engine.config_edit import LOADERS
+from a2mim.weights.files import open_own
 
 # The variables that each launcher sets: world size, local rank and rank.
 VARIABLES = {
@@ -66,8 +68,8 @@ def number_in(variable: str, smallest: int) -> int:
     text = os.environ.get(variable, str(smallest))
     if not text.isdecimal() or int(text) < smallest:
         raise ValueError(
-            f'the environment has {variable}={text!r}, no number from {smallest} on; the launcher sets it: '
-            'unset it, or start with tools/dist_train.sh'
+            f'the environment has {variable}={text!r}, no number from {smallest} on; the launcher '
+            'sets it: unset it, or start with tools/dist_train.sh'
         )
     return int(text)
 
@@ -163,6 +165,7 @@ def leave_processes() -> None:
 
 
 NAME = '.lock'
+OWNER = re.compile(r'host .*, process \d+, since ')
 # A job that was told to end may still be writing its last checkpoint when its successor starts.
 PATIENCE = 10.0  # seconds
 REMEDY = 'wait for its end or stop it, or give this run another --work-dir'
@@ -203,14 +206,16 @@ class WorkDirLock:
         path = Path(work_dir, NAME)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open('a+', encoding='utf-8')
+            self._file = os.fdopen(open_own(path), 'r+', encoding='utf-8', errors='replace')
         except OSError as error:
             raise OSError(
                 f'the work dir {work_dir} cannot be written ({error.strerror}); give another '
                 '--work-dir'
             ) from error
+        self._refuse_other_content(self._file, path)
         if not self._wait(self._file, work_dir):
             return f'{work_dir}: its file system has no locks; start one run there at a time'
+        self._file.seek(0)
         self._file.truncate(0)
         self._file.write(f'host {socket.gethostname()}, process {os.getpid()}, since {now()}\n')
         self._file.flush()
@@ -233,6 +238,21 @@ class WorkDirLock:
                     f'another run trains in {work_dir} ({self._owner(file)}); {REMEDY}'
                 )
             time.sleep(INTERVAL)
+
+    def _refuse_other_content(self, file: TextIO, path: Path) -> None:
+        """Leave a file alone that no run has written.
+
+        Raises:
+            ValueError: If it is one.
+        """
+        found = file.read(200)
+        if found and not OWNER.match(found):
+            file.close()
+            self._file = None
+            raise ValueError(
+                f'{path} is not the lock of a run ({found[:40]!r}): rename it, or give this run '
+                'another --work-dir'
+            )
 
     def _owner(self, file: TextIO) -> str:
         """What the holder wrote; the file is closed, since it is not ours."""

@@ -195,8 +195,9 @@ def check_values(cfg: Config) -> None:
 
 
 def _is_count(value: object, smallest: int) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value == int(value) and value >= smallest
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) and value == int(value) and value >= smallest
 
 
 def check_trainable(cfg: Config) -> None:

@@ -122,6 +122,7 @@ def test_converters_refuse_it_too():
     for tool, more in (('extract_backbone_weights', []), ('export_backbone', ['--to', 'timm'])):
         with pytest.raises(ValueError, match=r'its config asks for depth=10000000, .*: refused'):
             load_tool(f'model_converters/{tool}').main(['a.pth', f'{tool}.pth', *more])
+        assert not Path(f'{tool}.pth').exists()
 
 
 DEEP = {

@@ -16,6 +16,7 @@ class FileServer(ThreadingHTTPServer):
         stop_after: Bytes of a body after which it hangs up.
         status: Answer instead of the content.
         requests: Header ``Range`` of every request so far.
+        answers: Status, headers and body of the next answers, in place of the content.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -23,6 +24,7 @@ class FileServer(ThreadingHTTPServer):
         self.content, self.etag, self.ranges = content, '"first"', True
         self.stop_after, self.status = None, None
         self.requests: list[str | None] = []
+        self.answers: list[tuple[int, dict[str, str], bytes]] = []
 
     @property
     def url(self) -> str:
@@ -35,6 +37,14 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server, asked = self.server, self.headers.get('Range')
         server.requests.append(asked)
+        if server.answers:
+            status, headers, body = server.answers.pop(0)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+            return
         if server.status:
             self.send_error(server.status)
             return

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
+from PIL import Image
 
 from a2mim.analysis.results import DPI, INDEX
 
@@ -24,7 +25,6 @@ WIDE = 700  # pixels of a page, more than the width of a telephone
 LONG_TABLE = 12  # rows; longer tables are folded
 DECIMAL = re.compile(r'[-+]?\d+\.\d+(e[-+]?\d+)?')
 NUMBER = re.compile(r'[-+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?( ± .+)?|nan')
-PNG = b'\x89PNG\r\n\x1a\n'
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def read_result_folder(folder: str | Path) -> ResultFolder:
         tables = [(str(item['file']), str(item['caption'])) for item in index['tables']]
         title, version = str(index['title']), str(index['version'])
         settings = dict(index['settings'])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f'{path} is damaged ({type(error).__name__}: {error}); measure again'
         ) from error
@@ -111,8 +111,12 @@ def read_result_folder(folder: str | Path) -> ResultFolder:
 
 def _png(folder: Path, name: str) -> bytes:
     content = _content(folder, name)
-    if not content.startswith(PNG):
-        raise ValueError(f'{folder / name} is not a PNG; measure again')
+    try:
+        with Image.open(io.BytesIO(content), formats=('PNG',)) as image:
+            image.verify()
+    # A damaged PNG ends in whatever error its bytes happen to mean.
+    except Exception as error:
+        raise ValueError(f'{folder / name} is not a PNG, or damaged; measure again') from error
     return content
 
 
@@ -128,7 +132,7 @@ def _table(folder: Path, name: str, caption: str) -> Table:
 
 def _content(folder: Path, name: str) -> bytes:
     # Folders may come from others: read nothing outside of them.
-    if Path(name).name != name:
+    if Path(name).name != name or (folder / name).resolve().parent != folder.resolve():
         raise ValueError(f'{folder / INDEX} names {name!r}, which is not a file in its folder')
     path = folder / name
     if not path.is_file():

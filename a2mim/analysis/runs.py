@@ -66,7 +66,8 @@ class RunLog:
             ValueError: If ``key`` is not logged.
         """
         for lines, epochs in ((self.train, False), (self.val, self.by_epoch)):
-            points = [(line['step'], line[key]) for line in lines if key in line]
+            found = [(line['step'], line[key]) for line in lines if key in line]
+            points = [point for point in found if isinstance(point[1], int | float)]
             if points:
                 return [step for step, _ in points], [value for _, value in points], epochs
         raise ValueError(
@@ -100,19 +101,25 @@ def _read_part(path: Path) -> RunLog:
     if not lines:
         raise ValueError(f'{path} has no training or validation lines; is it the log of a run?')
     if any('mode' in line for line in lines):
-        return _published(path.name, lines)
+        try:
+            return _published(path.name, lines)
+        except KeyError as error:
+            raise ValueError(f'{path} has a line of "mode" without {error}') from error
     train = [line for line in lines if 'iter' in line]
     val = [line for line in lines if 'iter' not in line]
     return RunLog(path.name, train, val, any('epoch' in line for line in train))
 
 
 def _json_lines(path: Path) -> list[dict]:
-    texts = path.read_text(encoding='utf-8').splitlines()
+    try:
+        texts = path.read_text(encoding='utf-8').splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is no log: it is not text ({error})') from error
     lines = []
     for number, text in enumerate(texts, 1):
         try:
             line = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(texts) > 1:
                 break  # the run was killed while writing
             raise ValueError(
@@ -120,6 +127,9 @@ def _json_lines(path: Path) -> list[dict]:
             ) from error
         if not isinstance(line, dict):
             raise ValueError(f'{path}, line {number} is not a JSON object: {text[:40]!r}')
+        for name in COUNTERS[:3]:
+            if not isinstance(line.get(name, 0), int | float):
+                raise ValueError(f'{path}, line {number}: {name}={line[name]!r} is not a number')
         lines.append(line)
     return lines
 

@@ -230,7 +230,7 @@ def check_training() -> Iterator[Finding]:
         try:
             losses = train_two_steps(device)
         except Exception as error:  # any failure is a finding
-            if os.environ.get('A2MIM_TRACEBACK'):
+            if os.environ.get('A2MIM_TRACEBACK', '0') not in ('', '0'):
                 raise
             found = f'{type(error).__name__}: {error}'.splitlines()[0]
             remedy = 'see the lines above; A2MIM_TRACEBACK=1 python -m a2mim.doctor shows where'

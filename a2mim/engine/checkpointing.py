@@ -122,7 +122,7 @@ class CheckpointHook(Hook):
         runner.logger.info(f'Checkpoints will be saved to {folder}.')
         if is_main_process():
             folder.mkdir(parents=True, exist_ok=True)
-            for name in remove_partials(folder):
+            for name in remove_partials(folder, '.pth'):
                 runner.logger.info(f'removed {name}, left by a run that was killed')
         self.about = describe(runner)
         templates = (self.filename_tmpl, OUT_OF_TURN)

@@ -1,9 +1,10 @@
 """The options that the tools share, what each changes in a config, and how a tool reports errors.
 
 Until the first training iteration is done no work can be lost, and an error is most likely in the
-input: it ends as one line on stderr with exit code 2; A2MIM_TRACEBACK=1 shows its origin. A
-training that is not finite and a checkpoint that cannot be written end as one line at any time,
-with exit codes of their own. A fault in the program keeps its traceback.
+input: whatever its type, it ends as one line on stderr with exit code 2; A2MIM_TRACEBACK=1 shows
+its origin. A training that is not finite and a checkpoint that cannot be written end as one line at
+any time, with exit codes of their own. Any other error after the first iteration keeps its
+traceback.
 """
 
 import argparse
@@ -15,11 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmengine import Config, DictAction
+from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from a2mim.engine.config_edit import find_datasets
+from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.processes import LAUNCHERS
 from a2mim.errors import (
     NOT_FINITE,
@@ -40,7 +42,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         default={},
         metavar='KEY=VALUE',
         help='change entries of the config, for example optim_wrapper.optimizer.lr=1e-3',
@@ -206,7 +208,8 @@ def check_out(path: str | None) -> None:
         raise IsADirectoryError(f'--out {path} is a folder; give the name of a file in it')
 
 
-# mmengine asserts what a config says, too; a checkpoint that it fetches itself may be refused.
+# Errors whose message is meant for the user. Of any other, such as an AttributeError, the line also
+# tells the type and how to see more.
 USER_ERRORS = (
     ValueError,
     TypeError,
@@ -217,6 +220,7 @@ USER_ERRORS = (
     AssertionError,
     pickle.UnpicklingError,
 )
+TRACEBACK = 'A2MIM_TRACEBACK'
 # What may come at any time, and is said in one line then too.
 EXPECTED = {
     BadDataError: USER_ERROR,
@@ -239,19 +243,20 @@ class FirstIteration(Hook):
 
 @contextmanager
 def one_line_errors(training: FirstIteration | None = None) -> Iterator[None]:
-    """Turn a user error inside the block into one line on stderr and exit code 2.
+    """Turn an error inside the block into one line on stderr and exit code 2.
 
     Args:
         training: Once its iteration is done, errors pass through, but for the ``EXPECTED`` ones.
     """
     try:
         yield
-    except (*USER_ERRORS, *EXPECTED) as error:
+    except Exception as error:
         code = next((EXPECTED[kind] for kind in EXPECTED if isinstance(error, kind)), None)
         late = training is not None and training.done and code is None
-        if late or os.environ.get('A2MIM_TRACEBACK'):
+        if late or os.environ.get(TRACEBACK, '0') not in ('', '0'):
             raise
-        report(sentence(error), process=int(os.environ.get('LOCAL_RANK', 0)))
+        rank = os.environ.get('LOCAL_RANK', '0')
+        report(sentence(error), process=int(rank) if rank.isdecimal() else 0)
         raise SystemExit(code or USER_ERROR) from error
 
 
@@ -271,9 +276,11 @@ def sentence(error: BaseException) -> str:
     # str() of a KeyError is the repr of its message.
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    if 'in DataLoader worker process' in lines[0]:
+    if lines and 'in DataLoader worker process' in lines[0]:
         # The worker's whole traceback is in the message; its last line is the error itself.
         return lines[-1]
-    return ' '.join(lines)
+    said = ' '.join(lines)
+    if said and isinstance(error, (*USER_ERRORS, *EXPECTED)):
+        return said
+    name = type(error).__name__
+    return f'{name}: {said} ({TRACEBACK}=1 shows where)' if said else name

@@ -7,10 +7,12 @@ that it spells out. ``check_names`` runs before anything is built, the other che
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 from mmengine import Config
+from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, Registry
 from mmengine.runner import BaseLoop, Runner
 from torch.distributed.fsdp import FSDPModule
@@ -141,6 +143,73 @@ def check_option_names(cfg: Config, options: Iterable[str]) -> None:
             if part not in node and near:
                 raise KeyError(f'--cfg-options {option}: there is no {part!r}; {meant(near)}')
             node = node.get(part)
+
+
+# Entries that must hold a dict where they are given, what they count, and the smallest number.
+DICTS = ('model', 'optim_wrapper', 'train_cfg', 'default_hooks', 'randomness', 'env_cfg')
+SMALLEST = {
+    'train_dataloader.batch_size': 1,
+    'val_dataloader.batch_size': 1,
+    'test_dataloader.batch_size': 1,
+    'train_dataloader.num_workers': 0,
+    'val_dataloader.num_workers': 0,
+    'test_dataloader.num_workers': 0,
+    'train_cfg.max_epochs': 1,
+    'train_cfg.max_iters': 1,
+    'train_cfg.val_interval': 1,
+    'optim_wrapper.accumulative_counts': 1,
+    'auto_scale_lr.base_batch_size': 1,
+}
+MOST_LR = 1e30  # above, a step of Adam is no float32
+
+
+def check_values(cfg: Config) -> None:
+    """Check entries that the rest of the program takes for dicts, for counts and for a rate.
+
+    Raises:
+        TypeError: If an entry is no dict or ``custom_hooks`` no list of dicts.
+        ValueError: If a count or the learning rate is no such number.
+    """
+    for name in DICTS:
+        if not isinstance(cfg.get(name, {}), dict | None):
+            raise TypeError(f'{name}={cfg[name]!r} must be a dict of settings')
+    hooks = cfg.get('custom_hooks') or []
+    if not isinstance(hooks, list | tuple) or not all(isinstance(h, dict | Hook) for h in hooks):
+        raise TypeError(
+            f'custom_hooks={hooks!r} must be a list of dicts, such as '
+            "custom_hooks=[dict(type='EarlyStoppingHook', monitor='accuracy/top1')]"
+        )
+    for path, smallest in SMALLEST.items():
+        part, name = path.split('.')
+        entry = cfg.get(part)
+        value = entry.get(name) if isinstance(entry, dict) else None
+        if value is not None and not _is_count(value, smallest):
+            raise ValueError(f'{path}={value!r} must be a whole number of {smallest} or more')
+    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
+    lr = optimizer.get('lr', 0) if isinstance(optimizer, dict) else 0
+    if not isinstance(lr, int | float) or not 0 <= lr <= MOST_LR:
+        raise ValueError(
+            f'optim_wrapper.optimizer.lr={lr!r} must be a number from 0 to {MOST_LR:g}; the '
+            'configs have 1e-4 to 10'
+        )
+
+
+def _is_count(value: object, smallest: int) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) and value == int(value) and value >= smallest
+
+
+def check_trainable(cfg: Config) -> None:
+    """Refuse a config that describes no training.
+
+    Raises:
+        ValueError: If so, with what it lacks.
+    """
+    needed = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+    missing = [name for name in needed if not cfg.get(name)]
+    if missing:
+        raise ValueError(f'the config trains nothing: it has no {", no ".join(missing)}')
 
 
 def check_entry(node: object, path: str) -> None:

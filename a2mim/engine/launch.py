@@ -22,6 +22,8 @@ from a2mim.engine.config_check import (
     check_mask_grid,
     check_names,
     check_option_names,
+    check_trainable,
+    check_values,
 )
 from a2mim.engine.config_edit import (
     apply_batch_rule,
@@ -42,6 +44,7 @@ from a2mim.engine.resume import adopt_seed, check_config, find_checkpoint
 from a2mim.engine.runner import ToolRunner
 from a2mim.engine.sharding import check_sharding
 from a2mim.engine.validation import name_sets, test_every_set
+from a2mim.weights.config_files import read_config
 
 
 def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
@@ -51,6 +54,7 @@ def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
         ValueError: With what is wrong, and what to do; see the modules beside this one.
     """
     cfg = load_config(args)
+    check_trainable(cfg)
     apply_train_options(cfg, args)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
     runner = launch(cfg, args, lock, cfg.get('experiment_name') or Path(args.config).stem)
@@ -134,11 +138,12 @@ def launch_test(cfg: Config, args: argparse.Namespace) -> ToolRunner:
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the options that every tool has."""
     silence_harmless_warnings()
-    cfg = Config.fromfile(existing_file(args.config, 'config'))
+    cfg = read_config(existing_file(args.config, 'config'))
     cfg.setdefault('default_scope', 'a2mim')
     check_option_names(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
     check_names(cfg)
+    check_values(cfg)
     if args.data_root:
         set_data_root(cfg, args.data_root)
     name_sets(cfg)

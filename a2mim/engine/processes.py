@@ -13,6 +13,7 @@ import errno
 import fcntl
 import gc
 import os
+import re
 import socket
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ from torch import distributed, nn
 
 from a2mim.engine.config_edit import LOADERS
 from a2mim.engine.validation import other_loaders
+from a2mim.weights.files import open_own
 
 # The variables that each launcher sets: world size, local rank and rank.
 VARIABLES = {
@@ -42,7 +44,7 @@ def count_processes(launcher: str) -> int:
         ValueError: If the environment contradicts the launcher.
     """
     if launcher == 'none':
-        started = int(os.environ.get('WORLD_SIZE', 1))
+        started = number_in('WORLD_SIZE', 1)
         if started > 1:
             raise ValueError(
                 f'torchrun started {started} processes, but --launcher is none: each would train '
@@ -55,12 +57,27 @@ def count_processes(launcher: str) -> int:
             f'--launcher {launcher} needs the variable {variable}, which its launcher sets; '
             'use tools/dist_train.sh (torchrun) or tools/slurm_train.sh, or leave it out'
         )
-    return int(os.environ[variable])
+    return number_in(variable, 1)
+
+
+def number_in(variable: str, smallest: int) -> int:
+    """The number that a launcher has put into the environment, by default the smallest one.
+
+    Raises:
+        ValueError: If it is no number, or below ``smallest``.
+    """
+    text = os.environ.get(variable, str(smallest))
+    if not text.isdecimal() or int(text) < smallest:
+        raise ValueError(
+            f'the environment has {variable}={text!r}, no number from {smallest} on; the launcher '
+            'sets it: unset it, or start with tools/dist_train.sh'
+        )
+    return int(text)
 
 
 def is_first_process(launcher: str) -> bool:
     """Whether this is the process, of those on all machines, that writes files."""
-    return launcher == 'none' or int(os.environ.get(VARIABLES[launcher][2], 0)) == 0
+    return launcher == 'none' or number_in(VARIABLES[launcher][2], 0) == 0
 
 
 def fit_workers(cfg: Config, processes: int) -> str | None:
@@ -107,7 +124,7 @@ def join_processes(cfg: Config, launcher: str) -> None:
     if launcher == 'none':
         cfg.sync_bn = None
         return
-    gpus, local_rank = torch.cuda.device_count(), int(os.environ.get(VARIABLES[launcher][1], 0))
+    gpus, local_rank = torch.cuda.device_count(), number_in(VARIABLES[launcher][1], 0)
     os.environ['LOCAL_RANK'] = str(local_rank)  # mmengine reads it whatever the launcher
     if gpus == 0 and launcher != 'pytorch':
         raise ValueError(f'--launcher {launcher} needs GPUs; on a CPU use tools/dist_train.sh')
@@ -159,6 +176,7 @@ def leave_processes() -> None:
 
 
 NAME = '.lock'
+OWNER = re.compile(r'host .*, process \d+, since ')
 # A job that was told to end may still be writing its last checkpoint when its successor starts.
 PATIENCE = 10.0  # seconds
 REMEDY = 'wait for its end or stop it, or give this run another --work-dir'
@@ -199,14 +217,16 @@ class WorkDirLock:
         path = Path(work_dir, NAME)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open('a+', encoding='utf-8')
+            self._file = os.fdopen(open_own(path), 'r+', encoding='utf-8', errors='replace')
         except OSError as error:
             raise OSError(
                 f'the work dir {work_dir} cannot be written ({error.strerror}); give another '
                 '--work-dir'
             ) from error
+        self._refuse_other_content(self._file, path)
         if not self._wait(self._file, work_dir):
             return f'{work_dir}: its file system has no locks; start one run there at a time'
+        self._file.seek(0)
         self._file.truncate(0)
         self._file.write(f'host {socket.gethostname()}, process {os.getpid()}, since {now()}\n')
         self._file.flush()
@@ -229,6 +249,21 @@ class WorkDirLock:
                     f'another run trains in {work_dir} ({self._owner(file)}); {REMEDY}'
                 )
             time.sleep(INTERVAL)
+
+    def _refuse_other_content(self, file: TextIO, path: Path) -> None:
+        """Leave a file alone that no run has written.
+
+        Raises:
+            ValueError: If it is one.
+        """
+        found = file.read(200)
+        if found and not OWNER.match(found):
+            file.close()
+            self._file = None
+            raise ValueError(
+                f'{path} is not the lock of a run ({found[:40]!r}): rename it, or give this run '
+                'another --work-dir'
+            )
 
     def _owner(self, file: TextIO) -> str:
         """What the holder wrote; the file is closed, since it is not ours."""

@@ -5,21 +5,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
-from mmengine import Config
 from mmengine.device import get_device
 from mmengine.dist import get_rank, get_world_size
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DefaultScope
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from a2mim.engine.processes import bare_model
 from a2mim.engine.step_seed import seed_step
-from a2mim.registry import MODELS
 from a2mim.weights.files import write_atomically
-from a2mim.weights.recipe import literal_config
+from a2mim.weights.recipe import build_model, build_wrapper, literal_config
 from a2mim.weights.safe_load import load_file
 
 FAILED_STEPS = 'failed_steps'
@@ -118,16 +116,16 @@ def replay(content: dict) -> Replay:
     """Compute what ``read_failed_step`` returned, on the GPU if there is one.
 
     Raises:
-        ValueError: If the run had no config to build its model from.
+        ValueError: If the file has no config to build the model from, or this one asks for anything
+            but models and optimisers that are registered.
     """
-    written = literal_config(content['config'])
-    if not written or 'model' not in written:
-        raise ValueError('the run was built without a config: its model cannot be built again')
-    cfg, device = Config(written), get_device()
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'a2mim')):
-        model = MODELS.build(cfg.model)
-        wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    model.load_state_dict(content['state_dict'])
+    cfg = literal_config(content['config']) or {}
+    if not all(isinstance(cfg.get(part), dict) for part in ('model', 'optim_wrapper')):
+        raise ValueError('the file has no config that can be read: its model cannot be built again')
+    state, device = content['state_dict'], get_device()
+    model = cast(BaseModel, build_model(cfg['model'], state, KIND))
+    wrapper = build_wrapper(model, cfg['optim_wrapper'], KIND)
+    model.load_state_dict(state)
     model.to(device).train()
     wrapper._accumulative_counts = len(content['steps'])
     first_bad = watch_outputs(model)

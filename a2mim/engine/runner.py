@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from mmengine import Config
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
@@ -17,13 +16,14 @@ from a2mim.engine.processes import NATIVE_SYNC_BN
 from a2mim.engine.sharding import FullyShard
 from a2mim.engine.sync_batch_norm import join_batch_norm
 from a2mim.registry import HOOKS, LOG_PROCESSORS, MODEL_WRAPPERS
+from a2mim.weights.config_files import read_config
 from a2mim.weights.released import config_path
 
 
 @cache
 def hooks_of_every_run() -> dict[str, dict]:
     """The ``default_hooks`` of ``configs/_base_/every_run.py``."""
-    return Config.fromfile(config_path('_base_/every_run')).default_hooks.to_dict()
+    return read_config(config_path('_base_/every_run')).default_hooks.to_dict()
 
 
 def complete_hooks(default: Mapping, custom: Sequence[dict | Hook] = ()) -> dict:

@@ -10,17 +10,19 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mmengine import Config, DictAction
+from mmengine import Config
 from mmengine.runner import Runner
 
 from a2mim.engine.command_line import add_schedule_option, existing_file
-from a2mim.engine.config_check import check_option_names
+from a2mim.engine.config_check import check_option_names, check_values
 from a2mim.engine.config_edit import check_epoch_length
+from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.launch import default_work_dir, launch, launch_test
 from a2mim.engine.mmengine_fixes import silence_harmless_warnings
 from a2mim.engine.processes import LAUNCHERS, WorkDirLock
 from a2mim.transfer.data import prepare_data
 from a2mim.transfer.data_check import check_data, check_data_folders, list_single_classes
+from a2mim.weights.config_files import read_config
 
 INITIALIZER = 'a2mim.TrunkPretrained'
 FROM_SCRATCH = 'none'
@@ -175,8 +177,7 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         'options',
         nargs='*',
-        type=_key_value,
-        action=DictAction,
+        action=ConfigOptions,
         default={},
         metavar='KEY=VALUE',
         help='change entries of the config, for example train_dataloader.batch_size=4',
@@ -185,17 +186,11 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
 
 
-def _key_value(text: str) -> str:
-    if '=' not in text:
-        raise argparse.ArgumentTypeError(f'{text!r} must be KEY=VALUE')
-    return text
-
-
 def _load_config(args: argparse.Namespace) -> Config:
     silence_harmless_warnings()
     file = existing_file(args.config, 'config')
     try:
-        cfg = Config.fromfile(file)
+        cfg = read_config(file)
     except ImportError as error:
         raise ImportError(
             f'{file}: {error}; install MMDetection with pip install -e ".[det]", MMSegmentation '
@@ -204,5 +199,6 @@ def _load_config(args: argparse.Namespace) -> Config:
     check_option_names(cfg, args.options)
     cfg.merge_from_dict(args.options)
     list_single_classes(cfg)
+    check_values(cfg)
     cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}
     return cfg

@@ -8,7 +8,9 @@ systems, whose rename is atomic.
 
 import errno
 import os
+import re
 import shutil
+import stat
 import time
 import zlib
 from collections.abc import Callable, Mapping
@@ -74,8 +76,9 @@ def write_atomically(
 def _write_once(path: Path, write: Callable[[IO[bytes]], object]) -> int:
     # The process in the name lets two of them write the same file, and the later one win.
     partial = path.with_name(f'{path.name}.{os.getpid()}{PARTIAL}')
+    partial.unlink(missing_ok=True)  # of a process that had the same number
     try:
-        with partial.open('wb') as file:
+        with partial.open('xb') as file:  # never what a link names
             checked = _CheckedFile(file)
             failure = None
             try:
@@ -148,15 +151,50 @@ def replace_link(link: Path, target: str) -> None:
     sync_folder(link.parent)
 
 
-def remove_partials(folder: Path) -> list[str]:
+def remove_partials(folder: Path, suffix: str = '') -> list[str]:
     """Remove what killed processes left half written in ``folder``; return the names.
 
-    Nothing else may be writing there.
+    Nothing else may be writing there. Files that other programs call ``*.partial`` stay.
+
+    Args:
+        folder: Of the files.
+        suffix: Of the files that were being written, such as ``.pth``; empty: any.
     """
-    partials = sorted(folder.glob(f'*{PARTIAL}'))
+    ours = re.compile(rf'.+{re.escape(suffix)}\.\d+{re.escape(PARTIAL)}')
+    partials = [
+        path
+        for path in sorted(folder.glob(f'*{PARTIAL}'))
+        if ours.fullmatch(path.name) and (path.is_symlink() or path.is_file())
+    ]
     for partial in partials:
         partial.unlink(missing_ok=True)
     return [partial.name for partial in partials]
+
+
+def open_own(path: Path, flags: int = os.O_RDWR) -> int:
+    """Open or create ``path``, a file with a fixed name in a folder that others may write to.
+
+    Returns:
+        A descriptor; the content is as it was.
+
+    Raises:
+        OSError: If it is a link, has a second name, or is no plain file: writing would change
+            something else.
+    """
+    flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise OSError(errno.ELOOP, f'{path.name} is a link; remove it', str(path)) from error
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(descriptor)
+        raise OSError(
+            errno.EPERM, f'{path.name} is no plain file, or has a second name; remove it', str(path)
+        )
+    return descriptor
 
 
 # The single steps, as functions of their own: tests make each of them fail or kill the process.

@@ -1,22 +1,23 @@
 """A model out of a released name, a file of weights or a config, without a Runner.
 
-A checkpoint carries its config as text from a stranger. It is parsed as literals, and only models
-of this package are built from it: mmengine would import and call any dotted name in a ``type``.
+A checkpoint carries its config as text from a stranger: ``recipe.build_model`` builds from it, and
+accepts models of this package alone. A config that the user names is a program of the user's.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import timm
-from mmengine import Config
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from torch import nn
 
 from a2mim.interfaces import Algorithm, MaskedBackbone
 from a2mim.registry import MODELS
+from a2mim.weights.config_files import read_config
 from a2mim.weights.fit import (
     COMPLETE,
     check_classes,
@@ -26,13 +27,13 @@ from a2mim.weights.fit import (
     prefix_errors,
 )
 from a2mim.weights.names import BACKBONE, find_backbone, tensors_in, unwrap
-from a2mim.weights.recipe import embedded_values, find_recipe
+from a2mim.weights.recipe import build_model as build_from_file
+from a2mim.weights.recipe import embedded_values, find_recipe, without_initialisers
 from a2mim.weights.released import config_path, entries, find_entry, local_file
 from a2mim.weights.safe_load import asked_weights, choose_weights, load_file
 
+Builder = Callable[[dict], nn.Module]
 SUFFIXES = ('.pth', '.pt', '.safetensors')
-# Initial weights: those of the checkpoint replace them, and a file of that name is not wanted.
-INITIALISERS = ('init_cfg', 'pretrained', 'checkpoint_path', 'pretrained_cfg')
 # Normalisation of the configs of the paper, for pixel values in [0, 255].
 IMAGENET = dict(
     type='ImagePreprocessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
@@ -102,13 +103,13 @@ def _load(
         raise ValueError(f'config={str(config)!r}: {path} is no file of weights')
     if path.suffix != '.py':
         entry = find_entry(str(name_or_path))
-        given = read_config(config_path(entry.config))
+        given = read_config(config_path(entry.config)).to_dict()
         if pretrained:
             return load_model_file(local_file(entry), given, num_classes, pretrained=True)
         return build_model(given, num_classes)
     if pretrained:
         raise ValueError(f'{path} is a config and has no weights: pass pretrained=False')
-    return build_model(read_config(_existing(path)), num_classes)
+    return build_model(read_config(_existing(path)).to_dict(), num_classes)
 
 
 def load_model_file(
@@ -122,15 +123,19 @@ def load_model_file(
         ValueError: If the file is no checkpoint, does not say what it holds, or does not fit.
     """
     content = load_file(path)
-    config = config or embedded_config(path, content) or _config_by_name(path)
+    build: Builder = in_scope
+    if config is None and (config := embedded_config(content)):
+        # From here on a stranger's words.
+        build = partial(build_from_file, held=tensors_in(content), where=path)
+    config = config or _config_by_name(path)
     if not any(unwrap(key).startswith('backbone.') for key in tensors_in(content)):
-        return _load_trunk(path, content, config, num_classes, pretrained)
+        return _load_trunk(path, content, config, num_classes, pretrained, build)
     if config is None:
         raise NoRecipeError(
             f'{path} holds a whole model and does not say which; pass config=, the path of its '
             "config, such as 'openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300'"
         )
-    model = build_model(config, num_classes)
+    model = build_model(config, num_classes, build)
     if pretrained:
         with prefix_errors(path):
             state = fit_model(content, model)
@@ -140,7 +145,12 @@ def load_model_file(
 
 
 def _load_trunk(
-    path: Path, content: Mapping, config: dict | None, num_classes: int | None, pretrained: bool
+    path: Path,
+    content: Mapping,
+    config: dict | None,
+    num_classes: int | None,
+    pretrained: bool,
+    build: Builder,
 ) -> nn.Module:
     """A backbone alone: the file has no mask token and no decoder, and none are made up."""
     if num_classes is not None:
@@ -152,7 +162,7 @@ def _load_trunk(
     if config is not None:
         options = model_config(config)
         model = build_backbone_alone(
-            options['backbone'], options['data_preprocessor'], input_spec(config)
+            options['backbone'], options['data_preprocessor'], input_spec(config), build
         )
     elif (found := find_recipe(content, backbone)) and timm.is_model(found[0]):
         print_log(
@@ -161,7 +171,8 @@ def _load_trunk(
             logger='current',
         )
         options = dict(type='TimmBackbone', model_name=found[0], **found[1])
-        model = build_backbone_alone(options, IMAGENET, InputSpec())
+        build = partial(build_from_file, held=backbone.state, where=path)
+        model = build_backbone_alone(options, IMAGENET, InputSpec(), build)
     else:
         raise NoRecipeError(
             f'{path} holds a backbone and does not say which; pass config=, the path of the config '
@@ -172,45 +183,36 @@ def _load_trunk(
     return model
 
 
-def build_model(config: Mapping, num_classes: int | None = None) -> Algorithm:
-    """The model of a config, with random weights, in evaluation mode."""
-    model = cast(Algorithm, in_scope(model_config(config, num_classes)))
-    model.input_spec = input_spec(config)
-    return model.eval()
-
-
-def build_backbone_alone(config: dict, data_preprocessor: dict, spec: InputSpec) -> MaskedBackbone:
-    """A ``TimmBackbone`` without a mask token, which knows how its images are prepared."""
-    options = {key: value for key, value in config.items() if not key.startswith('mask_')}
-    network = cast(Any, in_scope({**options, 'num_classes': 0}))
-    network.data_preprocessor = in_scope(data_preprocessor)  # adds nothing to its state_dict
-    network.input_spec = spec
-    return network.eval()
-
-
 def in_scope(config: dict) -> nn.Module:
     """Build where no Runner has said in which registry to look."""
     with DefaultScope.overwrite_default_scope('a2mim'):
         return MODELS.build(config)
 
 
-def read_config(path: str | Path) -> dict[str, Any]:
-    """A config file of the user's or ours, as a plain dict. It is a program, and is run."""
-    return Config.fromfile(path).to_dict()
+def build_model(
+    config: Mapping, num_classes: int | None = None, build: Builder = in_scope
+) -> Algorithm:
+    """The model of a config, with random weights, in evaluation mode."""
+    model = cast(Algorithm, build(model_config(config, num_classes)))
+    model.input_spec = input_spec(config)
+    return model.eval()
 
 
-def embedded_config(path: Path, content: Mapping) -> dict[str, Any] | None:
-    """The config that a checkpoint of ours carries; None if there is none.
+def build_backbone_alone(
+    config: dict, data_preprocessor: dict, spec: InputSpec, build: Builder
+) -> MaskedBackbone:
+    """A ``TimmBackbone`` without a mask token, which knows how its images are prepared."""
+    options = {key: value for key, value in config.items() if not key.startswith('mask_')}
+    network = cast(Any, build({**options, 'num_classes': 0}))
+    network.data_preprocessor = build(data_preprocessor)  # adds nothing to its state_dict
+    network.input_spec = spec
+    return network.eval()
 
-    Raises:
-        ValueError: If it asks for anything but a model of ours.
-    """
+
+def embedded_config(content: Mapping) -> dict[str, Any] | None:
+    """The config that a checkpoint of ours carries; None if there is none."""
     config = embedded_values(content)
-    if config is None or not isinstance(config.get('model'), dict):
-        return None
-    config['model'] = _without_initialisers(config['model'])
-    _check_types(config['model'], path)
-    return config
+    return config if config and isinstance(config.get('model'), dict) else None
 
 
 def model_config(config: Mapping, num_classes: int | None = None) -> dict[str, Any]:
@@ -221,7 +223,7 @@ def model_config(config: Mapping, num_classes: int | None = None) -> dict[str, A
     """
     if not isinstance(config.get('model'), Mapping):
         raise ValueError(f'the config has no model, only {sorted(config)}')
-    model = _without_initialisers(config['model'])
+    model = without_initialisers(config['model'])
     if num_classes is None:
         return model
     if not model['backbone'].get('num_classes'):
@@ -255,40 +257,12 @@ def _pair(size: int | list | tuple) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def _without_initialisers(node: Any) -> Any:
-    if isinstance(node, Mapping):
-        kept = {key: value for key, value in node.items() if key not in INITIALISERS}
-        return {key: _without_initialisers(value) for key, value in kept.items()}
-    return node
-
-
-def _check_types(model: dict, path: Path) -> None:
-    MODELS.import_from_location()
-    for node in _dicts_below(model):
-        kind, name = node.get('type'), node.get('model_name')
-        if kind is not None and str(kind).removeprefix('a2mim.') not in MODELS.module_dict:
-            raise ValueError(
-                f'{path}: its config asks for {kind!r}, which is no model of this package: refused'
-            )
-        if name is not None and not timm.is_model(str(name)):
-            raise ValueError(
-                f'{path}: its config asks for {name!r}, which is no timm model: refused'
-            )
-
-
-def _dicts_below(node: object) -> Iterator[dict]:
-    if isinstance(node, dict):
-        yield node
-    if isinstance(node, dict | list):
-        for item in node.values() if isinstance(node, dict) else node:
-            yield from _dicts_below(item)
-
-
 def _given(config: str | Path | None) -> dict[str, Any] | None:
     if config is None:
         return None
     path = Path(config)
-    return read_config(_existing(path) if path.suffix == '.py' else config_path(str(config)))
+    file = _existing(path) if path.suffix == '.py' else config_path(str(config))
+    return read_config(file).to_dict()
 
 
 def _existing(path: Path) -> Path:
@@ -300,4 +274,4 @@ def _existing(path: Path) -> Path:
 def _config_by_name(path: Path) -> dict[str, Any] | None:
     """The config of a released file, which its name tells."""
     found = [entry for entry in entries() if entry.file == path.name]
-    return read_config(config_path(found[0].config)) if found else None
+    return read_config(config_path(found[0].config)).to_dict() if found else None

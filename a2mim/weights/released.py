@@ -4,35 +4,38 @@ The files are those that the A2MIM read-me (https://github.com/Westlake-AI/A2MIM
 mmengine are imported where they are needed: a look at the table needs neither.
 
 The download is our own because ``torch.hub.download_url_to_file`` starts again after an
-interruption and ``huggingface_hub`` fetches from its own hub only. Bytes go to ``NAME.partial``;
-the next attempt asks the server for the rest, and the file gets its name once it is complete.
+interruption and ``huggingface_hub`` fetches from its own hub only. Bytes go to ``NAME.partial``.
+The next attempt asks the server for the rest, if the bytes so far are those that were received (by
+the hash of the whole, or by ``NAME.partial.state``, which has theirs and the server's name for this
+version). The file gets its name once it is complete and no web page.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import cache
-from http.client import HTTPException
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from importlib.resources import files
 from pathlib import Path
 from ssl import SSLError
 from typing import BinaryIO, cast
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from filelock import FileLock
 from rich.console import Console
 from rich.progress import wrap_file
 
 CHUNK = 1 << 20  # bytes read at once
 PATIENCE = 30  # seconds without a byte
+SCHEMES = ('http', 'https')
 PACKAGE = Path(__file__).parents[1]
 # Both have a release of this name, and neither has all of the files.
 REPOSITORIES = ('/Westlake-AI/A2MIM/', '/Westlake-AI/openmixup/')
@@ -163,8 +166,9 @@ def verify(path: Path, sha256: str | None = None) -> None:
     of ``sha256sum``, so that a later change is noticed.
 
     Raises:
-        ValueError: If it differs.
+        ValueError: If it differs, or is a page of text.
     """
+    refuse_text(path)
     record = Path(f'{path}.sha256')
     noted = sha256 is None and record.exists()
     expected = record.read_text(encoding='utf-8').split()[0] if noted else sha256
@@ -176,8 +180,12 @@ def verify(path: Path, sha256: str | None = None) -> None:
         )
         raise ValueError(f'{path} has SHA-256 {found}, expected {expected}{hint if noted else ""}')
     if expected is None:
-        record.write_text(f'{found}  {path.name}\n', encoding='utf-8')
         from mmengine.logging import print_log
+
+        from a2mim.weights.files import write_atomically
+
+        line = f'{found}  {path.name}\n'.encode()
+        write_atomically(record, lambda file: file.write(line))
 
         print_log(
             f'{path.name} could not be verified, since its published SHA-256 is not known. It has '
@@ -208,19 +216,58 @@ def fetch(url: str, target: Path, sha256: str | None = None) -> None:
         ConnectionError: If it cannot be reached, or stops before the end.
         ValueError: If what came has another hash.
     """
+    if urlsplit(url).scheme not in SCHEMES:
+        raise ValueError(f'{url} is neither http nor https')
     target.parent.mkdir(parents=True, exist_ok=True)
     # Processes of one training all want the same file: one fetches it, the others wait.
-    with FileLock(f'{target}.lock'):
+    with _locked(Path(f'{target}.lock')):
         if target.exists():
             return
-        partial, tag = Path(f'{target}.partial'), Path(f'{target}.partial.etag')
+        partial, state = Path(f'{target}.partial'), Path(f'{target}.partial.state')
         with _explained(url, target, sha256):
-            _receive(url, partial, tag)
-            tag.unlink(missing_ok=True)
-            if sha256 is not None and (found := hash_of(partial)) != sha256:
+            _receive(url, partial, state, known=sha256 is not None)
+            state.unlink(missing_ok=True)
+            try:
+                refuse_text(partial)
+                if sha256 is not None and (found := hash_of(partial)) != sha256:
+                    raise ValueError(f'{partial} has SHA-256 {found}, expected {sha256}')
+            except ValueError:
                 partial.unlink()  # resuming it would be of no use
-                raise ValueError(f'{partial} has SHA-256 {found}, expected {sha256}')
+                raise
         partial.replace(target)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let one process at a time pass; where a file system has no locks, all of them."""
+    from a2mim.weights.files import open_own
+
+    descriptor = open_own(path)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def refuse_text(path: Path) -> None:
+    """Refuse what a server sends in place of a file: a page, a message, nothing.
+
+    Raises:
+        ValueError: If ``path`` begins with text, as no file of weights does, or is empty.
+    """
+    with path.open('rb') as file:
+        head = file.read(512)
+    try:
+        text = head.decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        # A character may be cut off at the end of what was read.
+        text = head[: error.start].decode('utf-8-sig') if error.start > len(head) - 4 else '\0'
+    if all(character.isprintable() or character.isspace() for character in text):
+        kind = 'a web page' if text.lstrip().startswith('<') else 'text'
+        kind = kind if head else 'empty'
+        raise ValueError(f'{path} is {kind}, no file of weights: {" ".join(text[:60].split())!r}')
 
 
 def manual_steps(url: str | None, target: Path, sha256: str | None = None) -> str:
@@ -241,55 +288,132 @@ def _explained(url: str, target: Path, sha256: str | None) -> Iterator[None]:
         yield
     except HTTPError as error:
         kind = FileNotFoundError if error.code in (404, 410) else ConnectionError
-        raise kind(f'{url}: the server answers {error.code} {error.reason}. {steps}') from error
+        reason = ' '.join(str(error.reason).split())
+        raise kind(f'{url}: the server answers {error.code} {reason}. {steps}') from error
     except (URLError, SSLError, ConnectionError, TimeoutError, HTTPException) as error:
         reason = getattr(error, 'reason', error)
         raise ConnectionError(
-            f'{url}: {reason}. The bytes so far are kept, and the next attempt resumes there. '
-            f'{steps}'
+            f'{url}: {reason}. The bytes so far are kept, and the next attempt resumes there where '
+            f'the server allows it. {steps}'
         ) from error
     except ValueError as error:
         raise ValueError(f'{url}: {error}; it was deleted. {steps}') from error
 
 
-def _receive(url: str, partial: Path, tag: Path) -> None:
-    """Append what is missing of ``partial``, all of it if the server does not send parts.
+class _Redirects(HTTPRedirectHandler):
+    """Follow a server to another address, but not to another kind of it."""
 
-    ``tag`` keeps the server's name for this version of the file: of a changed one it sends all.
+    def redirect_request(
+        self, req: Request, fp: object, code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        before, after = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
+        if after not in SCHEMES or (before == 'https' and after == 'http'):
+            raise ConnectionError(f'the server redirects from {before} to {after}: refused')
+        return super().redirect_request(req, fp, code, msg, headers, newurl)  # pyright: ignore
+
+
+@dataclass
+class _Received:
+    """What is known of the bytes in ``NAME.partial``."""
+
+    size: int = 0
+    etag: str | None = None
+    digest: str = ''
+
+
+def _read_state(partial: Path, state: Path, known: bool) -> _Received:
+    """How many bytes of ``partial`` may be completed.
+
+    With a hash of the whole (``known``) all of them: a wrong byte is found at the end. Without one
+    those that this program has received, which are hashed again, if the server named the version.
     """
-    start = partial.stat().st_size if partial.exists() else 0
-    headers = {'User-Agent': 'a2mim'}
-    if start:
-        headers['Range'] = f'bytes={start}-'
-    if start and tag.exists():
-        headers['If-Range'] = tag.read_text(encoding='utf-8')
     try:
-        response = urlopen(Request(url, headers=headers), timeout=PATIENCE)
+        found = _Received(**json.loads(state.read_text(encoding='utf-8')))
+        size = partial.stat().st_size
+        if size == found.size and found.etag and hash_of(partial) == found.digest:
+            return found
+    except (OSError, ValueError, TypeError):
+        pass
+    return _Received(partial.stat().st_size) if known and partial.is_file() else _Received()
+
+
+def _receive(url: str, partial: Path, state: Path, *, known: bool) -> None:
+    """Append what is missing of ``partial``, all of it if the server does not send parts."""
+    before = _read_state(partial, state, known)
+    headers = {'User-Agent': 'a2mim'}
+    if before.size:
+        headers['Range'] = f'bytes={before.size}-'
+        if before.etag:
+            headers['If-Range'] = before.etag
+    try:
+        response = build_opener(_Redirects).open(Request(url, headers=headers), timeout=PATIENCE)
     except HTTPError as error:
-        if error.code != 416:
-            raise
         error.close()
+        if error.code != 416 or not before.size:
+            raise
         # Nothing is left to send: all is here, or the file has become shorter.
-        if not re.search(rf'/{start}$', error.headers.get('Content-Range', '')):
-            partial.unlink()
-            _receive(url, partial, tag)
-        return
+        if re.search(rf'/{before.size}$', error.headers.get('Content-Range', '')):
+            return
+        partial.unlink()
+        return _receive(url, partial, state, known=known)
     with response:
-        if etag := response.headers.get('ETag'):
-            tag.write_text(etag, encoding='utf-8')
-        else:
-            tag.unlink(missing_ok=True)
-        start = start if response.status == 206 else 0
-        rest = response.headers.get('Content-Length')
-        console, name = Console(stderr=True), partial.stem
-        source = wrap_file(
-            cast(BinaryIO, response), int(rest or 0), description=name, console=console
-        )
-        with partial.open('ab' if start else 'wb') as file, source as body:
-            shutil.copyfileobj(body, file, CHUNK)
-    received = partial.stat().st_size
-    if rest is not None and received < start + int(rest):
-        raise ConnectionError(f'the server stopped after {received} of {start + int(rest)} bytes')
+        if before.size and response.status == 206 and _part(response)[0] != before.size:
+            response.close()
+            partial.unlink()  # another part than the one asked for: ask for all
+            return _receive(url, partial, state, known=known)
+        _store(response, partial, state, known)
+
+
+def _part(response: HTTPResponse) -> tuple[int | None, int | None]:
+    """First byte of the part that a server sends, and the size of the whole, where it tells."""
+    found = re.match(r'bytes (\d+)-\d+/(\d+)?', response.headers.get('Content-Range', ''))
+    return (int(found[1]), int(found[2]) if found[2] else None) if found else (None, None)
+
+
+def _store(response: HTTPResponse, partial: Path, state: Path, known: bool) -> None:
+    """Write the body to ``partial``, from the byte on that the server names.
+
+    Raises:
+        ConnectionError: If the answer is no whole file, or ends early.
+    """
+    from a2mim.weights.files import open_own
+
+    start, whole = _part(response) if response.status == 206 else (0, None)
+    encoding = response.headers.get('Content-Encoding', 'identity')
+    if response.status not in (200, 206) or not (start or response.status == 200):
+        raise ConnectionError(f'the server answers {response.status} where 200 was asked for')
+    if encoding != 'identity':
+        raise ConnectionError(f'the server sends the file as {encoding}')
+    start, length = start or 0, response.headers.get('Content-Length') or ''
+    whole = whole or (start + int(length) if length.isdecimal() else None)
+    if whole is None and not known and response.headers.get('Transfer-Encoding') != 'chunked':
+        raise ConnectionError('the server does not say how long the file is')
+    received = start
+    console, total = Console(stderr=True), (whole or 0) - start
+    with os.fdopen(open_own(partial), 'r+b') as file:
+        file.truncate(start)
+        file.seek(start)
+        try:
+            source = cast(BinaryIO, response)
+            with wrap_file(source, total, description=partial.stem, console=console) as body:
+                while chunk := body.read(CHUNK):
+                    file.write(chunk)
+                    received += len(chunk)
+        finally:
+            file.flush()
+            if received != whole:
+                _write_state(partial, state, received, response.headers.get('ETag') or '')
+    if whole is not None and received != whole:
+        raise ConnectionError(f'the server stopped after {received} of {whole} bytes')
+
+
+def _write_state(partial: Path, state: Path, size: int, etag: str) -> None:
+    """Note what was received. A weak ETag does not tell one version from another, byte by byte."""
+    from a2mim.weights.files import write_atomically
+
+    strong = None if etag.startswith('W/') else etag or None
+    text = json.dumps(vars(_Received(size, strong, hash_of(partial))))
+    write_atomically(state, lambda stream: stream.write(text.encode()))
 
 
 def config_path(name: str) -> Path:

@@ -141,3 +141,37 @@ def test_a_link_is_replaced_even_where_an_attempt_was_interrupted(tmp_path):
     replace_link(tmp_path / 'latest.pth', 'epoch_2.pth')
     assert (tmp_path / 'latest.pth').readlink() == Path('epoch_2.pth')
     assert [path.name for path in tmp_path.iterdir()] == ['latest.pth']
+
+
+@pytest.mark.parametrize('link', ['symlink_to', 'hardlink_to'])
+def test_a_link_in_place_of_the_partial_file_is_not_written_through(tmp_path, link):
+    precious = tmp_path / 'precious'
+    precious.write_bytes(OLD)
+    getattr(tmp_path / f'a.pth.{os.getpid()}.partial', link)(precious)
+    write_new(tmp_path / 'a.pth')
+    assert precious.read_bytes() == OLD
+    assert (tmp_path / 'a.pth').read_bytes() == NEW
+
+
+def test_a_link_in_place_of_the_file_is_replaced_and_not_what_it_names(tmp_path):
+    precious = tmp_path / 'precious'
+    precious.write_bytes(OLD)
+    (tmp_path / 'a.pth').symlink_to(precious)
+    write_new(tmp_path / 'a.pth')
+    assert precious.read_bytes() == OLD
+    assert not (tmp_path / 'a.pth').is_symlink()
+
+
+def test_only_our_own_partial_files_are_removed(tmp_path):
+    others = [
+        *('my_download.zip.partial', 'epoch_1.pth.partial', 'a.partial', '.partial', '12.partial'),
+        *('a.pth.x1.partial', 'a.pth.1.partial.bak', 'movie.mp4.7.partial', 'pth.7.partial'),
+    ]
+    ours = ['epoch_1.pth.123.partial', 'latest.pth.9.partial', 'best_a_epoch_3.pth.4194304.partial']
+    for name in [*others, *ours]:
+        (tmp_path / name).touch()
+    (tmp_path / 'folder.pth.1.partial').mkdir()
+    (tmp_path / 'link.pth.1.partial').symlink_to(tmp_path / 'a.partial')
+    assert remove_partials(tmp_path, '.pth') == sorted([*ours, 'link.pth.1.partial'])
+    assert {path.name for path in tmp_path.iterdir()} == {*others, 'folder.pth.1.partial'}
+    assert remove_partials(tmp_path) == ['movie.mp4.7.partial', 'pth.7.partial']

@@ -13,12 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from mmengine import Config, DictAction
+from mmengine import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 from torch.utils.data import DataLoader
 
 from a2mim.engine.command_line import add_out_option, check_out, existing_file, one_line_errors
+from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.launch import load_config
 from a2mim.engine.mmengine_fixes import strict_loading
 from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
@@ -41,7 +42,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--data-root', '--data_root', metavar='DIR', help='read the images from DIR'
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={})
     add_out_option(parser, 'accuracies, and what they were measured on')
     add_reading_options(parser)
     return parser.parse_args(args)

@@ -8,10 +8,10 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 import torch
-from mmengine import DictAction
 from torch import nn
 
 from a2mim.engine.command_line import one_line_errors
+from a2mim.engine.config_options import ConfigOptions
 from a2mim.models.timm_inspection import (
     FeatureLayout,
     ImageShape,
@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--all', action='store_true', help='every module that works, not stages')
     options = 'for timm, for example embed_dim=192 depth=4'
     key = 'KEY=VALUE'
-    add('--model-options', nargs='+', action=DictAction, default={}, metavar=key, help=options)
+    add('--model-options', nargs='+', action=ConfigOptions, default={}, metavar=key, help=options)
     return parser.parse_args(argv)
 
 

@@ -6,9 +6,8 @@ python tools/analysis_tools/print_config.py CONFIG [--cfg-options KEY=VALUE ...]
 import argparse
 from collections.abc import Sequence
 
-from mmengine import DictAction
-
 from a2mim.engine.command_line import one_line_errors
+from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.launch import load_config
 
 
@@ -19,7 +18,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('config', help='path of a config file')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
+        '--cfg-options', nargs='+', action=ConfigOptions, default={}, metavar='KEY=VALUE'
     )
     parser.set_defaults(data_root=None)
     return parser.parse_args(argv)

@@ -12,7 +12,6 @@ import statistics
 from pathlib import Path
 
 import torch
-from mmengine import Config
 from torch import nn
 from torch.optim import AdamW
 from turns import describe_run, make_parser, paired_ratios, take_turns
@@ -20,6 +19,7 @@ from turns import describe_run, make_parser, paired_ratios, take_turns
 import a2mim.models  # noqa: F401, registers the parts of the recipe
 from a2mim.engine.optimizers import ParamRuleConstructor
 from a2mim.registry import MODELS
+from a2mim.weights.config_files import read_config
 
 RECIPE = 'openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300.py'
 CONFIG = Path(__file__).parents[2] / 'configs' / RECIPE
@@ -63,7 +63,7 @@ def print_table(forms: dict[str, AdamW], args: argparse.Namespace) -> None:
 def main() -> None:
     """Measure the parameters of the recipe."""
     args = make_parser(__doc__.split('\n')[0], rounds=21).parse_args()
-    cfg = Config.fromfile(CONFIG)
+    cfg = read_config(CONFIG)
     print_table(build_forms(MODELS.build(cfg.model).to(args.device), cfg.optim_wrapper), args)
 
 

@@ -30,6 +30,7 @@ from a2mim.engine.optimizers import ParamRuleConstructor
 from a2mim.masking import block_grid, random_patch_mask
 from a2mim.models.timm_inspection import prefers_channels_last
 from a2mim.registry import MODELS
+from a2mim.weights.config_files import read_config
 
 PRETRAIN = Path(__file__).parents[2] / 'configs/openmixup/pretrain/a2mim/imagenet'
 RECIPES = {
@@ -44,7 +45,7 @@ CLASSES = 1000
 
 def load_recipe(name: str, image_size: int) -> Config:
     """The shipped recipe of ``name``, for images of another size."""
-    cfg = Config.fromfile(PRETRAIN / RECIPES[name])
+    cfg = read_config(PRETRAIN / RECIPES[name])
     if 'use_abs_pos_emb' in cfg.model.backbone:  # positions are made for one size
         cfg.model.backbone.img_size = image_size
     return cfg

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine import Config
+from a2mim.weights.config_files import read_config
 
 STARTERS = re.compile(r'^(?=(?:Expect|Deviation:|Published as:|Run:) )', re.MULTILINE)
 EXPECTATION = re.compile(
@@ -89,7 +89,7 @@ def read_recipe(file: Path, root: Path) -> Recipe:
     if not head.strip() or not any(part.startswith('Run: ') for part in parts):
         raise ValueError(f'{path} needs a docstring: a sentence first and "Run: COMMAND" last')
     expectations = [_expectation(part, path) for part in parts if part.startswith('Expect ')]
-    config = Config.fromfile(file)
+    config = read_config(file)
     dataset = _dataset(config.train_dataloader.dataset.source)
     epochs, batch = config.train_cfg.max_epochs, config.auto_scale_lr.base_batch_size
     images = NUM_IMAGES.get(dataset)

@@ -16,9 +16,8 @@ it takes every tensor and computes what the original does, nothing is written an
 import argparse
 from pathlib import Path
 
-from mmengine import DictAction
-
 from a2mim.engine.command_line import one_line_errors
+from a2mim.engine.config_options import ConfigOptions
 from a2mim.weights.export import TARGETS, check_path, export
 from a2mim.weights.export.target import read_photograph, read_source
 from a2mim.weights.safe_load import add_reading_options, reading
@@ -36,7 +35,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--model-options',
         nargs='+',
-        action=DictAction,
+        action=ConfigOptions,
         default={},
         metavar='KEY=VALUE',
         help='for timm, in addition to those that IN tells',

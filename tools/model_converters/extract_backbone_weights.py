@@ -17,7 +17,7 @@ from a2mim.engine.command_line import one_line_errors
 from a2mim.weights.files import save_file
 from a2mim.weights.fit import compare
 from a2mim.weights.names import Backbone, find_backbone
-from a2mim.weights.recipe import find_recipe
+from a2mim.weights.recipe import Recipe, create_timm_model, find_recipe
 from a2mim.weights.safe_load import add_reading_options, load_file, reading
 
 
@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         content = load_file(args.checkpoint)
         trunk = find_backbone(content)
     check_found(trunk)
+    use = lines_of_use(args, find_recipe(content, trunk), trunk)
     save_file(trunk.state, args.output)
     print(f'kept    {len(trunk.kept):5} tensors  {trunk.prefix}*')
     for name, number in Counter(key.split('.')[0] for key in trunk.dropped).items():
@@ -51,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     if trunk.family:
         print(f'translated the published names of a {trunk.family} into those of timm')
     print(f'wrote {args.output}')
-    print_use(args.output, find_recipe(content, trunk), trunk)
+    print('\n'.join(use))
 
 
 def check_found(trunk: Backbone) -> None:
@@ -67,21 +68,30 @@ def check_found(trunk: Backbone) -> None:
         )
 
 
-def print_use(output: Path, recipe: tuple[str, dict[str, object]] | None, trunk: Backbone) -> None:
-    """Print the two lines that use the weights, after a strict comparison with timm's model."""
+def lines_of_use(args: argparse.Namespace, recipe: Recipe | None, trunk: Backbone) -> list[str]:
+    """The lines that use the weights, after a strict comparison with timm's model.
+
+    Raises:
+        ValueError: If the config in the checkpoint asks for a model that is larger than the file.
+    """
+    output = args.output
     if recipe is None or not timm.is_model(recipe[0]):
-        print(f"timm.create_model(NAME, num_classes=0, global_pool='', checkpoint_path='{output}')")
-        return
+        return [
+            f"timm.create_model(NAME, num_classes=0, global_pool='', checkpoint_path='{output}')"
+        ]
     name, options = recipe
     if not options.get('num_classes'):
         unpooled = {} if 'fc_norm.weight' in trunk.state else {'global_pool': ''}
         options = {'num_classes': 0, **unpooled, **options}
     with torch.device('meta'):
-        report = compare(timm.create_model(name, **options), trunk.state)
-    print('checked: loads strictly' if report.complete else f'CHECK: {report}')
+        model = create_timm_model((name, options), trunk.state, args.checkpoint)
+    report = compare(model, trunk.state)
     given = ', '.join(f'{key}={value!r}' for key, value in options.items() if value is not None)
-    print(f"model = timm.create_model('{name}', {given}, checkpoint_path='{output}')")
-    print(f'python tools/train.py CONFIG --pretrained {output}')
+    return [
+        'checked: loads strictly' if report.complete else f'CHECK: {report}',
+        f"model = timm.create_model('{name}', {given}, checkpoint_path='{output}')",
+        f'python tools/train.py CONFIG --pretrained {output}',
+    ]
 
 
 if __name__ == '__main__':

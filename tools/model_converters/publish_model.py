@@ -9,9 +9,8 @@ as torch.hub's ``check_hash`` expects it: OUT.safetensors becomes OUT-xxxxxxxx.s
 import argparse
 from pathlib import Path
 
-from mmengine import Config
-
 from a2mim.engine.command_line import one_line_errors
+from a2mim.weights.config_files import read_config
 from a2mim.weights.publish import publish
 from a2mim.weights.safe_load import add_reading_options, load_file, reading
 
@@ -33,7 +32,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Write, and print what went along and the whole hash."""
     args = parse_args(arguments)
-    config = Config.fromfile(args.config).pretty_text if args.config else None
+    config = read_config(args.config).pretty_text if args.config else None
     with reading(args):
         path, digest = publish(load_file(args.checkpoint), args.output, config)
     content = load_file(path)

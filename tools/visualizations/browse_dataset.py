@@ -10,11 +10,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine import DictAction
-
 from a2mim.analysis import Results
 from a2mim.analysis.dataset_view import draw_view, view_dataset
 from a2mim.engine.command_line import one_line_errors
+from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.launch import load_config
 
 
@@ -28,7 +27,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='of the choice and of mixing')
     parser.add_argument('--epoch', type=int, default=0, help='of the augmentations, from 0')
     parser.add_argument('--data-root', '--data_root', metavar='DIR', help='read the images there')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={})
     parser.add_argument('--out', default='work_dirs/analysis/dataset', metavar='DIR')
     return parser.parse_args(argv)
 

@@ -10,15 +10,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine import Config, DictAction
-
 from a2mim.analysis import Network, cam, read_network
 from a2mim.analysis.networks import around
 from a2mim.analysis.receptive_field import find_stage
 from a2mim.analysis.results import write_figure
 from a2mim.datasets.decoding import read_image
 from a2mim.engine.command_line import existing_file, one_line_errors
+from a2mim.engine.config_options import ConfigOptions
 from a2mim.inference import fit_image
+from a2mim.weights.config_files import read_config
 from a2mim.weights.load_model import load_model_file
 from a2mim.weights.safe_load import add_reading_options, reading
 
@@ -44,7 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add('--save-path', default='work_dirs/analysis/cam', help='.png or .pdf, or a folder')
     add('--seed', type=int, default=0, help='of random weights')
     add('--device', default='cpu')
-    add('--cfg-options', nargs='+', action=DictAction, default={})
+    add('--cfg-options', nargs='+', action=ConfigOptions, default={})
     add_reading_options(parser)
     return parser.parse_args(argv)
 
@@ -56,7 +56,7 @@ def open_networks(args: argparse.Namespace) -> list[Network]:
     with reading(args):
         if args.subjects:
             return [read_network(text, args.device, args.seed) for text in args.subjects]
-        cfg = Config.fromfile(existing_file(args.config, 'config'))
+        cfg = read_config(existing_file(args.config, 'config'))
         cfg.merge_from_dict(args.cfg_options)
         path = Path(existing_file(args.checkpoint, 'checkpoint'))
         whole = load_model_file(path, cfg.to_dict(), None, pretrained=True).to(args.device)

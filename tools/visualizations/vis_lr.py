@@ -10,13 +10,13 @@ from collections.abc import Sequence
 
 import matplotlib.style
 from matplotlib.figure import Figure
-from mmengine import DictAction
 from mmengine.registry import init_default_scope
 
 from a2mim.analysis.results import write_figure
 from a2mim.analysis.runs import Rates, read_rates
 from a2mim.engine.command_line import one_line_errors
 from a2mim.engine.config_edit import apply_batch_rule
+from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.launch import load_config
 
 NAMES = dict(lr='learning rate', weight_decay='weight decay', momentum='momentum')
@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--window-size', default='12*7', metavar='W*H', help='inches')
     parser.add_argument('--data-root', '--data_root', metavar='DIR', help='read the images there')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={})
     return parser.parse_args(argv)
 
 

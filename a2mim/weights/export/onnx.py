@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import timm
 import torch
 from torch import Tensor
 from torch.export import Dim
@@ -33,7 +32,7 @@ class OnnxGraph(Target):
             ValueError: If torch cannot turn the model into a graph.
         """
         # timm leaves out what graphs do not take, fused attention for one.
-        model = timm.create_model(source.name, **source.options, exportable=True).eval()
+        model = source.create(exportable=True).eval()
         model.load_state_dict(source.model.state_dict())
         example = torch.zeros(2, *source.input_shape)
         try:

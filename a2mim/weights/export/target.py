@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from a2mim.interfaces import TimmNetwork
 from a2mim.weights.fit import LoadReport, Policy, Shapes, classifier_prefixes, load_backbone
-from a2mim.weights.names import find_backbone
-from a2mim.weights.recipe import find_recipe
+from a2mim.weights.names import find_backbone, tensors_in
+from a2mim.weights.recipe import Recipe, create_timm_model, find_recipe
 from a2mim.weights.safe_load import load_file
 
 # Largest difference of features, as a share of the largest of ours: float32 in another order.
@@ -76,10 +76,14 @@ class Source:
         starts, state = classifier_prefixes(self.model), self.model.state_dict()
         return {key: tensor for key, tensor in state.items() if not key.startswith(starts)}
 
+    def create(self, **changes: object) -> nn.Module:
+        """The same network with random weights; ``changes`` are more options."""
+        held = self.model.state_dict()
+        return create_timm_model((self.name, self.options), held, self.path, **changes)
+
     def rebuild(self, global_pool: str | None = None) -> nn.Module:
         """The same backbone without a classifier, with another pooling; None: the family's own."""
-        options = {**self.options, 'num_classes': 0, 'global_pool': global_pool}
-        model = timm.create_model(self.name, **options)
+        model = self.create(num_classes=0, global_pool=global_pool)
         model.load_state_dict(self.backbone_state())
         return model.eval()
 
@@ -123,17 +127,17 @@ def read_source(path: Path, name: str | None, options: Mapping[str, object]) -> 
         raise ValueError(
             f'timm {timm.__version__} has no model {name!r}; timm.list_models() has all names'
         )
-    complete = _complete_options(name, {**known_options, **options}, content)
-    model = timm.create_model(name, **complete)
+    complete = _complete_options((name, {**known_options, **options}), content, path)
+    model = create_timm_model((name, complete), backbone.state, path)
     load_backbone(model, content, path, WHOLE)
     return Source(path, name, complete, cast(TimmNetwork, model.eval()))
 
 
-def _complete_options(name: str, options: dict[str, Any], content: Mapping) -> dict[str, Any]:
+def _complete_options(recipe: Recipe, content: Mapping, path: Path) -> dict[str, Any]:
     """Add number of classes and pooling: a backbone without a classifier is not pooled."""
-    options = {key: value for key, value in options.items() if key != 'num_classes'}
+    options = {key: value for key, value in recipe[1].items() if key != 'num_classes'}
     with torch.device('meta'):
-        model = timm.create_model(name, **options)
+        model = create_timm_model((recipe[0], options), tensors_in(content), path)
     state, starts = find_backbone(content, model.state_dict()).state, classifier_prefixes(model)
     weights = [state[k] for start in starts if (k := f'{start}weight') in state]
     if weights:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import timm
 import torch
-from timm.models import save_for_hf
+from timm.models import load_checkpoint, save_for_hf
 from torch import Tensor
 
 from a2mim.weights.export.target import Check, Source, Target, UnreadError, other_library
@@ -32,7 +32,8 @@ class TimmFile(Target):
     @torch.no_grad()
     def read_back(self, source: Source, path: Path, image: Tensor) -> Check:
         """Let timm build the model and load the file, strictly."""
-        model = timm.create_model(source.name, **source.options, checkpoint_path=str(path)).eval()
+        model = source.create().eval()
+        load_checkpoint(model, str(path))
         report = compare(model, load_file(path))
         return Check(f'timm {timm.__version__}', report, source.model(image), model(image))
 

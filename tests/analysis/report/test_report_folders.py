@@ -44,7 +44,8 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    'text', ['{', '[]', '{}', '"text"', '{"title": "x", "figures": 3}', '\ufeff{"a": 1}']
+    'text',
+    ['{', '[]', '{}', '"text"', '{"title": "x", "figures": 3}', '\ufeff{"a": 1}', '[' * 10**5],
 )
 def test_a_corrupt_index_is_refused(folder: Path, text: str) -> None:
     (folder / 'result.json').write_text(text, encoding='utf-8')
@@ -57,6 +58,8 @@ def test_a_corrupt_index_is_refused(folder: Path, text: str) -> None:
     [
         ('picture.png', None, FileNotFoundError, r'picture\.png is missing'),
         ('picture.png', b'GIF89a', ValueError, r'picture\.png is not a PNG'),
+        ('picture.png', b'\x89PNG\r\n\x1a\n..', ValueError, r'picture\.png is not a PNG'),
+        ('picture.png', b'\x89PNG\r\n\x1a\n' + bytes(40), ValueError, r'picture\.png is not a PNG'),
         ('numbers.csv', b'', ValueError, r'numbers\.csv has rows of different lengths'),
         ('numbers.csv', b'a,b\n1\n', ValueError, r'numbers\.csv has rows of different lengths'),
         ('numbers.csv', b'\xff\xfe', ValueError, r'numbers\.csv is not a table'),
@@ -75,6 +78,14 @@ def test_nothing_outside_the_folder_is_read(folder: Path, name: str) -> None:
     index = json.loads((folder / 'result.json').read_text())
     index['figures'][0]['file'] = name
     (folder / 'result.json').write_text(json.dumps(index))
+    with pytest.raises(ValueError, match='which is not a file in its folder'):
+        read_result_folder(folder)
+
+
+def test_a_link_out_of_the_folder_is_not_read(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / 'secret').mkdir()
+    (folder / 'numbers.csv').rename(tmp_path / 'secret/numbers.csv')
+    (folder / 'numbers.csv').symlink_to(tmp_path / 'secret/numbers.csv')
     with pytest.raises(ValueError, match='which is not a file in its folder'):
         read_result_folder(folder)
 

@@ -85,10 +85,55 @@ def test_a_folder_that_cannot_be_written_is_an_error_with_the_option(tmp_path: P
         WorkDirLock().take(str(tmp_path / 'file'))
 
 
-def test_a_file_system_without_locks_is_said_and_not_refused(tmp_path: Path, monkeypatch):
-    def no_locks(*_: object) -> None:
-        raise OSError(errno.ENOLCK, 'No locks available')
+def no_locks(*_: object) -> None:
+    raise OSError(errno.ENOLCK, 'No locks available')
 
+
+def test_a_file_system_without_locks_is_said_and_not_refused(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(fcntl, 'flock', no_locks)
     with WorkDirLock(patience=0) as lock:
         assert 'has no locks' in lock.take(str(tmp_path))
+
+
+@pytest.mark.parametrize('link', ['symlink_to', 'hardlink_to'])
+@pytest.mark.parametrize('content', ['precious', ''])
+def test_a_lock_that_is_a_link_is_refused_and_what_it_names_stays(tmp_path, link, content):
+    precious = tmp_path / 'precious'
+    precious.write_text(content)
+    (tmp_path / 'run').mkdir()
+    getattr(tmp_path / 'run' / NAME, link)(precious)
+    with pytest.raises(OSError, match=r'cannot be written \(.*remove it'), WorkDirLock() as lock:
+        lock.take(str(tmp_path / 'run'))
+    assert precious.read_text() == content
+
+
+def test_a_dangling_link_makes_no_file(tmp_path):
+    (tmp_path / NAME).symlink_to(tmp_path / 'gone')
+    with pytest.raises(OSError, match='remove it'), WorkDirLock() as lock:
+        lock.take(str(tmp_path))
+    assert not (tmp_path / 'gone').exists()
+
+
+def test_a_fifo_is_refused(tmp_path):
+    os.mkfifo(tmp_path / NAME)
+    with pytest.raises(OSError, match='cannot be written'), WorkDirLock() as lock:
+        lock.take(str(tmp_path))
+
+
+@pytest.mark.parametrize('locks', [True, False])
+@pytest.mark.parametrize('content', [b'apt lock of mine', b'\xff\0', b'host'])
+def test_a_file_of_somebody_else_is_not_emptied(tmp_path, monkeypatch, content, locks):
+    if not locks:
+        monkeypatch.setattr(fcntl, 'flock', no_locks)
+    (tmp_path / NAME).write_bytes(content)
+    with pytest.raises(ValueError, match=r'is not the lock of a run'), WorkDirLock() as lock:
+        lock.take(str(tmp_path))
+    assert (tmp_path / NAME).read_bytes() == content
+
+
+def test_the_lock_of_a_killed_run_is_taken_over(tmp_path):
+    (tmp_path / NAME).write_text('host a-b.c, process 7, since 2026-01-01 00:00:00\n')
+    with WorkDirLock(patience=0) as lock:
+        lock.take(str(tmp_path))
+        assert f'process {os.getpid()}' in (tmp_path / NAME).read_text()
+        assert (tmp_path / NAME).read_text().count('host') == 1

@@ -1,6 +1,8 @@
-"""One line for a mistake in the input, a traceback for a fault in the program."""
+"""One line for whatever ends a run before its first step, a traceback for what comes later."""
 
 import pytest
+import torch
+from mmengine import Config
 
 from a2mim.engine import command_line
 from a2mim.engine.command_line import FirstIteration, one_line_errors, sentence
@@ -22,6 +24,10 @@ def one_process(monkeypatch) -> None:
         (FileNotFoundError(2, 'No such file', 'a.pth'), "[Errno 2] No such file: 'a.pth'"),
         (ValueError(), 'ValueError'),
         (
+            AttributeError("'list' object has no attribute 'get'"),
+            "AttributeError: 'list' object has no attribute 'get' (A2MIM_TRACEBACK=1 shows where)",
+        ),
+        (
             ValueError(
                 'Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most '
                 'recent call last):\n  File "x.py", line 3\nValueError: image 3: broken'
@@ -41,9 +47,34 @@ def test_a_user_error_is_one_line_and_exit_code_2(capsys):
     assert capsys.readouterr().err == 'error: lr=-1 must be positive\n'
 
 
-def test_a_fault_in_the_program_passes():
-    with pytest.raises(RuntimeError, match='fault'), one_line_errors():
-        raise RuntimeError('fault')
+def overflow() -> None:
+    overflow()
+
+
+@pytest.mark.parametrize(
+    'mistake',
+    [
+        lambda: [].get,  # pyright: ignore
+        lambda: 1 % 0,
+        lambda: torch.zeros(2) @ torch.zeros(3),
+        lambda: [][1],
+        lambda: float(10**400),
+        lambda: Config.fromfile('a.txt'),
+        overflow,
+        lambda: next(iter(())),
+    ],
+)
+def test_an_error_of_any_type_is_one_line_before_the_first_iteration(mistake, capsys):
+    with pytest.raises(SystemExit) as exit_, one_line_errors(FirstIteration()):
+        mistake()
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith('error: ') and said.count('\n') == 1
+
+
+def test_an_interruption_passes():
+    with pytest.raises(KeyboardInterrupt), one_line_errors():
+        raise KeyboardInterrupt
 
 
 def test_errors_pass_once_training_works():
@@ -51,6 +82,14 @@ def test_errors_pass_once_training_works():
     training.after_train_iter(None, 0)
     with pytest.raises(ValueError, match='late'), one_line_errors(training):
         raise ValueError('late')
+
+
+@pytest.mark.parametrize('error', [RuntimeError, AttributeError, MemoryError])
+def test_a_fault_keeps_its_traceback_once_training_works(error):
+    training = FirstIteration()
+    training.after_train_iter(None, 0)
+    with pytest.raises(error, match='late'), one_line_errors(training):
+        raise error('late')
 
 
 @pytest.mark.parametrize(
@@ -71,10 +110,20 @@ def test_what_is_expected_is_one_line_with_its_code_at_any_time(error, code, cap
     assert capsys.readouterr().err == f'error: {error}\n'
 
 
-def test_a_developer_sees_where_it_came_from(monkeypatch):
-    monkeypatch.setenv('A2MIM_TRACEBACK', '1')
-    with pytest.raises(ValueError, match='lr'), one_line_errors():
+@pytest.mark.parametrize(
+    'value, raised', [('1', ValueError), ('yes', ValueError), ('0', SystemExit), ('', SystemExit)]
+)
+def test_a_developer_sees_where_it_came_from(monkeypatch, value, raised):
+    monkeypatch.setenv('A2MIM_TRACEBACK', value)
+    with pytest.raises(raised), one_line_errors():
         raise ValueError('lr')
+
+
+def test_a_local_rank_that_is_no_number_hides_nothing(monkeypatch, capsys):
+    monkeypatch.setenv('LOCAL_RANK', 'x')
+    with pytest.raises(SystemExit), one_line_errors():
+        raise ValueError('lr')
+    assert capsys.readouterr().err == 'error: lr\n'
 
 
 def test_other_processes_let_the_first_one_speak(monkeypatch, capsys):

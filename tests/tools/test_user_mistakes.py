@@ -1,0 +1,94 @@
+"""What a person may get wrong in a config or on the command line: one line, and exit code 2."""
+
+from pathlib import Path
+
+import pytest
+
+from toy_run import load_tool, toy_config, write_images
+
+BREAKS = {
+    'batch of none': (['train_dataloader.batch_size=0'], 'train_dataloader.batch_size=0 must be'),
+    'batch of less': (['train_dataloader.batch_size=-4'], 'train_dataloader.batch_size=-4 must be'),
+    'half a batch': (['train_dataloader.batch_size=2.5'], 'batch_size=2.5 must be a whole number'),
+    'a word as batch': (['train_dataloader.batch_size=all'], "batch_size='all' must be"),
+    'validation batch': (['val_dataloader.batch_size=0'], 'val_dataloader.batch_size=0 must be'),
+    'workers': (['train_dataloader.num_workers=-1'], 'num_workers=-1 must be'),
+    'rate': (['optim_wrapper.optimizer.lr=1e38'], 'optim_wrapper.optimizer.lr=1e+38 must be'),
+    'rate, nan': (['optim_wrapper.optimizer.lr=nan'], 'optim_wrapper.optimizer.lr=nan must be'),
+    'rate, word': (['optim_wrapper.optimizer.lr=high'], "optim_wrapper.optimizer.lr='high' must"),
+    'epochs': (['train_cfg.max_epochs=ten'], "train_cfg.max_epochs='ten' must be a whole number"),
+    'no epochs': (['train_cfg.max_epochs=0'], 'train_cfg.max_epochs=0 must be'),
+    'accumulation': (['optim_wrapper.accumulative_counts=0'], 'accumulative_counts=0 must be'),
+    'base batch': (['auto_scale_lr.base_batch_size=0'], 'base_batch_size=0 must be'),
+    'hook as text': (['custom_hooks=EarlyStoppingHook'], "custom_hooks='EarlyStoppingHook' must"),
+    'hook by index': (['custom_hooks.0.type=EarlyStoppingHook'], 'must be a list of dicts'),
+    'hooks of text': (['custom_hooks=[EarlyStoppingHook]'], 'must be a list of dicts'),
+    'model': (['model=resnet50'], "model='resnet50' must be a dict"),
+    'training': (['train_cfg=5'], 'train_cfg=5 must be a dict'),
+    'no training': (['optim_wrapper=None'], 'it has no optim_wrapper'),
+    'list of loaders': (['train_dataloader=[1]'], 'error: '),
+    'model without type': (['model=dict(a=1)'], 'error: '),
+    'list for a dict': (['model.backbone=[resnet50]'], 'error: '),
+    'text for a dict': (['model.data_preprocessor=a'], 'error: '),
+    'schedule': (['param_scheduler=cosine'], 'error: '),
+    'index': (['param_scheduler.7.T_max=3'], 'error: '),
+    'deeper than a number': (['train_cfg.max_epochs.x=3'], 'error: '),
+}
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv('A2MIM_TRACEBACK', raising=False)
+    write_images(Path('train'), 4)
+    write_images(Path('val'), 2)
+    toy_config(Path()).dump(f'{tmp_path.name}.py')
+    return f'{tmp_path.name}.py'
+
+
+def refusal(capsys, tool: str, arguments: list[str]) -> str:
+    """The only line that a tool says before it exits with code 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        load_tool(tool).main(arguments)
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith('error: ') and said.count('\n') == 1, said
+    return said
+
+
+@pytest.mark.parametrize('options, words', BREAKS.values(), ids=BREAKS)
+def test_a_wrong_value_is_named(config, capsys, options, words):
+    assert words in refusal(capsys, 'train', [config, '--cfg-options', *options])
+
+
+@pytest.mark.parametrize(
+    'name, value',
+    [('WORLD_SIZE', 'x'), ('WORLD_SIZE', '0'), ('LOCAL_RANK', 'x'), ('RANK', '-1'), ('RANK', '')],
+)
+def test_a_variable_that_is_no_number_is_named(config, capsys, monkeypatch, name, value):
+    for variable, whole in (('WORLD_SIZE', '1'), ('LOCAL_RANK', '0'), ('RANK', '0')):
+        monkeypatch.setenv(variable, whole)
+    monkeypatch.setenv(name, value)
+    said = refusal(capsys, 'train', [config, '--launcher', 'pytorch'])
+    assert f'{name}={value!r}, no number' in said
+
+
+LOGS = {
+    'step is text': '{"step": "one", "iter": 1, "loss": 1.0}\n',
+    'step is a list': '{"step": [1], "iter": 1, "loss": 1.0}\n',
+    'epoch is text': '{"mode": "train", "epoch": "a", "iter": 1, "loss": 1.0}\n',
+    'no epoch': '{"mode": "train", "iter": 1, "loss": 1.0}\n',
+    'loss is a list': '{"step": 1, "iter": 1, "loss": [1.0]}\n',
+    'deep': '{"step": ' + '[' * 10**5 + ']' * 10**5 + '}\n',
+    'not utf-8': '\xff\xfe',
+}
+
+
+@pytest.mark.parametrize('text', LOGS.values(), ids=LOGS)
+@pytest.mark.parametrize('task', ['plot_curve', 'cal_train_time'])
+def test_a_log_of_other_content_is_refused(tmp_path, monkeypatch, capsys, text, task):
+    monkeypatch.chdir(tmp_path)
+    Path('scalars.json').write_bytes(text.encode('latin-1'))
+    said = refusal(capsys, 'analysis_tools/analyze_logs', [task, 'scalars.json'])
+    assert 'scalars' in said or 'no log has the key' in said

@@ -97,7 +97,7 @@ def _recipe(network: Network) -> str:
     if network.source.startswith(RANDOM):
         return 'none: random weights'
     path = Path(network.source)
-    config = embedded_config(path, load_file(path)) if path.is_file() else None
+    config = embedded_config(load_file(path)) if path.is_file() else None
     return recipe_line(config) if config else UNKNOWN
 
 

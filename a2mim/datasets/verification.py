@@ -3,15 +3,13 @@
 Axes: C channels, (H, W) pixels.
 """
 
-import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
-
+from a2mim.datasets.decoding import open_picture
 from a2mim.datasets.image_files import StoredImages
 from a2mim.errors import BadDataError
 
@@ -25,7 +23,7 @@ KINDS = {
     'more than': 'too large',
     'No such file': 'missing',
     'Permission denied': 'forbidden',
-    'channels first or last': 'channels',
+    ' asked': 'channels',
     'values': 'values',
 }
 DEADLY = 'deadly'
@@ -139,7 +137,7 @@ def _reason(error: BaseException) -> str:
 def _mode(source: StoredImages, index: int) -> str:
     """Pillow's mode of an image, or the number of bands of an array."""
     try:
-        with Image.open(io.BytesIO(source.content(index))) as picture:
+        with open_picture(source.content(index), source.suffix(index)) as picture:
             return picture.mode
-    except UnidentifiedImageError:
+    except (ValueError, OSError):
         return f'{source.channels} bands'

@@ -114,7 +114,7 @@ def image_of(stored: Stored, channels: int, layout: Layout) -> tuple[np.ndarray,
     if colour and len(bands) == 1 and channels == 3:
         bands = bands.repeat(3, axis=0)
     elif colour and len(bands) == 3 and channels == 1:
-        bands = _grey(bands)
+        bands = to_grey(bands)
     if len(bands) != channels:
         raise ValueError(
             f'it has {len(bands)} bands or pages, {channels} asked ({_described(values, axes)}); '
@@ -168,7 +168,7 @@ def _guess(shape: tuple[int, ...], axes: str | None, channels: int | None) -> st
     return last if shape[2] <= shape[0] else first
 
 
-def _grey(bands: np.ndarray) -> np.ndarray:
+def to_grey(bands: np.ndarray) -> np.ndarray:
     """(1, H, W) of (3, H, W), which are red, green and blue."""
     grey = np.tensordot(np.array(LUMA), bands.astype(np.float64), axes=1)[None]
     return (grey.round() if bands.dtype.kind in 'iu' else grey).astype(bands.dtype)

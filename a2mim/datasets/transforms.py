@@ -46,14 +46,18 @@ INTERPOLATIONS = ('bilinear', 'bicubic')
 def resize(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
     """Resize with antialiasing; pixels differ by at most 1 from Pillow's filter of the same name.
 
-    Types other than uint8 are resized as float32; integers are rounded, within their range.
+    Types other than uint8 are resized as float32, int32 as float64; integers are rounded, within
+    their range.
 
     Shape:
         image: (C, H, W), of a type of pixels; may be a view.
         returns: (C, *size), of the same type, in channels-last memory layout.
     """
     dtype = image.dtype
-    pixels = image if dtype == torch.uint8 else image.float()
+    if dtype == torch.uint8:
+        pixels = image
+    else:
+        pixels = image.to(torch.float64 if dtype == torch.int32 else torch.float32)
     # PyTorch vectorises over the channels of a pixel, but only for a dense tensor.
     pixels = pixels[None].contiguous(memory_format=torch.channels_last)
     resized = F.interpolate(pixels, size, mode=interpolation, antialias=True)[0]
@@ -62,9 +66,7 @@ def resize(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
     if dtype.is_floating_point:
         return resized.to(dtype)
     limits = torch.iinfo(dtype)
-    # The largest int32 is no float32; the one below it is.
-    most = min(limits.max, 2**31 - 128)
-    return resized.round().clamp(limits.min, most).to(dtype)
+    return resized.round().clamp(limits.min, limits.max).to(dtype)
 
 
 def check_interpolation(interpolation: str) -> str:

@@ -12,8 +12,10 @@ from typing import NamedTuple
 from a2mim.datasets.decoding import open_picture
 from a2mim.datasets.image_files import StoredImages
 from a2mim.errors import BadDataError
+from a2mim.scale import Moments, type_name
 
 CHUNK = 32  # images per task
+SAMPLED = 4096  # pixels of an image that tell its range
 # Text in the reason of an error, and the kind of error to report.
 KINDS = {
     'it is empty': 'empty',
@@ -38,6 +40,9 @@ class ImageCheck(NamedTuple):
         reason: The error message.
         size: (H, W) of a readable image.
         mode: Its Pillow mode, such as 'RGB'.
+        dtype: The type of its pixels.
+        used: Least and largest of most of its values.
+        filled: Number of missing values that were filled.
     """
 
     index: int
@@ -45,18 +50,29 @@ class ImageCheck(NamedTuple):
     reason: str = ''
     size: tuple[int, int] = (0, 0)
     mode: str = ''
+    dtype: str = ''
+    used: tuple[float, float] = (0, 0)
+    filled: int = 0
 
 
 def check_image(source: StoredImages, index: int) -> ImageCheck:
     """Read one image."""
     try:
-        image = source.load(index)
+        image, filled = source.load_and_count(index)
     except BadDataError as error:
         reason = _reason(error)
         kinds = (kind for text, kind in KINDS.items() if text.lower() in reason.lower())
         return ImageCheck(index, next(kinds, 'damaged'), reason)
     _, height, width = image.shape
-    return ImageCheck(index, size=(height, width), mode=_mode(source, index))
+    low, high = Moments.of(image, SAMPLED).percentiles()
+    return ImageCheck(
+        index,
+        size=(height, width),
+        mode=_mode(source, index),
+        dtype=type_name(image),
+        used=(float(low.min()), float(high.max())),
+        filled=filled,
+    )
 
 
 def check_images(source: StoredImages, workers: int) -> Iterator[ImageCheck]:

@@ -29,8 +29,8 @@ from a2mim.datasets.layout import PLAIN, Layout, Stored, check_type, image_of
 from a2mim.errors import BadDataError
 
 IMAGE_SUFFIXES = (
-    '.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.gif', '.webp', '.avif', '.tga', '.tif', '.tiff',
-    '.jp2', '.ppm', '.pgm', '.npy', '.npz', '.dcm',
+    '.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.npy',
+    '.jfif', '.avif', '.tga', '.jp2', '.npz', '.dcm',
 )  # fmt: skip
 # What Pillow may read. Targa files have no mark of their own: they need their suffix.
 FORMATS = ('JPEG', 'PNG', 'BMP', 'GIF', 'WEBP', 'AVIF', 'TIFF', 'JPEG2000', 'PPM')
@@ -67,9 +67,8 @@ def read_image(
 
     EXIF rotation is applied, transparency is dropped, and palette and CMYK colours become RGB. With
     ``channels=3`` a picture becomes RGB, with 1 grey. Another number must be that of the file: a
-    TIFF with so many bands or pages, or an array (H, W, C) or (C, H, W) in ``.npy`` or ``.npz``.
-    Values that are missing are filled with the mean of their band. Of an animation the first
-    picture is read.
+    TIFF with so many bands or pages, or an array (H, W, C) or (C, H, W). Missing values are filled
+    with the mean of their band. Of an animation the first picture is read.
 
     Args:
         path: The file. Its format is detected from the content, except arrays and Targa files,
@@ -79,18 +78,16 @@ def read_image(
             keeps this many pixels: 256 for crops of 80 % and more of the area at 224 pixels.
             Faster on large photographs, but not the pixels of a full decode and resize: they
             differ by 2 to 3 of 255 on average, and crops shift by up to half a decoded pixel.
-        bands: Numbers of the bands to take, from 0; see ``Layout``, also for the others.
-        page: Number of the page to take, from 0.
-        axes: Letters of the axes of an array or a TIFF file.
-        nodata: Value of missing pixels.
+        bands: See ``Layout``, as for the next three.
+        page: See ``Layout``.
+        axes: See ``Layout``.
+        nodata: See ``Layout``.
 
     Shape:
-        returns: (C, H, W), in the type of the file: uint8, uint16, int16, int32, float16 or
-            float32.
+        returns: (C, H, W), in the type of the file, one of ``TYPES`` of ``layout``.
 
     Raises:
-        BadDataError: If the file cannot be read, holds another number of channels, or claims more
-            than ``MAX_PIXELS`` pixels.
+        BadDataError: If it cannot be read, holds other channels, or claims over ``MAX_PIXELS``.
     """
     layout = Layout(None if bands is None else tuple(bands), page, axes, nodata)
     layout.check_channels(channels)
@@ -303,38 +300,55 @@ def _tiff(data: bytes, channels: int, layout: Layout) -> Stored | None:
         image = _image_of_tiff(file, layout.page)
         first = image.keyframe
         refuse_bomb(image.shape, channels)
-        meaning = getattr(first.photometric, 'name', '')
-        samples, extras = first.samplesperpixel, [int(kind) for kind in first.extrasamples]
-        colours = COLOURS.get(meaning, samples)
-        alpha = len(extras) == 1 and extras[0] > 0 and samples == colours + 1
+        samples, kinds = int(first.samplesperpixel), [int(kind) for kind in first.extrasamples]
+        colours = COLOURS.get(getattr(first.photometric, 'name', ''), samples)
+        alpha = kinds in ([1], [2]) and samples == colours + 1
+        picture = samples == colours or alpha
         single = layout.page is not None or len(image) == 1
-        # Pillow reads no big-endian BigTIFF.
         single = single and first.index == (layout.page or 0)
-        by_pillow = single and not (file.is_bigtiff and file.byteorder == '>')
-        known = samples == colours or (alpha and samples in (2, 4))
-        shallow = first.dtype is not None and np.dtype(first.dtype).itemsize == 1
-        if by_pillow and known and shallow and channels in (1, 3) and layout.whole:
+        if single and picture and samples <= 4 and channels in (1, 3) and layout.whole:
+            shallow = first.dtype is not None and np.dtype(first.dtype).itemsize == 1
+            # Pillow reads no big-endian BigTIFF.
+            if shallow and not (file.is_bigtiff and file.byteorder == '>'):
+                return None
+        whole = _values_of_tiff(image)
+        if whole is None:
+            if not (
+                single and samples == colours and samples in (1, 3) and first.planarconfig == 1
+            ):
+                raise ImportError(f"its {first.compression.name} needs pip install 'a2mim[geo]'")
+            whole = _opencv(data, channels, layout, 1)
+    if alpha and channels in (1, 3) and layout.whole:
+        values = _without_alpha(whole.values, image.axes.index('S'), kinds[0])
+        whole = whole._replace(values=values)
+    # The pages of a stack are no colours.
+    return whole._replace(colour=single and picture, **_notes_of_tiff(first))
+
+
+def _values_of_tiff(image: Any) -> Stored | None:
+    """The array of a TIFF file; None if that needs a decoder which is not installed."""
+    first = image.keyframe
+    check_type(first.dtype)
+    meaning = getattr(first.photometric, 'name', '')
+    if meaning == 'PALETTE':
+        raise ValueError('its values are numbers of colours; write them as RGB, 8 bits each')
+    try:
+        values = image.asarray()
+    except ValueError as error:
+        if 'imagecodecs' in str(error):
             return None
-        check_type(first.dtype)
-        if meaning == 'PALETTE':
-            raise ValueError('its values are numbers of colours; write them as RGB, 8 bits each')
-        nodata = first.nodata if 'GDAL_NODATA' in first.tags and first.dtype != 'uint8' else None
-        orientation = first.tags.valueof(ORIENTATION, 1)
-        try:
-            values = image.asarray()
-        except ValueError as error:
-            if 'imagecodecs' not in str(error):
-                raise
-            if single and samples in (1, 3) and samples == colours and first.planarconfig == 1:
-                return _opencv(data, channels, layout, orientation)._replace(nodata=nodata)
-            raise ImportError(f"{error}: pip install 'a2mim[geo]'") from error
+        raise
     if meaning == 'MINISWHITE' and values.dtype.kind == 'u':
         values = np.iinfo(values.dtype).max - values
-    if alpha and channels in (1, 3) and layout.whole:
-        values = _without_alpha(values, image.axes.index('S'), extras[0])
-    # The pages of a stack are no colours.
-    colour = single and (samples == colours or alpha)
-    return Stored(values, image.axes, colour, nodata, orientation)
+    return Stored(values, image.axes)
+
+
+def _notes_of_tiff(page: Any) -> dict[str, Any]:
+    """What the tags of a page say of missing values, of other than 8 bits, and of rotation."""
+    stated = 'GDAL_NODATA' in page.tags and page.dtype != 'uint8'
+    return dict(
+        nodata=page.nodata if stated else None, orientation=page.tags.valueof(ORIENTATION, 1)
+    )
 
 
 def _image_of_tiff(file: tifffile.TiffFile, page: int | None) -> Any:

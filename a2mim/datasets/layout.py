@@ -152,20 +152,18 @@ def _bands_first(
 
 def _guess(shape: tuple[int, ...], axes: str | None, channels: int | None) -> str:
     """Letters of axes: bands are first or last, where there are as many as asked for."""
-    if len(shape) == 2:
-        return 'YX'
     if len(shape) < 2:
         raise ValueError(f'its array has shape {shape}, which is no image')
-    if len(shape) > 3:
+    if len(shape) != 3:
         return 'QRSTUVW'[: len(shape) - 2] + 'YX'
     last, first = 'YXC', 'CYX'
-    if shape[2] == channels:
+    if shape[-1] == channels:
         return last
     if shape[0] == channels:
         return first
     if axes is not None and axes.index('X') - axes.index('Y') == 1:
         return axes
-    return last if shape[2] <= shape[0] else first
+    return last if shape[-1] <= shape[0] else first
 
 
 def to_grey(bands: np.ndarray) -> np.ndarray:

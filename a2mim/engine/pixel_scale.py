@@ -6,6 +6,7 @@ and into every checkpoint has the numbers, so that whoever reads it scales image
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 from mmengine import Config
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -13,7 +14,15 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from a2mim.registry import DATASETS
-from a2mim.scale import MEASURED, PixelStats, Source, check_scale, measure, range_warning
+from a2mim.scale import (
+    MEASURED,
+    PixelStats,
+    Scale,
+    Source,
+    check_scale,
+    measure,
+    range_warning,
+)
 from a2mim.weights.recipe import embedded_values
 from a2mim.weights.safe_load import peek
 
@@ -22,7 +31,7 @@ LOOKED_AT = 32  # images of which a run says what they are
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
-def scale_of(cfg: Mapping) -> object:
+def scale_of(cfg: Mapping | Config) -> Scale:
     """The scale of a config, 'dtype' where it has none or another preprocessor."""
     preprocessor = (cfg.get('model') or {}).get('data_preprocessor') or {}
     if str(preprocessor.get('type')).removeprefix('a2mim.') != 'ImagePreprocessor':
@@ -30,7 +39,7 @@ def scale_of(cfg: Mapping) -> object:
     return preprocessor.get('scale', 'dtype')
 
 
-def sources(cfg: Mapping) -> Iterator[dict]:
+def sources(cfg: Mapping | Config) -> Iterator[dict]:
     """The configs of the image sources of a config, that of the training first."""
     for name in LOADERS:
         source = ((cfg.get(name) or {}).get('dataset') or {}).get('source')
@@ -94,15 +103,7 @@ def resolve_scale(cfg: Config) -> list[str]:
         raise ValueError(f'scale={rule!r} is measured of image files, which this config has not')
     if not isinstance(rule, str):
         check_scale(rule, len(cfg.model.data_preprocessor.mean))
-    answer: list[object] = [None, None]
-    if is_main_process():
-        try:
-            with DefaultScope.overwrite_default_scope('a2mim'):
-                built: Source = DATASETS.build(source)
-            stats = measure(built, SAMPLE if rule in MEASURED else LOOKED_AT, skip_bad=True)
-            answer = [stats.dtype, list(stats.resolve(rule))]
-        except (ValueError, OSError) as error:
-            answer = [None, error]
+    answer = _measured(source, rule) if is_main_process() else [None, None]
     broadcast_object_list(answer)
     dtype, ends = answer
     if isinstance(ends, Exception):
@@ -115,6 +116,17 @@ def resolve_scale(cfg: Config) -> list[str]:
         f'scale={rule!r}: {ends} of {dtype} images, measured on at most {SAMPLE} of them, evenly '
         'spread; the config and the checkpoints of this run have the numbers'
     ]
+
+
+def _measured(source: dict, rule: Scale) -> list[object]:
+    """The type of most images, and low and high; None and the error where that fails."""
+    try:
+        with DefaultScope.overwrite_default_scope('a2mim'):
+            built: Source = DATASETS.build(source)
+        stats = measure(built, SAMPLE if rule in MEASURED else LOOKED_AT, skip_bad=True)
+        return [stats.dtype, list(stats.resolve(rule))]
+    except (ValueError, OSError) as error:
+        return [None, error]
 
 
 def state_type(cfg: Config, dtype: str) -> None:
@@ -132,7 +144,7 @@ def check_pixels(runner: Runner) -> str:
     source = getattr(runner.train_dataloader.dataset, 'source', None)
     if not hasattr(source, 'load_and_count'):
         return 'pixels: the images are no files'
-    stats = measure(source, LOOKED_AT, skip_bad=True)
+    stats = measure(cast(Source, source), LOOKED_AT, skip_bad=True)
     low, high = stats.used_range()
     found = f'pixels: {stats.dtype}, mostly {low:g} to {high:g}, in {len(stats.sizes)} images'
     if scale_of(runner.cfg) == 'dtype' and (warning := _warning(stats, low, high)):

@@ -16,6 +16,9 @@ from torch import Tensor
 from a2mim.registry import MODELS
 from a2mim.scale import Scale, check_scale, type_name, type_range
 
+# Types of files that hold more than [0, 255].
+WIDE = (torch.uint16, torch.int16, torch.int32)
+
 
 @MODELS.register_module()
 class ImagePreprocessor(BaseDataPreprocessor):
@@ -34,8 +37,8 @@ class ImagePreprocessor(BaseDataPreprocessor):
             'percentile', for which ``tools/train.py`` puts the numbers of the training images.
 
     Shape:
-        image: (B, C, H, W), of an integer type, or of float and, with 'dtype', in [0, 255];
-            returned as float32, normalised.
+        image: (B, C, H, W), of any type; with 'dtype', other types than uint16, int16 and int32
+            hold values in [0, 255]. Returned as float32, normalised.
         erase: (B, 4), top, left, height and width of boxes in pixels; taken out of the batch and
             filled with noise in training.
         unreadable: (B,), taken out of the batch: for the hook that reports bad images.
@@ -113,7 +116,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
                 'images and writes them into its config and checkpoints; give (low, high) from '
                 'there, or from tools/prepare_data/compute_stats.py --scale'
             )
-        if image.dtype == torch.uint8 or image.is_floating_point():
+        if image.dtype not in WIDE:
             return values
         low, high = type_range(type_name(image))
         return (values - low) * (255 / (high - low))

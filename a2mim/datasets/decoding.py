@@ -66,31 +66,29 @@ def read_image(
     """Read one image file.
 
     EXIF rotation is applied, transparency is dropped, and palette and CMYK colours become RGB. With
-    ``channels=3`` a picture becomes RGB, with 1 grey. Another number must be that of the file: a
-    TIFF with so many bands or pages, or an array (H, W, C) or (C, H, W). Missing values are filled
-    with the mean of their band. Of an animation the first picture is read.
+    ``channels=3`` a picture becomes RGB, with 1 grey. Another number must be that of the bands or
+    pages of a TIFF, or of an array (H, W, C) or (C, H, W). Missing values are filled with the mean
+    of their band. Of an animation the first picture is read.
 
     Args:
-        path: The file. Its format is detected from the content, except arrays and Targa files,
-            which need their suffix.
+        path: The file. Its content tells the format; arrays and Targa files need their suffix.
         channels: C.
         shrink_to: Decode a JPEG file at 1/2, 1/4 or 1/8 of its size as long as the short side
             keeps this many pixels: 256 for crops of 80 % and more of the area at 224 pixels.
-            Faster on large photographs, but not the pixels of a full decode and resize: they
-            differ by 2 to 3 of 255 on average, and crops shift by up to half a decoded pixel.
+            Faster on large photographs, but other pixels than those of a full decode and resize,
+            by 2 to 3 of 255 on average; crops shift by up to half a decoded pixel.
         bands: See ``Layout``, as for the next three.
         page: See ``Layout``.
         axes: See ``Layout``.
         nodata: See ``Layout``.
 
     Shape:
-        returns: (C, H, W), in the type of the file, one of ``TYPES`` of ``layout``.
+        returns: (C, H, W), in the type of the file, one of ``TYPES``.
 
     Raises:
         BadDataError: If it cannot be read, holds other channels, or claims over ``MAX_PIXELS``.
     """
-    layout = Layout(None if bands is None else tuple(bands), page, axes, nodata)
-    layout.check_channels(channels)
+    layout = Layout.of(channels, bands, page, axes, nodata)
     try:
         return decode_image(read_file(path, channels), suffix_of(path), channels, shrink_to, layout)
     except (OSError, BadDataError) as error:

@@ -65,8 +65,7 @@ class StoredImages(ABC):
         self.classes = tuple(classes)
         self.channels = channels
         self.shrink_to = shrink_to
-        self.layout = Layout(None if bands is None else tuple(bands), page, axes, nodata)
-        self.layout.check_channels(channels)
+        self.layout = Layout.of(channels, bands, page, axes, nodata)
         if dtype is not None:
             check_type(np.dtype(dtype))
         self.dtype = dtype

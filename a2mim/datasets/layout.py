@@ -3,6 +3,7 @@
 Axes: C channels, (H, W) pixels; in files also S samples of a pixel, Q pages of an unknown meaning.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -34,8 +35,6 @@ class Layout:
     nodata: float | None = None
 
     def __post_init__(self) -> None:
-        if self.bands is not None:
-            object.__setattr__(self, 'bands', tuple(self.bands))
         if min(self.bands or (0,)) < 0 or (self.page or 0) < 0:
             raise ValueError(f'bands={self.bands} and page={self.page} are counted from 0')
         if self.axes is not None and (
@@ -51,10 +50,19 @@ class Layout:
         """Whether all bands are taken, in axes that are guessed."""
         return self.bands is None and self.axes is None
 
-    def check_channels(self, channels: int) -> None:
-        """Raise a ValueError unless there is a band for each channel."""
-        if self.bands is not None and len(self.bands) != channels:
-            raise ValueError(f'bands={list(self.bands)} are {len(self.bands)}, channels={channels}')
+    @classmethod
+    def of(
+        cls,
+        channels: int,
+        bands: Sequence[int] | None,
+        page: int | None,
+        axes: str | None,
+        nodata: float | None,
+    ) -> 'Layout':
+        """The layout of images of C channels; a ValueError unless each has a band."""
+        if bands is not None and len(bands) != channels:
+            raise ValueError(f'bands={list(bands)} are {len(bands)}, channels={channels}')
+        return cls(None if bands is None else tuple(bands), page, axes, nodata)
 
 
 PLAIN = Layout()

@@ -1,7 +1,9 @@
 """Pixels keep the type, the bands and the page that the file and the options give them."""
 
 import ast
+import hashlib
 import io
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -12,6 +14,9 @@ import tifffile
 import torch
 from PIL import Image
 
+from a2mim.datasets import EpochSampler, ImageList, MaskedImageDataset, WebShards
+from a2mim.datasets.archives import write_index
+from a2mim.datasets.datasets import channels_last_collate
 from a2mim.datasets.decoding import IMAGE_SUFFIXES, read_image
 from a2mim.datasets.image_files import ImageFolder
 from a2mim.errors import BadDataError
@@ -325,3 +330,46 @@ def test_pillow_is_told_which_formats_to_open():
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith('Image.open'):
                 assert 'formats' in {word.arg for word in node.keywords}, f'{path}:{node.lineno}'
+
+
+# Before pixels could have other types.
+EIGHT_BITS = '151745e5be09d7e7d09140c87db4a014604bab810585a8a6748eb640f052a194'
+
+
+def test_8_bit_files_come_in_the_order_and_with_the_pixels_that_they_had(tmp_path):
+    rng, digest = np.random.default_rng(0), hashlib.sha256()
+    for number in range(4):
+        colour = rng.integers(0, 256, (20 + number, 24, 3), dtype=np.uint8)
+        Image.fromarray(colour).save(tmp_path / f'{number}.png')
+        Image.fromarray(colour[..., 0]).save(tmp_path / f'{number}.bmp')
+        tifffile.imwrite(tmp_path / f'{number}.tif', colour, photometric='rgb')
+        np.save(tmp_path / f'{number}.npy', colour)
+    dataset = MaskedImageDataset(
+        source=dict(type='ImageFolder', root=str(tmp_path)),
+        pipeline=[dict(type='CenterCrop', size=16), dict(type='RandomFlip')],
+        mask=dict(type='PatchMask', image_size=16, block_size=4),
+        on_bad_image='substitute',
+    )
+    sampler = EpochSampler(dataset, shuffle=True, seed=3)
+    for key in (*sampler.keys(0), *sampler.keys(1)):
+        batch = channels_last_collate([dataset[key]])
+        digest.update(repr(tuple(key)).encode())
+        for name in sorted(batch):
+            values = batch[name]
+            digest.update(name.encode() + str(values.dtype).encode() + values.numpy().tobytes())
+    assert digest.hexdigest() == EIGHT_BITS
+
+
+@pytest.mark.parametrize('kind', ['shards', 'list'])
+def test_every_source_takes_the_options(tmp_path, kind):
+    cube = values('uint16', (6, *SHAPE))
+    write_tiff(tmp_path / 'a.tif', cube, photometric='minisblack')
+    if kind == 'list':
+        (tmp_path / 'list.txt').write_text('a.tif\n')
+        source = ImageList(str(tmp_path / 'list.txt'), str(tmp_path), channels=2, bands=[5, 0])
+    else:
+        with tarfile.open(tmp_path / '0.tar', 'w') as archive:
+            archive.add(tmp_path / 'a.tif', 'a.tif')
+        write_index(tmp_path)
+        source = WebShards(str(tmp_path), channels=2, bands=[5, 0])
+    np.testing.assert_array_equal(source.load(0).numpy(), cube[[5, 0]])

@@ -12,6 +12,9 @@ VERSION = re.search(r"__version__ = '(.+)'", (ROOT / 'a2mim/version.py').read_te
 EXPORT = ['onnx>=1.17', 'onnxscript>=0.3', 'onnxruntime>=1.20', 'transformers>=4.49']
 # Images in shards: what writes tar files of the WebDataset layout, and LMDB databases.
 SHARDS = ['webdataset>=0.2.100', 'lmdb>=1.4']
+# Compressed GeoTIFF and JPEG 2000 files, and DICOM files.
+GEO = ['imagecodecs>=2023.1']
+DICOM = ['pydicom>=3']
 # Class activation maps, and UMAP beside t-SNE.
 ANALYSIS = ['grad-cam>=1.5', 'umap-learn>=0.5']
 # What `make lint type` and pre-commit run: pinned here and nowhere else.
@@ -40,8 +43,19 @@ setup(
     extras_require={
         'export': EXPORT,
         'shards': SHARDS,
+        'geo': GEO,
+        'dicom': DICOM,
         'analysis': ANALYSIS,
-        'test': ['pytest>=8', 'pytest-xdist>=3.5', *LINT, *EXPORT, *SHARDS, *ANALYSIS],
+        'test': [
+            'pytest>=8',
+            'pytest-xdist>=3.5',
+            *LINT,
+            *EXPORT,
+            *SHARDS,
+            *GEO,
+            *DICOM,
+            *ANALYSIS,
+        ],
         'seg': SEGMENTATION,
         'det': DETECTION,
     },

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from a2mim.datasets.decoding import read_image
+from a2mim.datasets.layout import TYPES, fill_missing, to_grey
 from a2mim.datasets.transforms import CenterCrop, resize
 from a2mim.interfaces import Algorithm
 from a2mim.masking import block_grid, random_patch_mask, upsample_mask
 from a2mim.models.a2mim import A2MIM
 from a2mim.models.classifier import ImageClassifier
+from a2mim.scale import Scale, type_name
 
 Image = str | Path | np.ndarray | Tensor
 
@@ -28,15 +30,17 @@ def as_batch(model: nn.Module, image: Image) -> Tensor:
 
     Args:
         model: From ``load_model``.
-        image: Path of an image file; array (H, W) or (H, W, C) of uint8; or uint8 tensor
-            (C, H, W) or (B, C, H, W). Grey becomes RGB, and RGB grey, as the model needs it.
+        image: Path of an image file; array (H, W) or (H, W, C); or tensor (C, H, W) or
+            (B, C, H, W). Of the type of the training images, unless ``scale`` of the model is
+            'dtype': then of any integer type. Grey becomes RGB, and RGB grey, as the model needs
+            it; NaN becomes the mean of its channel.
 
     Returns:
         (B, C, *image_size), float32, on the device of the model.
 
     Raises:
         ValueError: If it is no such image, or has another number of channels.
-        TypeError: If it is something else, or its values are not uint8.
+        TypeError: If it is something else, or its values are of a type that cannot be scaled.
     """
     preprocessor, spec = (getattr(model, n, None) for n in ('data_preprocessor', 'input_spec'))
     if preprocessor is None or spec is None:
@@ -45,35 +49,54 @@ def as_batch(model: nn.Module, image: Image) -> Tensor:
             'a2mim.load_model'
         )
     channels = len(preprocessor.mean)
-    pixels = _pixels(image, channels)  # (B, C, H, W)
+    if isinstance(image, str | Path):
+        if not Path(image).is_file():
+            raise FileNotFoundError(f'there is no image {image}')
+        pixels = read_image(str(image), channels, **spec.layout)[None]
+    else:
+        pixels = _with_channels(_pixels(image, preprocessor.scale), channels)  # (B, C, H, W)
+    _check_type(type_name(pixels), preprocessor.scale)
     fitted = torch.stack([fit_image(one, spec.image_size) for one in pixels])
     return preprocessor(dict(image=fitted.to(preprocessor.mean.device)))['image']
 
 
-def _pixels(image: Image, channels: int) -> Tensor:
-    if isinstance(image, str | Path):
-        if not Path(image).is_file():
-            raise FileNotFoundError(f'there is no image {image}')
-        return read_image(str(image), channels)[None]
+def _check_type(name: str, scale: Scale) -> None:
+    if scale == 'dtype' and name.startswith('float'):
+        raise TypeError(
+            f'image holds {name}; give pixel values in [0, 255] as uint8 '
+            '(values from 0 to 1: (image * 255).round() first), or a model that was trained with '
+            'scale=(low, high)'
+        )
+
+
+def _pixels(image: np.ndarray | Tensor, scale: Scale) -> Tensor:
+    """(B, C, H, W), of the type of the image."""
     if not isinstance(image, np.ndarray | Tensor):
         raise TypeError(
             f'image is a {type(image).__name__}; give a path, an array (H, W, C) or a tensor '
             '(C, H, W). np.asarray(image) makes an array of a Pillow image'
         )
-    if image.dtype not in (np.uint8, torch.uint8):
+    name = type_name(image) if isinstance(image, Tensor) else image.dtype.name
+    _check_type(name, scale)
+    if name not in (*TYPES, 'float64'):
         raise TypeError(
-            f'image holds {image.dtype}; give pixel values in [0, 255] as uint8 '
-            '(values from 0 to 1: (image * 255).round() first)'
+            f'image holds {image.dtype}; give pixel values in [0, 255] as uint8, or in the type of '
+            f'the training images, one of {", ".join(TYPES)}'
         )
     if isinstance(image, np.ndarray):
         if image.ndim not in (2, 3):
             raise ValueError(f'an array of shape {image.shape} is no image (H, W) or (H, W, C)')
         rows = image[..., None] if image.ndim == 2 else image
         # A copy: arrays of Pillow images are read-only, which torch warns of.
-        image = torch.from_numpy(np.array(rows)).permute(2, 0, 1)
+        image = torch.from_numpy(np.array(rows, rows.dtype.newbyteorder('='))).permute(2, 0, 1)
     if image.ndim not in (3, 4):
         raise ValueError(f'a tensor of shape {tuple(image.shape)} is no (C, H, W) or (B, C, H, W)')
-    return _with_channels(image[None] if image.ndim == 3 else image, channels)
+    batch = image[None] if image.ndim == 3 else image
+    if not batch.is_floating_point():
+        return batch
+    batch = batch.float() if batch.dtype == torch.float64 else batch
+    filled = [fill_missing(one.cpu().numpy(), None)[0] for one in batch]
+    return torch.from_numpy(np.stack(filled)).to(batch.device)
 
 
 def _with_channels(pixels: Tensor, channels: int) -> Tensor:
@@ -83,7 +106,10 @@ def _with_channels(pixels: Tensor, channels: int) -> Tensor:
     if (found, channels) == (1, 3):
         return pixels.expand(-1, 3, -1, -1)
     if (found, channels) == (3, 1):
-        return rgb_to_grayscale(pixels)
+        if pixels.dtype == torch.uint8:
+            return rgb_to_grayscale(pixels)
+        grey = [torch.from_numpy(to_grey(one.cpu().numpy())) for one in pixels]
+        return torch.stack(grey).to(pixels.device)
     raise ValueError(f'the image has {found} channels, the model was trained on {channels}')
 
 

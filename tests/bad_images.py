@@ -68,9 +68,9 @@ def tiff_bomb(channels: int) -> bytes:
 
 
 def float_tiff() -> bytes:
-    """A TIFF file of float values, which are not valid pixel values."""
+    """A TIFF file of a type that is no type of pixels."""
     file = io.BytesIO()
-    tifffile.imwrite(file, np.zeros((SIDE, SIDE), np.float32))
+    tifffile.imwrite(file, np.zeros((SIDE, SIDE), np.float64))
     return file.getvalue()
 
 

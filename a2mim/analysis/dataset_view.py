@@ -17,6 +17,7 @@ from torch import Tensor
 from a2mim.analysis.reconstructions import SIDE, show
 from a2mim.datasets.samplers import SampleKey
 from a2mim.masking import fill_masked
+from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.registry import DATASETS, FUNCTIONS, MODELS
 
 LEAST_SHARE = 0.02  # of a class in a mixed label, above that of label smoothing
@@ -70,8 +71,14 @@ def view_dataset(cfg: Config, number: int, *, seed: int = 0, epoch: int = 0) -> 
         captions = [f'{100 * float(mask.mean()):.0f} % masked' for mask in batch['mask']]
     elif 'label' in batch:
         captions = [label_text(label, dataset.source.classes) for label in batch['label']]
-    originals = [dataset.source.load(index) for index in chosen]
+    originals = [as_8_bits(dataset.source.load(index)[None], preprocessor)[0] for index in chosen]
+    augmented = as_8_bits(augmented, preprocessor)
     return DatasetView(originals, augmented, preprocessor.denormalize(image), captions)
+
+
+def as_8_bits(images: Tensor, preprocessor: ImagePreprocessor) -> Tensor:
+    """Images (N, C, H, W) of any type as uint8, by the scale of the preprocessor."""
+    return preprocessor.to_255(images).round().clamp(0, 255).to(torch.uint8)
 
 
 def label_text(label: Tensor, classes: Sequence[str]) -> str:

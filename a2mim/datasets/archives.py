@@ -43,25 +43,28 @@ LABELS, JSON_LABELS = ('.cls', '.json', '.txt'), ('label', 'cls', 'class')
 MAX_NOTE = 2**20  # bytes of a member that may hold a label
 
 
-def open_source(root: str, list_file: str | None = None, *, channels: int = 3) -> StoredImages:
+def open_source(
+    root: str, list_file: str | None = None, *, channels: int = 3, **options: Any
+) -> StoredImages:
     """Open a folder as indexed shards, as an LMDB database, or as image files.
 
     Args:
         root: The folder.
         list_file: Read only these files below it.
         channels: C; see ``read_image``.
+        **options: See ``StoredImages``.
 
     Raises:
         FileNotFoundError: If there are no images.
     """
     if list_file is not None:
-        return ImageList(list_file, root, channels=channels)
+        return ImageList(list_file, root, channels=channels, **options)
     folder = Path(root).expanduser()
     if (folder / SUMMARY).is_file():
-        return WebShards(root, channels=channels)
+        return WebShards(root, channels=channels, **options)
     if (folder / KEYS).is_file():
-        return LmdbImages(root, channels=channels)
-    return ImageFolder(root, channels=channels)
+        return LmdbImages(root, channels=channels, **options)
+    return ImageFolder(root, channels=channels, **options)
 
 
 @DATASETS.register_module()
@@ -76,6 +79,7 @@ class WebShards(StoredImages):
             or, for existing shards, ``tools/prepare_data/index_shards.py``.
         channels, shrink_to: See ``read_image``.
         labels_per_class: Keep only so many images of each class.
+        **options: See ``StoredImages``.
 
     Raises:
         FileNotFoundError: If there is no index.
@@ -92,6 +96,7 @@ class WebShards(StoredImages):
         channels: int = 3,
         shrink_to: int | None = None,
         labels_per_class: int | None = None,
+        **options: Any,
     ) -> None:
         root = os.path.expanduser(root)
         entries, self.shards, classes = read_index(Path(root))
@@ -104,6 +109,7 @@ class WebShards(StoredImages):
             channels=channels,
             shrink_to=shrink_to,
             labels_per_class=labels_per_class,
+            **options,
         )
         self._files: OrderedDict[int, BinaryIO] = OrderedDict()  # last used last
 
@@ -161,6 +167,7 @@ class LmdbImages(StoredImages):
             of ``classes.txt`` if it exists, otherwise by number.
         channels, shrink_to: See ``read_image``.
         labels_per_class: Keep only so many images of each class.
+        **options: See ``StoredImages``.
 
     Raises:
         FileNotFoundError: If the database or the list is missing.
@@ -176,6 +183,7 @@ class LmdbImages(StoredImages):
         channels: int = 3,
         shrink_to: int | None = None,
         labels_per_class: int | None = None,
+        **options: Any,
     ) -> None:
         root = os.path.expanduser(root)
         for name in ('data.mdb', KEYS):
@@ -193,6 +201,7 @@ class LmdbImages(StoredImages):
             channels=channels,
             shrink_to=shrink_to,
             labels_per_class=labels_per_class,
+            **options,
         )
         self.file = os.path.join(root, 'data.mdb')
         _open_database(os.path.abspath(root))

@@ -166,7 +166,7 @@ def _canvas(name: str) -> np.ndarray:
     path = resources.files('skimage') / 'data' / name
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; run pip install 'scikit-image>=0.22'")
-    with path.open('rb') as file, Image.open(file) as photo:
+    with path.open('rb') as file, Image.open(file, formats=('PNG', 'JPEG')) as photo:
         photo = photo.convert('RGB')
     height, width = ROWS * REGION, COLUMNS * REGION
     rows = min(photo.height, photo.width * height / width)

@@ -21,8 +21,8 @@ from a2mim.registry import DATASETS, FUNCTIONS, TRANSFORMS
 class MaskedImageDataset(Dataset):
     """An image and the mask of its blocks.
 
-    The training device normalises and masks the image: a worker returns one byte per value and no
-    second image.
+    The training device normalises and masks the image: a worker returns the values of the file and
+    no second image.
 
     Args:
         source: Config of an image source.
@@ -34,7 +34,7 @@ class MaskedImageDataset(Dataset):
             image, with its label if it has one.
 
     Shape:
-        image: (C, H, W), uint8.
+        image: (C, H, W), in the type of its file.
         mask: (h, w), uint8, 1 where masked.
         label: int64 once collated, or (K,) uint8, 1 for each class of the image, if images have
             several; only if the source has labels.
@@ -98,7 +98,7 @@ class ImageDataset(Dataset):
             image with its label.
 
     Shape:
-        image: (C, H, W), uint8.
+        image: (C, H, W), in the type of its file.
         label: int64 once collated, or (K,) uint8, 1 for each class of the image, if images have
             several.
         erase: (4,), int64: top, left, height, width; only if ``erase`` is set.
@@ -161,10 +161,37 @@ def channels_last_collate(samples: list[dict]) -> dict[str, Tensor]:
         samples: dicts with ``image`` (C, H, W), and other entries for default collation.
         returns: dict with ``image`` (B, C, H, W) in channels-last memory format.
     """
-    flipped = [{**sample, 'image': sample['image'].permute(1, 2, 0)} for sample in samples]
+    images = of_one_type([sample['image'] for sample in samples])
+    flipped = [
+        {**sample, 'image': image.permute(1, 2, 0)}
+        for sample, image in zip(samples, images, strict=True)
+    ]
     batch = default_collate(flipped)
     batch['image'] = batch['image'].permute(0, 3, 1, 2)
     return batch
+
+
+def of_one_type(images: list[Tensor]) -> list[Tensor]:
+    """The images of a batch; where some are uint8 and some uint16, all of them as uint16.
+
+    The range of uint8 becomes that of uint16: by ``scale='dtype'`` both give the same value.
+
+    Raises:
+        BadDataError: If other types are mixed.
+    """
+    names = {image.dtype for image in images}
+    if len(names) == 1:
+        return images
+    if names != {torch.uint8, torch.uint16}:
+        raise BadDataError(
+            f'a batch mixes images of {" and ".join(sorted(map(str, names)))}; only uint8 and '
+            'uint16 go together: write the files in one type, or name it as dtype of the source, '
+            'which leaves the others out'
+        )
+    return [
+        (image.to(torch.int32) * 257).to(torch.uint16) if image.dtype == torch.uint8 else image
+        for image in images
+    ]
 
 
 NUM_TRIALS = 10  # if a tenth of the images is bad, all trials fail with probability 10^-10
@@ -177,7 +204,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def load(self, index: int) -> Tensor:
-        """An image, (C, H, W), uint8."""
+        """An image, (C, H, W), in the type of its file."""
         ...
 
 

@@ -14,7 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from a2mim.datasets.decoding import IMAGE_SUFFIXES, decode_image, read_file, refusal, suffix_of
+from a2mim.datasets.decoding import (
+    IMAGE_SUFFIXES,
+    decode_and_count,
+    read_file,
+    refusal,
+    suffix_of,
+)
+from a2mim.datasets.layout import Layout, check_type
 from a2mim.datasets.list_files import FORM, encoded, log_once, numbered_classes, read_list
 from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS
@@ -31,9 +38,12 @@ class StoredImages(ABC):
         classes: Names of the classes, empty without labels.
         channels, shrink_to: See ``read_image``.
         labels_per_class: Keep only so many images of each class.
+        bands, page, axes, nodata: See ``Layout``.
+        dtype: The type that every image must have, such as 'uint16'; None takes any.
 
     Raises:
-        ValueError: If ``labels_per_class`` is set without one label per image.
+        ValueError: If ``labels_per_class`` is set without one label per image, or an option of the
+            layout cannot be met.
     """
 
     def __init__(
@@ -46,6 +56,11 @@ class StoredImages(ABC):
         channels: int = 3,
         shrink_to: int | None = None,
         labels_per_class: int | None = None,
+        bands: Sequence[int] | None = None,
+        page: int | None = None,
+        axes: str | None = None,
+        nodata: float | None = None,
+        dtype: str | None = None,
     ) -> None:
         self.root = root
         self.entries = entries
@@ -53,6 +68,10 @@ class StoredImages(ABC):
         self.classes = tuple(classes)
         self.channels = channels
         self.shrink_to = shrink_to
+        self.layout = Layout.of(channels, bands, page, axes, nodata)
+        if dtype is not None:
+            check_type(np.dtype(dtype))
+        self.dtype = dtype
         if labels_per_class is not None:
             if self.labels is None:
                 raise ValueError(
@@ -87,14 +106,27 @@ class StoredImages(ABC):
         """
 
     def load(self, index: int) -> Tensor:
-        """Read an image, (C, H, W), uint8.
+        """Read an image, (C, H, W), in the type of its file.
 
         Raises:
             BadDataError: If it cannot be read; the message names it and the index.
         """
+        return self.load_and_count(index)[0]
+
+    def load_and_count(self, index: int) -> tuple[Tensor, int]:
+        """``load``, and the number of missing values that were filled."""
         try:
-            data = self.content(index)
-            return decode_image(data, self.suffix(index), self.channels, self.shrink_to)
+            data, suffix = self.content(index), self.suffix(index)
+            image, filled = decode_and_count(
+                data, suffix, self.channels, self.shrink_to, self.layout
+            )
+            found = str(image.dtype).removeprefix('torch.')
+            if self.dtype not in (None, found):
+                raise BadDataError(
+                    f'its values are {found}, and those of the data set {self.dtype}, to which '
+                    'the scale belongs'
+                )
+            return image, filled
         except (OSError, BadDataError) as error:
             raise BadDataError(
                 f'image {index} of {self.root!r}: '
@@ -159,6 +191,7 @@ class ImageFolder(ImageFiles):
         with_labels: Take the folders directly below ``root`` as classes, in alphabetical order.
         channels, shrink_to: See ``read_image``.
         labels_per_class: Keep only so many images of each class.
+        **options: See ``StoredImages``.
 
     Raises:
         FileNotFoundError: If the folder is missing or has no image.
@@ -173,6 +206,7 @@ class ImageFolder(ImageFiles):
         channels: int = 3,
         shrink_to: int | None = None,
         labels_per_class: int | None = None,
+        **options: Any,
     ) -> None:
         root = os.path.expanduser(root)
         if not os.path.isdir(root):
@@ -197,6 +231,7 @@ class ImageFolder(ImageFiles):
             channels=channels,
             shrink_to=shrink_to,
             labels_per_class=labels_per_class,
+            **options,
         )
 
 
@@ -354,6 +389,7 @@ class ImageList(ImageFiles):
         root: Folder to which the paths are relative.
         channels, shrink_to: See ``read_image``.
         labels_per_class: Keep only so many images of each class.
+        **options: See ``StoredImages``.
 
     Raises:
         FileNotFoundError: If the list, the folder or the first image is missing.
@@ -368,6 +404,7 @@ class ImageList(ImageFiles):
         channels: int = 3,
         shrink_to: int | None = None,
         labels_per_class: int | None = None,
+        **options: Any,
     ) -> None:
         list_file, root = os.path.expanduser(list_file), os.path.expanduser(root)
         if not os.path.isfile(list_file):
@@ -388,6 +425,7 @@ class ImageList(ImageFiles):
             channels=channels,
             shrink_to=shrink_to,
             labels_per_class=labels_per_class,
+            **options,
         )
 
 

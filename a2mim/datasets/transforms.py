@@ -1,4 +1,4 @@
-"""Transforms of uint8 images and the random parts of a sample: masks and boxes to erase.
+"""Transforms of images and the random parts of a sample: masks and boxes to erase.
 
 Each transform ``(image, rng) -> image`` draws from the generator of the sample alone.
 Axes: C channels, (H, W) pixels, (h, w) mask blocks.
@@ -20,6 +20,7 @@ from torchvision.transforms import v2
 
 from a2mim.masking import block_grid, num_masked_patches, random_patch_mask
 from a2mim.registry import TRANSFORMS
+from a2mim.scale import type_name
 
 
 class Pipeline:
@@ -45,13 +46,27 @@ INTERPOLATIONS = ('bilinear', 'bicubic')
 def resize(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
     """Resize with antialiasing; pixels differ by at most 1 from Pillow's filter of the same name.
 
+    Types other than uint8 are resized as float32, int32 as float64; integers are rounded, within
+    their range.
+
     Shape:
-        image: (C, H, W), uint8; may be a view.
-        returns: (C, *size), uint8, in channels-last memory layout.
+        image: (C, H, W), of a type of pixels; may be a view.
+        returns: (C, *size), of the same type, in channels-last memory layout.
     """
+    dtype = image.dtype
+    if dtype == torch.uint8:
+        pixels = image
+    else:
+        pixels = image.to(torch.float64 if dtype == torch.int32 else torch.float32)
     # PyTorch vectorises over the channels of a pixel, but only for a dense tensor.
-    pixels = image[None].contiguous(memory_format=torch.channels_last)
-    return F.interpolate(pixels, size, mode=interpolation, antialias=True)[0]
+    pixels = pixels[None].contiguous(memory_format=torch.channels_last)
+    resized = F.interpolate(pixels, size, mode=interpolation, antialias=True)[0]
+    if dtype in (torch.uint8, torch.float32):
+        return resized
+    if dtype.is_floating_point:
+        return resized.to(dtype)
+    limits = torch.iinfo(dtype)
+    return resized.round().clamp(limits.min, limits.max).to(dtype)
 
 
 def check_interpolation(interpolation: str) -> str:
@@ -78,7 +93,7 @@ class Resize:
         interpolation: 'bilinear' or 'bicubic'.
 
     Shape:
-        image: (C, H, W), uint8.
+        image: (C, H, W), of any type of pixels.
         returns: the same with the new (H, W).
     """
 
@@ -115,8 +130,8 @@ class RandomResizedCrop:
             fine-tuning.
 
     Shape:
-        image: (C, H, W), uint8.
-        returns: (C, *size), uint8.
+        image: (C, H, W), of any type of pixels.
+        returns: (C, *size), of the same type.
 
     Raises:
         ValueError: If a range is not ascending and positive.
@@ -178,7 +193,7 @@ class CenterCrop:
         size: Side of a square, or (H, W), in pixels.
 
     Shape:
-        image: (C, H, W), uint8.
+        image: (C, H, W).
         returns: (C, *size), a view.
 
     Raises:
@@ -369,6 +384,7 @@ class TimmAugment:
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """Apply the policy."""
+        require_8_bits(image, 'TimmAugment')
         if image.shape[0] != 3:
             raise ValueError(
                 f'TimmAugment needs RGB images, got {image.shape[0]} channels; '
@@ -380,6 +396,15 @@ class TimmAugment:
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
+def require_8_bits(image: Tensor, name: str) -> None:
+    """Raise a ValueError unless the image, (C, H, W), is uint8."""
+    if image.dtype != torch.uint8:
+        raise ValueError(
+            f'{name} needs uint8 images, and these are {type_name(image)}; leave it out of the '
+            'pipeline; crops, resizes and flips take any type'
+        )
+
+
 def posterize(picture: Image.Image, bits: int, **_: object) -> Image.Image:
     """Keep the highest ``bits`` of every value, 0 to 8.
 
@@ -389,6 +414,16 @@ def posterize(picture: Image.Image, bits: int, **_: object) -> Image.Image:
     if bits == 0:
         return picture.point(lambda _: 0)
     return ImageOps.posterize(picture, bits)
+
+
+# Transforms that move pixels and leave their values alone.
+GEOMETRIC = (
+    v2.RandomHorizontalFlip,
+    v2.RandomVerticalFlip,
+    v2.CenterCrop,
+    v2.RandomCrop,
+    v2.Pad,
+)
 
 
 @TRANSFORMS.register_module()
@@ -418,5 +453,7 @@ class TorchvisionTransform:
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """Apply the transform."""
+        if not isinstance(self.transform, GEOMETRIC):
+            require_8_bits(image, f'{type(self.transform).__name__} of torchvision')
         with seeded_globally(rng):
             return self.transform(image)

@@ -3,19 +3,19 @@
 Axes: C channels, (H, W) pixels.
 """
 
-import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
-
+from a2mim.datasets.decoding import open_picture
 from a2mim.datasets.image_files import StoredImages
 from a2mim.errors import BadDataError
+from a2mim.scale import Moments, type_name
 
 CHUNK = 32  # images per task
+SAMPLED = 4096  # pixels of an image that tell its range
 # Text in the reason of an error, and the kind of error to report.
 KINDS = {
     'it is empty': 'empty',
@@ -26,7 +26,7 @@ KINDS = {
     'more than': 'too large',
     'No such file': 'missing',
     'Permission denied': 'forbidden',
-    'channels first or last': 'channels',
+    ' asked': 'channels',
     'values': 'values',
 }
 DEADLY = 'deadly'
@@ -41,6 +41,9 @@ class ImageCheck(NamedTuple):
         reason: The error message.
         size: (H, W) of a readable image.
         mode: Its Pillow mode, such as 'RGB'.
+        dtype: The type of its pixels.
+        used: Least and largest of most of its values.
+        filled: Number of missing values that were filled.
     """
 
     index: int
@@ -48,18 +51,29 @@ class ImageCheck(NamedTuple):
     reason: str = ''
     size: tuple[int, int] = (0, 0)
     mode: str = ''
+    dtype: str = ''
+    used: tuple[float, float] = (0, 0)
+    filled: int = 0
 
 
 def check_image(source: StoredImages, index: int) -> ImageCheck:
     """Read one image."""
     try:
-        image = source.load(index)
+        image, filled = source.load_and_count(index)
     except BadDataError as error:
         reason = _reason(error)
         kinds = (kind for text, kind in KINDS.items() if text.lower() in reason.lower())
         return ImageCheck(index, next(kinds, 'damaged'), reason)
     _, height, width = image.shape
-    return ImageCheck(index, size=(height, width), mode=_mode(source, index))
+    low, high = Moments.of(image, SAMPLED).percentiles()
+    return ImageCheck(
+        index,
+        size=(height, width),
+        mode=_mode(source, index),
+        dtype=type_name(image),
+        used=(float(low.min()), float(high.max())),
+        filled=filled,
+    )
 
 
 def check_images(source: StoredImages, workers: int) -> Iterator[ImageCheck]:
@@ -140,7 +154,7 @@ def _reason(error: BaseException) -> str:
 def _mode(source: StoredImages, index: int) -> str:
     """Pillow's mode of an image, or the number of bands of an array."""
     try:
-        with Image.open(io.BytesIO(source.content(index))) as picture:
+        with open_picture(source.content(index), source.suffix(index)) as picture:
             return picture.mode
-    except UnidentifiedImageError:
+    except (ValueError, OSError):
         return f'{source.channels} bands'

@@ -56,6 +56,24 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
 
 
+def add_layout_options(parser: argparse.ArgumentParser) -> None:
+    """Options of a tool that reads images, which those of a source in a config are called too."""
+    parser.add_argument(
+        '--bands',
+        type=lambda text: [int(part) for part in text.split(',')],
+        metavar='B,B,B',
+        help='numbers of the bands to read, from 0',
+    )
+    parser.add_argument('--page', type=int, metavar='N', help='number of the page to read, from 0')
+    parser.add_argument('--axes', metavar='YXC', help='letters of the axes of an array or a TIFF')
+    parser.add_argument('--nodata', type=float, metavar='V', help='value of missing pixels')
+
+
+def layout_options(args: argparse.Namespace) -> dict[str, object]:
+    """What ``add_layout_options`` has read, as arguments of a source."""
+    return {name: getattr(args, name) for name in ('bands', 'page', 'axes', 'nodata')}
+
+
 def add_train_options(parser: argparse.ArgumentParser) -> None:
     """Options of training."""
     start = parser.add_mutually_exclusive_group()

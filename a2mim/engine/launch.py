@@ -32,6 +32,7 @@ from a2mim.engine.config_edit import (
     stretch_iterations,
 )
 from a2mim.engine.mmengine_fixes import silence_harmless_warnings
+from a2mim.engine.pixel_scale import adopt_from_weights, adopt_scale, resolve_scale
 from a2mim.engine.preflight import PreflightHook
 from a2mim.engine.processes import (
     WorkDirLock,
@@ -95,6 +96,7 @@ def launch(
         notes.append(lock.take(cfg.work_dir))
     notes += choose_start(cfg, args.resume, args.schedule)
     join_processes(cfg, args.launcher)
+    notes += resolve_scale(cfg)
     name_run(cfg, name)
     runner = cast(ToolRunner, ToolRunner.from_cfg(cfg))
     share_start(runner)
@@ -127,6 +129,7 @@ def launch_test(cfg: Config, args: argparse.Namespace) -> ToolRunner:
         FileNotFoundError: If the checkpoint is missing.
     """
     cfg.load_from = existing_file(args.checkpoint, 'checkpoint')
+    adopt_scale(cfg, cfg.load_from)
     # Below the folder of the run, whose own config must stay what was trained.
     cfg.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
     fit_workers(cfg, count_processes(args.launcher))
@@ -187,13 +190,14 @@ def choose_start(cfg: Config, resume: str | None, schedule: str | None) -> list[
         if schedule is not None:
             raise ValueError(f'--schedule {schedule} is about a run that is resumed: add --resume')
         refuse_used_work_dir(cfg.work_dir)
-        return []
+        return adopt_from_weights(cfg)
     checkpoint, skipped = find_checkpoint(resume, cfg.work_dir)
     if checkpoint is None:
         return [f'nothing to resume in {cfg.work_dir}: training starts from scratch']
     if Path(checkpoint).resolve().parent != Path(cfg.work_dir).resolve():
         refuse_used_work_dir(cfg.work_dir)
-    notes = check_config(cfg, checkpoint, schedule)
+    notes = adopt_scale(cfg, checkpoint)
+    notes += check_config(cfg, checkpoint, schedule)
     adopt_seed(cfg, checkpoint)
     cfg.resume, cfg.load_from = True, checkpoint
     return [*skipped, f'resuming from {checkpoint}', *notes]

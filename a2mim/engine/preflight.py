@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 
 from a2mim.engine.checkpointing import CheckpointHook
 from a2mim.engine.loops import batch_size
+from a2mim.engine.pixel_scale import check_pixels
 from a2mim.engine.processes import bare_model
 from a2mim.registry import HOOKS
 
@@ -298,7 +299,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 # Cheapest first; a check returns what it found, and raises a ValueError where that is not enough.
-CHECKS = (check_disk, check_batches, check_shared_memory, dry_step)
+CHECKS = (check_disk, check_batches, check_shared_memory, check_pixels, dry_step)
 
 
 @HOOKS.register_module()

@@ -455,9 +455,9 @@ def renew_schedules(runner: Runner, checkpoint: dict) -> tuple[float, float] | N
     checkpoint['param_schedulers'] = [scheduler.state_dict() for scheduler in own]
     groups = checkpoint['optimizer']['param_groups']
     before = groups[0]['lr']
-    for group, renewed in zip(
-        groups, cast(OptimWrapper, runner.optim_wrapper).param_groups, strict=True
-    ):
+    # Not those of the wrapper, which adds its own settings as one more.
+    renewed_groups = cast(OptimWrapper, runner.optim_wrapper).optimizer.param_groups
+    for group, renewed in zip(groups, renewed_groups, strict=True):
         group.update({s.param_name: renewed[s.param_name] for s in own})
     return before, groups[0]['lr']
 

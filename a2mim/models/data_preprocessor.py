@@ -1,8 +1,8 @@
 """Preprocessing of a batch on the device: normalize, erase, mix.
 
 Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks, K classes.
-The workers return uint8, an eighth of the bytes of the two float images of the reference
-implementation; the conversion to float happens here.
+The workers return pixels in the type of the files, of uint8 an eighth of the bytes of the two float
+images of the reference implementation; the conversion to float happens here.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,10 @@ from timm.data.mixup import Mixup
 from torch import Tensor
 
 from a2mim.registry import MODELS
+from a2mim.scale import Scale, check_scale, type_name, type_range
+
+# Types of files that hold more than [0, 255].
+WIDE = (torch.uint16, torch.int16, torch.int32)
 
 
 @MODELS.register_module()
@@ -25,12 +29,16 @@ class ImagePreprocessor(BaseDataPreprocessor):
     permutation; batches are in random order, so that the partner is random either way.
 
     Args:
-        mean: Mean of each channel, of pixel values in [0, 255].
+        mean: Mean of each channel, of pixel values scaled to [0, 255].
         std: Standard deviation of each channel, of the same.
         mixup: Arguments of ``timm.data.Mixup`` (mixup and cutmix); used in training only.
+        scale: How pixel values become [0, 255]: 'dtype' by the range of their type, which leaves
+            uint8 as it is; (low, high), each a number or one per channel; 'minmax' and
+            'percentile', for which ``tools/train.py`` puts the numbers of the training images.
 
     Shape:
-        image: (B, C, H, W), uint8 or float in [0, 255]; returned as float32, normalised.
+        image: (B, C, H, W), of any type; with 'dtype', other types than uint16, int16 and int32
+            hold values in [0, 255]. Returned as float32, normalised.
         erase: (B, 4), top, left, height and width of boxes in pixels; taken out of the batch and
             filled with noise in training.
         unreadable: (B,), taken out of the batch: for the hook that reports bad images.
@@ -39,7 +47,8 @@ class ImagePreprocessor(BaseDataPreprocessor):
         label: (B,) class indices; with ``mixup``, (B, K) class probabilities in training.
 
     Raises:
-        ValueError: If ``mean`` and ``std`` differ in length, or a batch has another channel count.
+        ValueError: If ``mean`` and ``std`` differ in length, ``scale`` is no rule, or a batch has
+            another channel count.
     """
 
     def __init__(
@@ -47,6 +56,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
         mean: Sequence[float],
         std: Sequence[float],
         mixup: dict | None = None,
+        scale: Scale = 'dtype',
     ) -> None:
         super().__init__(non_blocking=True)
         if len(mean) != len(std) or min(std) <= 0:
@@ -56,10 +66,18 @@ class ImagePreprocessor(BaseDataPreprocessor):
             )
         self.mean: Tensor
         self.std: Tensor
+        self.low: Tensor
+        self.gain: Tensor
         self.memory_format: torch.memory_format = torch.contiguous_format
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
         self.mixup = Mixup(**mixup) if mixup else None
+        self.scale = scale
+        ends = check_scale(scale, len(mean))
+        if ends is not None:
+            low, high = (torch.tensor(end, dtype=torch.float64).view(-1, 1, 1) for end in ends)
+            self.register_buffer('low', low.float(), persistent=False)
+            self.register_buffer('gain', (255 / (high - low)).float(), persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Return a new batch dict, ready for the model."""
@@ -79,14 +97,33 @@ class ImagePreprocessor(BaseDataPreprocessor):
         return data
 
     def normalize(self, image: Tensor) -> Tensor:
-        """Pixel values (B, C, H, W) in [0, 255] to zero mean and unit variance."""
+        """Pixel values (B, C, H, W) of any type to zero mean and unit variance."""
         if image.shape[1] != len(self.mean):
             raise ValueError(
                 f'the images have {image.shape[1]} channels, but mean and std of the '
                 f'preprocessor have {len(self.mean)}; give one entry per channel'
             )
-        image = image.to(torch.float32, memory_format=self.memory_format)
-        return (image - self.mean) / self.std
+        return (self.to_255(image) - self.mean) / self.std
+
+    def to_255(self, image: Tensor) -> Tensor:
+        """Pixel values (B, C, H, W) of any type as float32, scaled to [0, 255].
+
+        Raises:
+            ValueError: If the scale is a rule that nobody has turned into numbers.
+        """
+        values = image.to(torch.float32, memory_format=self.memory_format)
+        if not isinstance(self.scale, str):
+            return (values - self.low) * self.gain
+        if self.scale != 'dtype':
+            raise ValueError(
+                f'scale={self.scale!r} has no numbers yet: tools/train.py measures the training '
+                'images and writes them into its config and checkpoints; give (low, high) from '
+                'there, or from tools/prepare_data/compute_stats.py --scale'
+            )
+        if image.dtype not in WIDE:
+            return values
+        low, high = type_range(type_name(image))
+        return (values - low) * (255 / (high - low))
 
     def denormalize(self, image: Tensor) -> Tensor:
         """Undo ``normalize`` and round to uint8, for pictures."""

@@ -5,7 +5,7 @@ accepts models of this package alone. A config that the user names is a program 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -52,11 +52,13 @@ class InputSpec:
         image_size: (H, W) in pixels.
         block_size: Pixels of a side of a mask block.
         ratio: Share of masked blocks.
+        layout: Which bands or page of a file were read, as arguments of ``read_image``.
     """
 
     image_size: tuple[int, int] = (224, 224)
     block_size: int | tuple[int, int] = 32
     ratio: float = 0.6
+    layout: dict[str, Any] = field(default_factory=dict)
 
 
 def load_model(
@@ -245,12 +247,18 @@ def input_spec(config: Mapping) -> InputSpec:
     ]
     for dataset in datasets:
         if mask := dataset.get('mask'):
-            return InputSpec(_pair(mask['image_size']), mask['block_size'], mask['ratio'])
+            size, layout = _pair(mask['image_size']), _layout(dataset)
+            return InputSpec(size, mask['block_size'], mask['ratio'], layout)
     for dataset in datasets:
         sizes = [step['size'] for step in dataset.get('pipeline', []) if 'size' in step]
         if sizes:
-            return InputSpec(_pair(sizes[-1]))
+            return InputSpec(_pair(sizes[-1]), layout=_layout(dataset))
     return InputSpec()
+
+
+def _layout(dataset: Mapping) -> dict[str, Any]:
+    source = dataset.get('source') or {}
+    return {key: source[key] for key in ('bands', 'page', 'axes', 'nodata') if key in source}
 
 
 def _pair(size: int | list | tuple) -> tuple[int, int]:

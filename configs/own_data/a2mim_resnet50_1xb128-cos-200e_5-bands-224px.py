@@ -1,7 +1,7 @@
 """A2MIM pre-training of ResNet-50 on images of five bands, at 224 pixels.
 
-TIFF files or ``.npy`` arrays, (H, W, 5) or (5, H, W), uint8 or uint16, of which the high byte is
-used. Mean and std are placeholders: measure your own with
+TIFF files or ``.npy`` arrays, (H, W, 5) or (5, H, W), of 8 bits; of more with a ``scale``. Mean and
+std are placeholders: measure your own with
 ``tools/prepare_data/compute_stats.py DIR --channels 5``. For N bands change ``channels``,
 ``in_chans`` and the lengths of mean and std; the decoder follows them.
 Run: python tools/train.py \

@@ -78,6 +78,9 @@ def folders(tmp_path, monkeypatch) -> None:
     write(data / 'grey', [image[..., 0] for image in crops((80, 90), 4)], '{}.png'.format)
     write(data / 'wide', crops((100, 210), 4), '{}.jpg'.format)
     write(data / 'small', crops((60, 60), 4), '{}.png'.format)
+    (data / 'deep').mkdir()
+    for index, image in enumerate(crops((80, 90), 4)):
+        tifffile.imwrite(data / f'deep/{index}.tif', image[..., 0].astype('uint16') * 16)
     (data / 'bands').mkdir()
     for index, image in enumerate(crops((70, 80), 4)):
         bands = np.ascontiguousarray(np.concatenate([image, image[::-1, :, :2]], axis=2))

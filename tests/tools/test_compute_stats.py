@@ -1,5 +1,6 @@
 """Pixel statistics equal those of all pixels concatenated."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import tifffile
 from PIL import Image
 
 from a2mim.datasets import ImageFolder
+from a2mim.scale import measure
 from toy_run import load_tool
 
 stats = load_tool('prepare_data/compute_stats')
@@ -59,8 +61,7 @@ def test_statistics_are_those_of_all_pixels_together(tmp_path, capsys, channels,
 def test_statistics_are_exact_before_rounding(tmp_path):
     arrays = images(3)
     write(tmp_path / 'data', arrays, '.png')
-    counts, _ = stats.count_levels(ImageFolder(str(tmp_path / 'data')), None, 0)
-    mean, std = stats.mean_and_std(counts)
+    mean, std = measure(ImageFolder(str(tmp_path / 'data'))).mean_and_std('dtype')
     pixels = np.concatenate([array.reshape(-1, 3) for array in arrays]).astype(np.float64)
     np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-13)
     np.testing.assert_allclose(std, pixels.std(axis=0), rtol=1e-13)
@@ -69,10 +70,42 @@ def test_statistics_are_exact_before_rounding(tmp_path):
 def test_statistics_do_not_depend_on_the_number_of_workers(tmp_path):
     write(tmp_path / 'data', images(3), '.png')
     source = ImageFolder(str(tmp_path / 'data'))
-    for alone, shared in zip(
-        stats.count_levels(source, None, 0), stats.count_levels(source, None, 2), strict=True
-    ):
-        np.testing.assert_array_equal(alone, shared)
+    alone, shared = measure(source), measure(source, workers=2)
+    for rule in ('dtype', 'minmax', 'percentile'):
+        assert alone.resolve(rule) == shared.resolve(rule)
+        np.testing.assert_array_equal(alone.mean_and_std(rule), shared.mean_and_std(rule))
+
+
+@pytest.mark.parametrize('dtype', ['uint16', 'int16', 'float32'])
+@pytest.mark.parametrize('scale', ['dtype', 'minmax', 'percentile', '-200,1000'])
+def test_other_types_give_the_statistics_of_the_scaled_values(tmp_path, capsys, dtype, scale):
+    rng = np.random.default_rng(0)
+    low = 0 if dtype == 'uint16' else -500
+    arrays = [rng.integers(low, 3000, (*size, 2)).astype(dtype) for size in SIZES]
+    write(tmp_path / 'data', arrays, '.npy')
+    words = [str(tmp_path / 'data'), '--channels', '2', '--workers', '0', f'--scale={scale}']
+    if (dtype, scale) == ('float32', 'dtype'):
+        with pytest.raises(ValueError, match='float32, which has no range of its own'):
+            stats.main(words)
+        return
+    stats.main(words)
+    text = capsys.readouterr().out
+    pixels = np.concatenate([array.reshape(-1, 2) for array in arrays]).astype(np.float64)
+    ends = {
+        'dtype': lambda: [[x] * 2 for x in (np.iinfo(dtype).min, np.iinfo(dtype).max)],
+        'minmax': lambda: [pixels.min(axis=0), pixels.max(axis=0)],
+        'percentile': lambda: np.percentile(pixels, (0.1, 99.9), axis=0),
+        '-200,1000': lambda: [[-200] * 2, [1000] * 2],
+    }[scale]()
+    scaled = (pixels - ends[0]) * 255 / (np.array(ends[1]) - ends[0])
+    last = text.splitlines()[-1]
+    found = dict(re.findall(r"preprocessor\.(\w+)=(\S+)'", last))
+    np.testing.assert_allclose(ast.literal_eval(found['mean']), scaled.mean(axis=0), atol=0.0051)
+    np.testing.assert_allclose(ast.literal_eval(found['std']), scaled.std(axis=0), atol=0.0051)
+    assert (scale == 'dtype') == ('warning' in text) == ('scale' not in found)
+    if 'scale' in found:
+        printed = [np.broadcast_to(end, 2) for end in ast.literal_eval(found['scale'])]
+        np.testing.assert_allclose(printed, ends, rtol=1e-6)
 
 
 def test_number_and_sizes_of_images_are_printed(tmp_path, capsys):

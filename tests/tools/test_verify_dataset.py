@@ -123,10 +123,10 @@ def test_shards_are_verified_like_folders(root, tmp_path, capsys, form):
 class Deadly(ImageFolder):
     """A folder whose images 3 and 40 end the process that reads them."""
 
-    def load(self, index: int) -> Tensor:
+    def load_and_count(self, index: int) -> tuple[Tensor, int]:
         if index in (3, 40):
             os._exit(1)
-        return super().load(index)
+        return super().load_and_count(index)
 
 
 def test_an_image_that_kills_its_reader_is_named_and_the_others_are_read(root):

@@ -50,7 +50,7 @@ def write_files(folder: Path, enlarge: int, count: int) -> None:
     rng = np.random.default_rng(0)
     for number in range(count):
         package, name = PHOTOS[number % len(PHOTOS)]
-        with Image.open(resources.files(package) / name) as file:
+        with Image.open(resources.files(package) / name, formats=('PNG', 'JPEG')) as file:
             photo = file.convert('RGB')
         side = rng.uniform(0.7, 1) * min(photo.width / 4, photo.height / 3)
         left = rng.uniform(0, photo.width - 4 * side)
@@ -78,7 +78,7 @@ def classic_sample(path: Path, key: SampleKey, ours: MaskedImageDataset) -> tupl
     """Filled image, image and mask as the classic path makes them, with the draws of ours."""
     rng = key.generator(ours.seed)
     mask = ours.mask(rng)
-    with Image.open(path) as file:
+    with Image.open(path, formats=('JPEG',)) as file:
         picture = file.convert('RGB')
     box = RandomResizedCrop(SIZE, SCALE).box(picture.height, picture.width, rng)
     picture = TF.resized_crop(picture, *box, [SIZE, SIZE])

@@ -1,52 +1,25 @@
-"""Mean and standard deviation of the pixels below a folder: what ImagePreprocessor takes.
+"""Mean, standard deviation and scale of the pixels below a folder: what ImagePreprocessor takes.
 
     python tools/prepare_data/compute_stats.py data/photos
     python tools/prepare_data/compute_stats.py data/bands --channels 5
+    python tools/prepare_data/compute_stats.py data/microscope --channels 1 --scale percentile
 
 Images are read as in training. Every pixel counts once, so large images weigh more than small
-ones. The last lines are for a config and for the command line.
+ones. Mean and deviation are those after the scale. The last lines are for a config and for the
+command line.
 """
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from a2mim.datasets.archives import open_source
-from a2mim.datasets.image_files import StoredImages
-from a2mim.engine.command_line import one_line_errors
-
-LEVELS = np.arange(256)
-
-
-class Histograms(Dataset):
-    """The histogram of each channel of an image, and the image's size.
-
-    Args:
-        source: The images.
-        indices: Those to count.
-
-    Shape:
-        returns: (C, 256), int64, and (H, W).
-    """
-
-    def __init__(self, source: StoredImages, indices: np.ndarray) -> None:
-        self.source = source
-        self.indices = indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> tuple[Tensor, tuple[int, int]]:
-        image = self.source.load(int(self.indices[position]))
-        counts = [channel.flatten().bincount(minlength=len(LEVELS)) for channel in image]
-        return torch.stack(counts), tuple(image.shape[1:])
+from a2mim.engine.command_line import add_layout_options, layout_options, one_line_errors
+from a2mim.scale import MEASURED, RULES, PixelStats, Scale, measure, range_warning
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -59,6 +32,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--max-images', type=int, metavar='N', help='N images, evenly spread')
     parser.add_argument('--workers', type=int, default=usable_cores(), help='processes that read')
     parser.add_argument('--list-file', metavar='FILE', help='only the images that FILE lists')
+    parser.add_argument(
+        '--scale',
+        type=read_scale,
+        default='dtype',
+        metavar='RULE',
+        help='dtype (the range of the type), minmax, percentile (0.1 to 99.9), or LOW,HIGH; '
+        'write --scale=-1000,2000 for a negative number',
+    )
+    add_layout_options(parser)
     return parser.parse_args(argv)
 
 
@@ -67,45 +49,34 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
-def count_levels(
-    source: StoredImages, max_images: int | None, workers: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Histogram (C, 256) of all images together, and the size (N, 2) of each.
-
-    Raises:
-        ValueError: If ``max_images`` is no number of images, or a file cannot be read.
-    """
-    if max_images is not None and max_images < 1:
-        raise ValueError(f'--max-images {max_images} must be at least 1')
-    number = min(max_images or len(source), len(source))
-    images = Histograms(source, np.linspace(0, len(source) - 1, number, dtype=int))
-    loader = DataLoader(images, batch_size=None, num_workers=workers)
-    total, sizes = torch.zeros((source.channels, len(LEVELS)), dtype=torch.int64), []
-    console = Console(stderr=True)
-    for counts, size in track(loader, 'reading', number, console=console):
-        total += counts
-        sizes.append(size)
-    return total.numpy(), np.array(sizes)
+def read_scale(text: str) -> Scale:
+    """A rule, or two numbers with a comma between them."""
+    if text in RULES:
+        return text
+    try:
+        low, high = (float(part) for part in text.split(','))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'{text!r} is none of {RULES} and no LOW,HIGH') from error
+    return [low, high]
 
 
-def mean_and_std(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both of each channel, (C,), from its histogram; no sum of squares that could cancel.
-
-    Raises:
-        ValueError: If a channel has one value only, by which nothing can be divided.
-    """
-    pixels = counts.sum(axis=1)
-    mean = counts @ LEVELS / pixels
-    std = np.sqrt((counts * (LEVELS - mean[:, None]) ** 2).sum(axis=1) / pixels)
-    if std.min() == 0:
-        raise ValueError(
-            f'channel {std.argmin()} is {mean[std.argmin()]:g} in every pixel: with a standard '
-            'deviation of 0 it cannot be normalised; leave the channel out'
-        )
-    return mean, std
+def progress(items: Iterable, number: int) -> Iterable:
+    """A bar of the images that are read."""
+    return track(items, 'reading', number, console=Console(stderr=True))
 
 
-def as_list(values: np.ndarray) -> str:
+def show_values(stats: PixelStats, scale: Scale) -> None:
+    """Print types, used range and missing values; warn of a range of which little is used."""
+    types = ', '.join(f'{name} ({len(parts)})' for name, parts in stats.parts.items())
+    low, high = stats.used_range()
+    print(f'values    {types}, mostly {low:g} to {high:g}')
+    if missing := stats.filled_note():
+        print(f'missing   {missing}')
+    if scale == 'dtype' and (warning := range_warning(stats.dtype, low, high)):
+        print(f'warning   {warning}')
+
+
+def as_list(values: Sequence[float] | np.ndarray) -> str:
     """``[1.23,4.56]``, without blanks that a shell would split."""
     return f'[{",".join(f"{value:.2f}" for value in values)}]'
 
@@ -113,16 +84,23 @@ def as_list(values: np.ndarray) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
-    source = open_source(args.root, args.list_file, channels=args.channels)
-    counts, sizes = count_levels(source, args.max_images, args.workers)
-    mean, std = mean_and_std(counts)
+    if args.max_images is not None and args.max_images < 1:
+        raise ValueError(f'--max-images {args.max_images} must be at least 1')
+    source = open_source(args.root, args.list_file, channels=args.channels, **layout_options(args))
+    stats = measure(source, args.max_images, args.workers, watch=progress)
+    sizes = np.array(stats.sizes)
     by_area = sizes[np.argsort(sizes.prod(axis=1), kind='stable')]
     print(f'images    {len(sizes)} of {len(source)}')
     for name, rank in (('smallest', 0), ('median', len(sizes) // 2), ('largest', -1)):
         print(f'{name:<9} {by_area[rank][0]}×{by_area[rank][1]} pixels (height × width)')
-    print(f'\ndata_preprocessor=dict(mean={as_list(mean)}, std={as_list(std)})')
-    option = 'model.data_preprocessor'
-    print(f"--cfg-options '{option}.mean={as_list(mean)}' '{option}.std={as_list(std)}'")
+    show_values(stats, args.scale)
+    mean, std = stats.mean_and_std(args.scale)
+    named, option = dict(mean=as_list(mean), std=as_list(std)), 'model.data_preprocessor'
+    if args.scale != 'dtype':
+        ends = stats.resolve(args.scale) if args.scale in MEASURED else args.scale
+        named['scale'] = str(list(ends)).replace(' ', '')
+    print(f'\ndata_preprocessor=dict({", ".join(f"{key}={text}" for key, text in named.items())})')
+    print('--cfg-options', *(f"'{option}.{key}={text}'" for key, text in named.items()))
 
 
 if __name__ == '__main__':

@@ -22,7 +22,13 @@ from a2mim.datasets.archives import open_source
 from a2mim.datasets.image_files import StoredImages
 from a2mim.datasets.verification import ImageCheck, check_images
 from a2mim.engine.bad_images import write_names
-from a2mim.engine.command_line import check_out, one_line_errors
+from a2mim.engine.command_line import (
+    add_layout_options,
+    check_out,
+    layout_options,
+    one_line_errors,
+)
+from a2mim.scale import range_warning
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -35,6 +41,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=usable_cores(), help='processes that read')
     parser.add_argument('--list-file', metavar='FILE', help='only the images that FILE lists')
     parser.add_argument('--out', metavar='FILE', help='write the names of bad files to FILE')
+    add_layout_options(parser)
     return parser.parse_args(argv)
 
 
@@ -52,6 +59,7 @@ def show(source: StoredImages, good: Sequence[ImageCheck], bad: Sequence[ImageCh
         print(f'  {kind:<10} {number}')
     if not good:
         return
+    show_values(good)
     sizes = np.array([result.size for result in good])
     by_area = sizes[np.argsort(sizes.prod(axis=1), kind='stable')]
     for name, rank in (('smallest', 0), ('median', len(sizes) // 2), ('largest', -1)):
@@ -60,13 +68,26 @@ def show(source: StoredImages, good: Sequence[ImageCheck], bad: Sequence[ImageCh
     print(f'stored as {", ".join(f"{mode} ({number})" for mode, number in modes)}')
 
 
+def show_values(good: Sequence[ImageCheck]) -> None:
+    """Print the range of each type of pixels, and missing values."""
+    for dtype, number in Counter(result.dtype for result in good).most_common():
+        used = [result.used for result in good if result.dtype == dtype]
+        low, high = min(low for low, _ in used), max(high for _, high in used)
+        print(f'values    {dtype} ({number}), mostly {low:g} to {high:g}')
+        if not dtype.startswith('float') and (warning := range_warning(dtype, low, high)):
+            print(f'warning   {warning}')
+    gaps = [result.filled for result in good if result.filled]
+    if gaps:
+        print(f'missing   {sum(gaps)} values in {len(gaps)} images: NaN, infinite or nodata')
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the result is the exit code."""
     args = parse_args(argv)
     if args.workers < 0:
         raise ValueError(f'--workers {args.workers} must not be negative')
     check_out(args.out)
-    source = open_source(args.root, args.list_file, channels=args.channels)
+    source = open_source(args.root, args.list_file, channels=args.channels, **layout_options(args))
     results = track(
         check_images(source, args.workers), 'reading', len(source), console=Console(stderr=True)
     )

@@ -287,7 +287,7 @@ def read_photograph(source: Source, path: Path | None = None) -> Tensor:
     """
     path = path or Path(str(resources.files('skimage') / 'data' / DEFAULT))
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=('JPEG', 'PNG', 'BMP', 'GIF', 'WEBP', 'TIFF')) as file:
             image = file.convert('RGB')
     except FileNotFoundError:
         raise

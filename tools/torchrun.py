@@ -2,13 +2,14 @@
 
 A tool of this repository has said in one line why it ends with a code of its own; torchrun would
 follow up with a page of its own traceback and exit code 1. A signal is passed on to the processes,
-which save and leave by themselves. ``torchrun --signals-to-handle`` is no replacement: it too kills
+which save and leave by themselves, as they do if one of them is killed. ``torchrun --signals-to-handle`` is no replacement: it too kills
 what has not ended in time, and it ends without the exit code of the program.
 """
 
 import logging
 import os
 import signal
+import sys
 from contextlib import suppress
 from types import FrameType
 
@@ -16,19 +17,21 @@ from torch.distributed.elastic import multiprocessing
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
+from a2mim.engine.workers import STOP_SIGNALS
 from a2mim.errors import NOT_FINITE, NOT_WRITTEN, TRY_AGAIN, USER_ERROR
 
 SPOKEN_FOR = (TRY_AGAIN, NOT_FINITE, NOT_WRITTEN, USER_ERROR)
 
 
 class ForwardingContext(multiprocessing.SubprocessContext):
-    """The processes of this machine, which hear SIGTERM and SIGUSR1 as torchrun does."""
+    """The processes of this machine, which hear ``STOP_SIGNALS`` as torchrun does."""
 
     def start(self) -> None:
-        """Start them, and pass signals on from here on."""
+        """Start them, and pass signals on from here on; what nohup ignores stays ignored."""
+        ignored = [n for n in STOP_SIGNALS if signal.getsignal(n) == signal.SIG_IGN]
         super().start()
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._pass_on)
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN if number in ignored else self._pass_on)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         for pid in self.pids().values():
@@ -44,7 +47,11 @@ if __name__ == '__main__':
         main()
     except ChildFailedError as error:
         # The others have been stopped because of the first.
-        code = error.get_first_failure()[1].exitcode
-        if code in SPOKEN_FOR:
-            raise SystemExit(code) from None
+        rank, first = error.get_first_failure()
+        if first.exitcode in SPOKEN_FOR:
+            raise SystemExit(first.exitcode) from None
+        saved = any(failure.exitcode == TRY_AGAIN for failure in error.failures.values())
+        if first.exitcode < 0 and saved:
+            sys.stderr.write(f'error: rank {rank} was killed by signal {-first.exitcode}\n')
+            raise SystemExit(TRY_AGAIN) from None
         raise

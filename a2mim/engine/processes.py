@@ -13,8 +13,11 @@ import errno
 import fcntl
 import gc
 import os
+import signal
 import socket
+import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -22,6 +25,7 @@ import torch
 from mmengine import Config
 from mmengine.model import BaseModel, is_model_wrapper
 from torch import distributed, nn
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from a2mim.engine.config_edit import LOADERS
 
@@ -32,6 +36,8 @@ VARIABLES = {
     'mpi': ('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_RANK'),
 }
 LAUNCHERS = ('none', *VARIABLES)
+PATIENCE_FOR_RANKS = 900  # seconds: longer than for data, so that a missing worker is named
+ROLL_CALL = 10  # seconds
 
 
 def count_processes(launcher: str) -> int:
@@ -73,6 +79,7 @@ def fit_workers(cfg: Config, processes: int) -> str | None:
         if loader.get('num_workers') == 0:
             loader.pop('persistent_workers', None)
             loader.pop('prefetch_factor', None)
+            loader.pop('timeout', None)
     if torch.cuda.is_available():
         return None
     cores = (
@@ -102,6 +109,7 @@ def join_processes(cfg: Config, launcher: str) -> None:
     if launcher == 'none':
         cfg.sync_bn = None
         return
+    end_with_launcher()
     gpus, local_rank = torch.cuda.device_count(), int(os.environ.get(VARIABLES[launcher][1], 0))
     os.environ['LOCAL_RANK'] = str(local_rank)  # mmengine reads it whatever the launcher
     if gpus == 0 and launcher != 'pytorch':
@@ -121,9 +129,12 @@ def start_gloo_process(cfg: Config) -> None:
     mmengine 0.10 calls ``torch.cuda.set_device`` for every launcher and backend, and gives DDP the
     local rank as the device; but it uses a process group that exists already, and a
     ``model_wrapper_cfg`` replaces the device ids. ``sync_bn`` is dropped: torch implements
-    synchronised batch norm for GPUs only.
+    synchronised batch norm for GPUs only. ``env_cfg.dist_cfg.timeout`` is mmengine's entry: seconds
+    for which a process waits for the others.
     """
-    distributed.init_process_group('gloo')
+    dist_cfg = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
+    timeout = timedelta(seconds=dist_cfg.get('timeout', PATIENCE_FOR_RANKS))
+    distributed.init_process_group('gloo', timeout=timeout)
     cfg.sync_bn = None
     wrapper = dict(
         type='MMDistributedDataParallel',
@@ -133,6 +144,48 @@ def start_gloo_process(cfg: Config) -> None:
     given = cfg.get('model_wrapper_cfg', {})
     if given.get('type', wrapper['type']) == wrapper['type']:
         cfg.model_wrapper_cfg = {**wrapper, **given, 'device_ids': None}
+
+
+def is_connection_lost(error: RuntimeError) -> bool:
+    """Whether gloo says by ``error`` that another process has ended or does not answer."""
+    return distributed.is_initialized() and 'gloo' in str(error) and 'onnect' in str(error)
+
+
+def absent_ranks() -> str:
+    """Ask all processes, through the store of the launcher; a sentence that names the absent ones.
+
+    All that are alive have lost the connection at about the same time, and are asking too.
+    """
+    rank, ranks = distributed.get_rank(), range(distributed.get_world_size())
+    address = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
+    absent = {*ranks} - {rank}
+    try:
+        store = TCPStore(*address, is_master=False, timeout=timedelta(seconds=ROLL_CALL))
+        store.set(f'a2mim/present/{rank}', '')
+        deadline = time.monotonic() + ROLL_CALL
+        while absent and time.monotonic() < deadline:
+            absent = {other for other in absent if not store.check([f'a2mim/present/{other}'])}
+            time.sleep(INTERVAL)
+    except (RuntimeError, OSError):  # the launcher is gone, and its store
+        pass
+    names = ', '.join(map(str, sorted(absent))) or 'another one'
+    return f'rank {rank} has lost the connection to the others: rank {names} has stopped or left'
+
+
+def end_with_launcher() -> None:
+    """Send this process SIGTERM once its launcher is gone, so that it saves and leaves.
+
+    A thread looks for a new parent once a second: it works on every system, where
+    ``prctl(PR_SET_PDEATHSIG)`` is Linux's.
+    """
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def leave_processes() -> None:

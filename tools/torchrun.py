@@ -2,8 +2,9 @@
 
 A tool of this repository has said in one line why it ends with a code of its own; torchrun would
 follow up with a page of its own traceback and exit code 1. A signal is passed on to the processes,
-which save and leave by themselves, as they do if one of them is killed. ``torchrun --signals-to-handle`` is no replacement: it too kills
-what has not ended in time, and it ends without the exit code of the program.
+which save and leave by themselves, as they do if one of them is killed. ``torchrun
+--signals-to-handle`` is no replacement: it too kills what has not ended in time, and it ends
+without the exit code of the program.
 """
 
 import logging

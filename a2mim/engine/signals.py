@@ -11,7 +11,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import cast
 
@@ -34,37 +35,67 @@ PATIENCE = 10.0  # seconds in which a batch should come that a run waits for whe
 DIED_OF_SIGNAL = 128  # the code of a process that a signal ended is this plus its number
 
 
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Within the block SIGTERM and SIGHUP raise SystemExit, so that it can clean up."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(DIED_OF_SIGNAL + number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, leave) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class SecondSignal:
     """A thread that ends the process at the second of some signals.
 
-    It comes ``ECHO`` seconds or more after the first, SIGINT ``ECHO_OF_A_KEY`` seconds.
+    It comes ``ECHO`` seconds or more after the first, SIGINT ``ECHO_OF_A_KEY`` seconds. Where none
+    comes, the main thread gets SIGALRM each second from ``PATIENCE`` seconds on, for which it has a
+    handler.
 
     Args:
         numbers: Signals, each with a handler in Python.
     """
 
     def __init__(self, numbers: Sequence[int]) -> None:
-        self._numbers = set(numbers)
+        self._numbers, self._main = set(numbers), threading.get_ident()
         self._heard, self._told = socket.socketpair()
         self._told.setblocking(False)
         self._previous = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """Restore the signal handlers; Python allows it in the main thread only."""
         signal.set_wakeup_fd(self._previous)
         self._told.close()
+        self._thread.join()
 
     def _listen(self) -> None:
         first = None
         with self._heard:
-            while numbers := self._heard.recv(64):
+            while numbers := self._receive(first):
                 now = time.monotonic()
                 for number in self._numbers.intersection(numbers):
                     first = now if first is None else first
                     echo = ECHO_OF_A_KEY if number == signal.SIGINT else ECHO
                     if now - first >= echo:
                         os._exit(DIED_OF_SIGNAL + number)
+
+    def _receive(self, first: float | None) -> bytes:
+        """The next signals; until then remind the main thread of a first one that is old."""
+        while True:
+            if first is not None:
+                self._heard.settimeout(max(1.0, first + PATIENCE - time.monotonic()))
+            try:
+                return self._heard.recv(64)
+            except TimeoutError:
+                signal.pthread_kill(self._main, signal.SIGALRM)
 
 
 @HOOKS.register_module()
@@ -143,7 +174,6 @@ class StopSignalHook(Hook):
         if self._second is not None:
             self._second.stop()
             self._second = None
-            signal.setitimer(signal.ITIMER_REAL, 0)
         while self._previous:
             signal.signal(*self._previous.popitem())
 
@@ -152,7 +182,6 @@ class StopSignalHook(Hook):
         if self._guard is None or self._guard.stop_requested:
             return
         self._guard.stop_requested = True
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE, 1.0)
         saver = find_saver(self._runner)
         if get_world_size() == 1 and (saver is None or saver.can_save(self._runner)):
             self._waited(number, frame)

@@ -1,4 +1,4 @@
-"""The data workers of a run: they ignore signals, and a worker that is missing ends the wait for it.
+"""The data workers of a run: they ignore signals, and a wait for a missing one ends.
 
 Batch systems send a signal to every process of a job. Workers leave it to the process that trains,
 which ends them itself. torch raises the death of a worker wherever the training is, in the middle
@@ -9,8 +9,11 @@ import atexit
 import multiprocessing
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
@@ -34,6 +37,7 @@ class WorkerStart:
         self.init = init
 
     def __call__(self, worker: int) -> None:
+        """Prepare the worker of that number."""
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
@@ -52,6 +56,7 @@ class WorkerDeaths:
         self.check, self.waiting = check, False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        """A child has ended."""
         if self.waiting:
             self.check(number, frame)
 
@@ -124,12 +129,13 @@ class Batches:
     def _wait(self, call: Callable[[], Any]) -> Any:
         deaths = WorkerDeaths.installed()
         try:
-            try:
-                deaths.waiting = True
-                deaths.check(signal.SIGCHLD, None)  # a worker that died since the last wait
-                return call()
-            finally:
-                deaths.waiting = False
+            with time_limit(self._loader.timeout):
+                try:
+                    deaths.waiting = True
+                    deaths.check(signal.SIGCHLD, None)  # a worker that died since the last wait
+                    return call()
+                finally:
+                    deaths.waiting = False
         except (RuntimeError, ConnectionError, EOFError) as error:
             missing = self._missing(error)
             if missing is None:
@@ -153,13 +159,50 @@ class Batches:
         )
 
     def _awaited(self) -> str:
-        """The worker from which the next batch has to come."""
+        """The worker that is stopped, or the one from which the next batch has to come."""
         torchs = self._batches
         try:
-            number = torchs._task_info[torchs._rcvd_idx][0]
-            return f'data worker {number} (pid {torchs._workers[number].pid})'
+            workers = torchs._workers
+            stopped = [number for number, each in enumerate(workers) if is_stopped(each.pid)]
+            number = stopped[0] if stopped else torchs._task_info[torchs._rcvd_idx][0]
+            return f'data worker {number} (pid {workers[number].pid})'
         except (AttributeError, KeyError, IndexError):  # torch keeps it for itself
             return f'one of the {self._loader.num_workers} data workers'
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise ``RuntimeError`` in the block after so many seconds; in the main thread only.
+
+    torch's ``timeout`` ends the wait for a message, not that for the memory of a batch which a
+    worker has announced before it stopped.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    end = time.monotonic() + seconds
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        if time.monotonic() >= end:
+            raise RuntimeError('DataLoader timed out')
+        if callable(before):
+            before(number, frame)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds + 0.1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process is stopped, by SIGSTOP or a debugger; False where there is no ``/proc``."""
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] in 'Tt'
+    except OSError:
+        return False
 
 
 def end_workers() -> None:

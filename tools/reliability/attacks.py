@@ -1,6 +1,6 @@
 """Attack small runs in every way that docs/reliability.md promises to survive, and count.
 
-    python tools/reliability/attacks.py [--only WORDS] [--list]
+    python tools/reliability/attacks.py [--only WORDS ...] [--list]
 
 A run is attacked at a chosen iteration. It has to end as the page says, with its state saved; then
 it is resumed, and its end must equal that of an undisturbed run to the last bit. Prints a line for
@@ -20,6 +20,7 @@ from pathlib import Path
 import process_attacks
 import storage_attacks
 from forked_runs import AttackFailedError, load_tool
+from kill_and_resume import HERE
 from mmengine import Config
 
 import a2mim.datasets
@@ -52,16 +53,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('--only', default='', metavar='WORDS', help='attacks with WORDS in the name')
+    parser.add_argument('--only', nargs='+', default=[''], metavar='WORDS', help='in the name')
     parser.add_argument('--list', action='store_true', help='print the names and end')
     args = parser.parse_args(argv)
     cases = [*process_attacks.cases(), *storage_attacks.cases()]
-    cases = [case for case in cases if args.only in case[0]]
+    cases = [case for case in cases if any(words in case[0] for words in args.only)]
     if args.list:
         print('\n'.join(name for name, _ in cases))
         return
     load_tool()
-    _ = Config.fromfile(Path(__file__).with_name('killed_run.py')).pretty_text  # loads the formatter
+    _ = Config.fromfile(HERE / 'killed_run.py').pretty_text  # loads the formatter
     # Not a TemporaryDirectory, which every fork would remove at its end.
     root = Path(tempfile.mkdtemp(prefix='attacks'))
     try:

@@ -45,6 +45,8 @@ def fork(program: Callable[[], object], log: Path, *, new_group: bool) -> int:
     try:
         if new_group:
             os.setsid()
+        # A shell without job control lets what it starts in the background ignore it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
@@ -178,7 +180,9 @@ class Run:
 
     def last_line(self) -> str:
         """The last line of the log."""
-        lines = self.log.read_text(errors='replace').strip().splitlines() if self.log.exists() else []
+        lines = (
+            self.log.read_text(errors='replace').strip().splitlines() if self.log.exists() else []
+        )
         return lines[-1][-300:] if lines else 'no output'
 
     def said(self, *words: str) -> bool:

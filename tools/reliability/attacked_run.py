@@ -12,8 +12,3 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=2),
     checkpoint=dict(_delete_=True, type='CheckpointHook', interval=2, max_keep_ckpts=1),
 )
-custom_imports = dict(imports=['pause'])
-custom_hooks = [
-    dict(type='WarmupEMAHook', momentum=0.1, warmup_epochs=1),
-    dict(type='a2mim.Pause'),
-]

@@ -17,9 +17,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import command_attacks
 import process_attacks
 import storage_attacks
-from forked_runs import AttackFailedError, load_tool
+import transfer_attacks
+from forked_runs import AttackFailedError, NotRunError, load_tool
 from kill_and_resume import HERE
 from mmengine import Config
 
@@ -38,6 +40,8 @@ def attack(case: Case, root: Path, number: int) -> str:
     try:
         function(root, folder)
         result = 'held'
+    except NotRunError as error:
+        result = f'not run: {error}'
     except AttackFailedError as error:
         result = f'failed: {error}'
     except Exception as error:  # the attack itself
@@ -56,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument('--only', nargs='+', default=[''], metavar='WORDS', help='in the name')
     parser.add_argument('--list', action='store_true', help='print the names and end')
     args = parser.parse_args(argv)
-    cases = [*process_attacks.cases(), *storage_attacks.cases()]
+    modules = (process_attacks, storage_attacks, command_attacks, transfer_attacks)
+    cases = [case for module in modules for case in module.cases()]
     cases = [case for case in cases if any(words in case[0] for words in args.only)]
     if args.list:
         print('\n'.join(name for name, _ in cases))
@@ -69,9 +74,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         results = [attack(case, root, number) for number, case in enumerate(cases)]
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    counts = Counter(result == 'held' for result in results)
-    print(f'tries: {len(results)}, held: {counts[True]}, failed: {counts[False]}')
-    if counts[False]:
+    counts = Counter(result.split(':')[0] for result in results)
+    print(f'tries: {len(results) - counts["not run"]}, held: {counts["held"]}, failed: ', end='')
+    print(f'{counts["failed"]}, not run: {counts["not run"]}')
+    if counts['failed']:
         raise SystemExit(1)
 
 

@@ -16,11 +16,14 @@ from pathlib import Path
 
 import torch
 from kill_and_resume import COMPARED, HERE, differing, load_train_tool
+from pause import Pause
 
 from a2mim.engine.checkpointing import newest_checkpoint
+from a2mim.engine.runner import ToolRunner
 from a2mim.weights.safe_load import load_file
 
 KINDS = {'pre-training': 'attacked_run.py', 'fine-tuning': 'attacked_classifier.py'}
+Program = Callable[[Sequence[str]], None]
 PAUSED_AT = 4  # of 14 iterations
 LONG = 120.0  # seconds: a run that has not ended by then never does
 TRY_AGAIN = 75
@@ -30,10 +33,21 @@ class AttackFailedError(AssertionError):
     """The run did not do what docs/reliability.md says."""
 
 
+class NotRunError(Exception):
+    """The attack needs what is not installed."""
+
+
 def expect(right: object, otherwise: str) -> None:
     """Fail with ``otherwise`` unless ``right``."""
     if not right:
         raise AttackFailedError(otherwise)
+
+
+def free_port() -> str:
+    """A free TCP port."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return str(probe.getsockname()[1])
 
 
 def fork(program: Callable[[], object], log: Path, *, new_group: bool) -> int:
@@ -92,25 +106,39 @@ class Run:
             file.unlink()
         if pause is not None:
             (folder / 'pause').write_text(str(pause))
-        settings = [f'train_dataloader.num_workers={workers}']
-        if workers:
-            settings += ['train_dataloader.timeout=8']
-        if kind == 'fine-tuning':
-            settings += [s.replace('train_', 'val_') for s in settings]
-        self.arguments = [str(HERE / KINDS[kind]), '--work-dir', str(folder), '--resume', 'auto']
-        self.arguments += ['--cfg-options', *settings, *options]
+        self.arguments = self.command_line(workers, options)
         self.before = before
         if ranks == 1:
             self.pid = fork(self._train, self.log, new_group=True)
         else:
-            with socket.socket() as probe:
-                probe.bind(('127.0.0.1', 0))
-                self.port = str(probe.getsockname()[1])
+            self.port = free_port()
             self.pid = fork(self._launch, self.log, new_group=True)
 
+    def command_line(self, workers: int, options: Sequence[str]) -> list[str]:
+        """The arguments of the program."""
+        settings = [f'train_dataloader.num_workers={workers}']
+        if workers:
+            settings += ['train_dataloader.timeout=8']
+        if self.kind == 'fine-tuning':
+            settings += [s.replace('train_', 'val_') for s in settings]
+        config, work_dir = str(HERE / KINDS[self.kind]), str(self.folder)
+        start = [config, '--work-dir', work_dir, '--resume', 'auto']
+        return [*start, '--cfg-options', *settings, *options]
+
+    def program(self) -> Program:
+        """``main`` of the program that trains."""
+        return load_tool()
+
     def _train(self) -> None:
+        train = ToolRunner.train
+
+        def paused(runner: ToolRunner) -> object:
+            runner.register_hook(Pause())
+            return train(runner)
+
+        ToolRunner.train = paused
         self.before()
-        load_tool()(self.arguments)
+        self.program()(self.arguments)
 
     def _launch(self) -> None:
         """Start the ranks, pass signals on, end them when one has ended, leave with its code."""
@@ -192,7 +220,7 @@ class Run:
 
 
 @cache
-def load_tool() -> Callable[[Sequence[str]], None]:
+def load_tool() -> Program:
     """``main`` of ``tools/train.py``."""
     return load_train_tool().main
 

@@ -11,12 +11,9 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.registry import HOOKS
-
 FILE = 'pause'
 
 
-@HOOKS.register_module()
 class Pause(Hook):
     """Wait before the iteration or within the validation that the file names."""
 

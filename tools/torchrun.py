@@ -21,6 +21,7 @@ from torch.distributed.run import main
 from a2mim.engine.workers import STOP_SIGNALS
 from a2mim.errors import NOT_FINITE, NOT_WRITTEN, TRY_AGAIN, USER_ERROR
 
+GRACE = 120  # seconds
 SPOKEN_FOR = (TRY_AGAIN, NOT_FINITE, NOT_WRITTEN, USER_ERROR)
 
 
@@ -33,6 +34,13 @@ class ForwardingContext(multiprocessing.SubprocessContext):
         super().start()
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN if number in ignored else self._pass_on)
+
+    def _close(self, death_sig: signal.Signals, timeout: int = 30) -> None:
+        """End the processes that are left, which may have to save; one that was stopped as well."""
+        for pid in self.pids().values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        super()._close(death_sig, max(timeout, GRACE))
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         for pid in self.pids().values():

@@ -82,6 +82,7 @@ class CheckpointHook(Hook):
     """
 
     priority = 'VERY_LOW'
+    alone = False  # whether this process saves without the others, which are missing
 
     def __init__(
         self,
@@ -244,7 +245,7 @@ class CheckpointHook(Hook):
         # A sharded model is put together by all processes.
         with getattr(runner.model, 'gathered', nullcontext)():
             state = training_state(runner, meta, weights_only=not resumable)
-            if not is_main_process():
+            if not is_main_process() and not self.alone:
                 return
             check_finite(state)
             state = snapshot(state)

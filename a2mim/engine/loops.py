@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, cast, runtime_checkable
 
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
@@ -142,6 +142,7 @@ def save_before_leaving(runner: Runner) -> str:
         for hook in runner.hooks:
             if isinstance(hook, RuntimeInfoHook):
                 hook.flush(runner, alone=True)
+        saver.alone = True
         path = saver.save_now(runner, done=runner.iter)
     saved = 'nothing more is saved' if path is None else f'{path} is saved'
     advice = f'--resume auto goes on (exit code {TRY_AGAIN})'
@@ -152,14 +153,15 @@ def is_whole(runner: Runner, saver: CheckpointHook) -> bool:
     """Whether this process can save by itself what a run resumes from.
 
     Not while gradients are accumulated, nor within an iteration whose update is done, nor if the
-    model is sharded; and it is the first process that saves.
+    model is sharded; and it is the first process that saves, or the first that is left.
     """
     guard = getattr(runner.optim_wrapper, 'guard', None)
     if guard is not None:
         guard.settle()
     loop = cast(EpochBasedTrainLoop | IterBasedTrainLoop, runner.train_loop)
     together = get_world_size() > 1 and is_sharded(runner.model.parameters())
-    return loop.whole and is_main_process() and not together and saver.can_save(runner)
+    saves = get_rank() == loop.first_rank
+    return loop.whole and saves and not together and saver.can_save(runner)
 
 
 class SafeWaits:
@@ -168,11 +170,13 @@ class SafeWaits:
     Attributes:
         waiting: Whether the loop waits for a batch: an error that ends the wait loses nothing.
         whole: Whether the state is that after ``runner.iter`` iterations.
+        first_rank: The process that saves if the run has to leave.
     """
 
     runner: Runner
     waiting = False
     whole = True
+    first_rank = 0
 
     def waited_for(self, batches: Iterable[dict]) -> Iterator[dict]:
         """``batches``, with ``waiting`` set until each of them is there.
@@ -205,7 +209,7 @@ class SafeWaits:
                 raise
             guard = getattr(self.runner.optim_wrapper, 'guard', None)
             self.whole = guard is not None and guard.abandon()
-            raise MissingError(absent_ranks()) from error
+            raise self.lost_connection() from error
         self.whole = True
 
     def validate(self) -> None:
@@ -224,8 +228,18 @@ class SafeWaits:
                 if isinstance(hook, EMAHook):
                     hook.after_val_epoch(self.runner)
             if lost:
-                raise MissingError(absent_ranks()) from error
+                raise self.lost_connection() from error
             raise
+
+    def lost_connection(self) -> MissingError:
+        """The error that names the ranks which are missing; the first of the others is to save."""
+        absent = absent_ranks()
+        self.first_rank = min({*range(get_world_size())} - absent)
+        names = ', '.join(map(str, sorted(absent))) or 'one of them'
+        return MissingError(
+            f'rank {get_rank()} has lost the connection to the others: rank {names} has stopped or '
+            'left'
+        )
 
 
 @LOOPS.register_module()

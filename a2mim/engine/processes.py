@@ -37,7 +37,7 @@ VARIABLES = {
 }
 LAUNCHERS = ('none', *VARIABLES)
 PATIENCE_FOR_RANKS = 900  # seconds: longer than for data, so that a missing worker is named
-ROLL_CALL = 10  # seconds
+ROLL_CALL = 5  # seconds
 
 
 def count_processes(launcher: str) -> int:
@@ -151,14 +151,14 @@ def is_connection_lost(error: RuntimeError) -> bool:
     return distributed.is_initialized() and 'gloo' in str(error)
 
 
-def absent_ranks() -> str:
-    """Ask all processes, through the store of the launcher; a sentence that names the absent ones.
+def absent_ranks() -> set[int]:
+    """Ask all processes through the store of the launcher; those that do not answer.
 
     All that are alive have lost the connection at about the same time, and are asking too.
     """
-    rank, ranks = distributed.get_rank(), range(distributed.get_world_size())
+    rank = distributed.get_rank()
+    absent = {*range(distributed.get_world_size())} - {rank}
     address = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
-    absent = {*ranks} - {rank}
     try:
         store = TCPStore(*address, is_master=False, timeout=timedelta(seconds=ROLL_CALL))
         store.set(f'a2mim/present/{rank}', '')
@@ -168,8 +168,7 @@ def absent_ranks() -> str:
             time.sleep(INTERVAL)
     except (RuntimeError, OSError):  # the launcher is gone, and its store
         pass
-    names = ', '.join(map(str, sorted(absent))) or 'another one'
-    return f'rank {rank} has lost the connection to the others: rank {names} has stopped or left'
+    return absent
 
 
 def end_with_launcher() -> None:

@@ -73,6 +73,7 @@ class SecondSignal:
     def stop(self) -> None:
         """Restore the signal handlers; Python allows it in the main thread only."""
         signal.set_wakeup_fd(self._previous)
+        self._told.shutdown(socket.SHUT_WR)  # forked workers hold it, too
         self._told.close()
         self._thread.join()
 

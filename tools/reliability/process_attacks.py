@@ -110,8 +110,7 @@ def lose_rank(root: Path, folder: Path, kind: str, number: int, rank: int) -> No
             os.kill(lost, signal.SIGKILL)
     run.finish()
     expect(run.said(f'rank {rank} has stopped or left', '75'), f'it says: {run.last_line()}')
-    if rank == 1:
-        expect([*folder.glob('iter_*.pth')], 'nothing is saved')
+    expect([*folder.glob('iter_*.pth')], 'nothing is saved')
     check_resumed(run, root)
 
 

@@ -17,6 +17,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TextIO, cast
@@ -156,19 +157,26 @@ def absent_ranks() -> set[int]:
 
     All that are alive have lost the connection at about the same time, and are asking too.
     """
-    rank = distributed.get_rank()
-    absent = {*range(distributed.get_world_size())} - {rank}
+    absent = {*range(distributed.get_world_size())} - {distributed.get_rank()}
+    # A store that a stopped process keeps never answers, whatever its timeout.
+    asking = threading.Thread(target=_call_roll, args=(absent,), daemon=True)
+    asking.start()
+    asking.join(2 * ROLL_CALL)
+    return {*absent}
+
+
+def _call_roll(absent: set[int]) -> None:
+    """Say that this process is here, and take those that do so, too, out of ``absent``."""
     address = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
-    try:
+    deadline = time.monotonic() + ROLL_CALL
+    with suppress(RuntimeError, OSError):  # the launcher is gone, and its store
         store = TCPStore(*address, is_master=False, timeout=timedelta(seconds=ROLL_CALL))
-        store.set(f'a2mim/present/{rank}', '')
-        deadline = time.monotonic() + ROLL_CALL
+        store.set(f'a2mim/present/{distributed.get_rank()}', '')
         while absent and time.monotonic() < deadline:
-            absent = {other for other in absent if not store.check([f'a2mim/present/{other}'])}
+            for rank in [*absent]:
+                if store.check([f'a2mim/present/{rank}']):
+                    absent.discard(rank)
             time.sleep(INTERVAL)
-    except (RuntimeError, OSError):  # the launcher is gone, and its store
-        pass
-    return absent
 
 
 def end_with_launcher() -> None:

@@ -43,11 +43,11 @@ def command(log: Path, *words: object) -> Iterator[subprocess.Popen]:
             process.wait()
 
 
-def wait_until(found: Callable[[], object], what: str) -> None:
+def wait_until(found: Callable[[], object], what: str, seconds: float = LONG) -> None:
     """Fail unless it comes true."""
-    deadline = time.monotonic() + LONG
+    deadline = time.monotonic() + seconds
     while not found():
-        expect(time.monotonic() < deadline, f'{what}: not within {LONG:.0f} s')
+        expect(time.monotonic() < deadline, f'{what}: not within {seconds:.0f} s')
         time.sleep(0.05)
 
 
@@ -83,7 +83,7 @@ def quickstart(folder: Path) -> None:
     log, work_dir = folder / 'log', folder / 'run'
     words = [sys.executable, 'tools/quickstart.py', '--work-dir', work_dir]
     with command(log, *words) as process:
-        wait_until(lambda: trains(log), 'the first iteration')
+        wait_until(lambda: trains(log), 'the first log line', 300)
         process.terminate()
         code = process.wait(LONG)
         expect(code == TRY_AGAIN, f'exit code {code}')

@@ -51,7 +51,7 @@ def attack(root: Path, folder: Path, kind: str, victim: str) -> None:
     """SIGTERM to all processes, or a data worker that the kernel kills."""
     if importlib.util.find_spec(NEEDS[kind]) is None:
         raise NotRunError(f'{NEEDS[kind]} is not installed')
-    TransferRun.data = data = root / f'shapes of {kind}'
+    TransferRun.data = data = root / f'shapes_of_{kind}'
     module = shrunk_detector if kind == 'detection' else shrunk_segmentor
     if not data.exists():
         module.write_shapes(data, images=10, val=2, size=64)

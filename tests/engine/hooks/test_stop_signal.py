@@ -193,11 +193,18 @@ def test_a_signal_to_all_processes_ends_with_the_code_and_resumes(build, tmp_pat
     _, said = process.communicate(timeout=90)
     assert process.returncode == 75, said
     assert 'Traceback' not in said
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)  # no worker is left
+    wait_for(lambda: not is_left(process.pid))  # no worker; the tracker of spawned ones is slower
     assert 0 < torch.load(tmp_path / 'out/latest.pth', weights_only=False)['meta']['iter'] < 30
     load_tool('train').main([*arguments, '--resume', 'auto'])
     assert torch.load(tmp_path / 'out/latest.pth', weights_only=False)['meta']['iter'] == 30
+
+
+def is_left(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def wait_for(found: Callable[[], object], seconds: float = 60) -> None:

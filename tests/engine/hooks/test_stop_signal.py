@@ -195,7 +195,9 @@ def test_a_signal_to_all_processes_ends_with_the_code_and_resumes(build, tmp_pat
     assert 'Traceback' not in said
     wait_for(lambda: not is_left(process.pid))  # no worker; the tracker of spawned ones is slower
     assert 0 < torch.load(tmp_path / 'out/latest.pth', weights_only=False)['meta']['iter'] < 30
-    load_tool('train').main([*arguments, '--resume', 'auto'])
+    # This process has workers of one kind already, and mmengine warns of another.
+    fork = ['--cfg-options', 'env_cfg.mp_cfg.mp_start_method=fork']
+    load_tool('train').main([*arguments, '--resume', 'auto', *fork])
     assert torch.load(tmp_path / 'out/latest.pth', weights_only=False)['meta']['iter'] == 30
 
 

@@ -7,7 +7,7 @@ argparse with 2.
 USER_ERROR = 2  # a mistake in the input, reported in one line
 NOT_FINITE = 3  # too many updates in a row were not finite
 NOT_WRITTEN = 74  # a file could not be written; the previous one is intact (EX_IOERR)
-TRY_AGAIN = 75  # stopped by a signal and saved: resume with --resume auto (EX_TEMPFAIL)
+TRY_AGAIN = 75  # stopped, or a process is missing: resume with --resume auto (EX_TEMPFAIL)
 
 
 class BadDataError(ValueError):
@@ -28,3 +28,7 @@ class NotFiniteError(RuntimeError):
 
 class NotWrittenError(OSError):
     """A file could not be written; the previous file of that name is intact."""
+
+
+class MissingError(RuntimeError):
+    """A process of the run is missing, a data worker or another rank; nothing is wrong with it."""

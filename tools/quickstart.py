@@ -4,13 +4,15 @@
 
 Every step is a command of this repository, printed before it runs. Pre-training never sees a label.
 The four classifiers after it see five labelled patches of each photograph; the figures in the
-table are top-1 accuracies on test regions that no training has touched.
+table are top-1 accuracies on test regions that no training has touched. Stopped by a signal, it
+stops its command; started again, it resumes there.
 """
 
 import argparse
 import json
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -42,31 +44,44 @@ def run(*arguments: str | Path) -> None:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
     # Threads that spin while they wait slow a machine down that also does other things.
     environment = {'OMP_WAIT_POLICY': 'passive', **os.environ, 'PYTHONPATH': path}
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, check=False)
-    if done.returncode:
-        raise SystemExit(done.returncode)
+    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment)
+    # The command saves and ends by itself.
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+    before = {n: signal.signal(n, lambda n, _: process.send_signal(n)) for n in numbers}
+    code = process.wait()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    if code:
+        raise SystemExit(code if code > 0 else 128 - code)
 
 
 def run_seed(folder: Path, seed: int) -> dict[str, dict[str, float]]:
-    """Everything once; top-1 accuracy in percent by classifier and start."""
+    """What is not done yet; top-1 accuracy in percent by classifier and start."""
+    done = folder / 'summary.json'
+    if done.exists():
+        print(f'{folder} is complete already')
+        return json.loads(done.read_text())['accuracy']
     started = time.perf_counter()
-    run('tools/train.py', PRETRAIN, '--work-dir', folder / 'pretrain', '--seed', seed)
+    options = ['--seed', seed, '--resume', 'auto']
     trunk = folder / 'trunk.pth'
-    extract = 'tools/model_converters/extract_backbone_weights.py'
-    run(extract, folder / 'pretrain/latest.pth', trunk)
+    if not trunk.exists():
+        run('tools/train.py', PRETRAIN, '--work-dir', folder / 'pretrain', *options)
+        extract = 'tools/model_converters/extract_backbone_weights.py'
+        run(extract, folder / 'pretrain/latest.pth', trunk)
     seconds = {'pre-training and extraction': time.perf_counter() - started}
     accuracy: dict[str, dict[str, float]] = {}
     for name, config in CLASSIFIERS.items():
         for start in STARTS:
             work_dir = folder / f'{name} {start}'.replace(' ', '_')
             weights = ['--pretrained', trunk] if start == 'pre-trained' else []
-            run('tools/train.py', config, '--work-dir', work_dir, '--seed', seed, *weights)
             out = work_dir / 'test.json'
-            run('tools/test.py', config, work_dir / 'latest.pth', '--out', out)
+            if not out.exists():
+                run('tools/train.py', config, '--work-dir', work_dir, *options, *weights)
+                run('tools/test.py', config, work_dir / 'latest.pth', '--out', out)
             accuracy.setdefault(name, {})[start] = json.loads(out.read_text())['accuracy/top1']
     seconds['all'] = time.perf_counter() - started
     summary = dict(seed=seed, accuracy=accuracy, seconds=seconds)
-    (folder / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+    done.write_text(json.dumps(summary, indent=2) + '\n')
     return accuracy
 
 
@@ -100,8 +115,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     results, folders = [], []
     for seed in args.seeds:
         folder = args.work_dir.resolve() / f'seed{seed}'
-        if folder.exists():
-            parser.error(f'{folder} exists already; remove it or give another --work-dir')
         folders.append(folder)
         results.append(run_seed(folder, seed))
     show(results)

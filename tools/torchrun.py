@@ -2,9 +2,10 @@
 
 A tool of this repository has said in one line why it ends with a code of its own; torchrun would
 follow up with a page of its own traceback and exit code 1. A signal is passed on to the processes,
-which save and leave by themselves. ``torchrun --signals-to-handle`` is no replacement: it too kills
-what has not ended in time, and it ends without the exit code of the program. ``--master_port=free``
-takes a port that nobody listens on, so that two runs on one machine do not meet.
+which save and leave by themselves, as they do if one of them is killed. ``torchrun
+--signals-to-handle`` is no replacement: it too kills what has not ended in time, and it ends
+without the exit code of the program. ``--master_port=free`` takes a port that nobody listens on, so
+that two runs on one machine do not meet.
 """
 
 import logging
@@ -20,19 +21,29 @@ from torch.distributed.elastic import multiprocessing
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
+from a2mim.engine.workers import STOP_SIGNALS
 from a2mim.errors import NOT_FINITE, NOT_WRITTEN, TRY_AGAIN, USER_ERROR
 
+GRACE = 120  # seconds
 SPOKEN_FOR = (TRY_AGAIN, NOT_FINITE, NOT_WRITTEN, USER_ERROR)
 
 
 class ForwardingContext(multiprocessing.SubprocessContext):
-    """The processes of this machine, which hear SIGTERM and SIGUSR1 as torchrun does."""
+    """The processes of this machine, which hear ``STOP_SIGNALS`` as torchrun does."""
 
     def start(self) -> None:
-        """Start them, and pass signals on from here on."""
+        """Start them, and pass signals on from here on; what nohup ignores stays ignored."""
+        ignored = [n for n in STOP_SIGNALS if signal.getsignal(n) == signal.SIG_IGN]
         super().start()
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._pass_on)
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN if number in ignored else self._pass_on)
+
+    def _close(self, death_sig: signal.Signals, timeout: int = 30) -> None:
+        """End the processes that are left, which may have to save; one that was stopped as well."""
+        for pid in self.pids().values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        super()._close(death_sig, max(timeout, GRACE))
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         for pid in self.pids().values():
@@ -57,9 +68,13 @@ if __name__ == '__main__':
         main(arguments)
     except ChildFailedError as error:
         # The others have been stopped because of the first.
-        code = error.get_first_failure()[1].exitcode
-        if code in SPOKEN_FOR:
-            raise SystemExit(code) from None
+        rank, first = error.get_first_failure()
+        if first.exitcode in SPOKEN_FOR:
+            raise SystemExit(first.exitcode) from None
+        saved = any(failure.exitcode == TRY_AGAIN for failure in error.failures.values())
+        if first.exitcode < 0 and saved:
+            sys.stderr.write(f'error: rank {rank} was killed by signal {-first.exitcode}\n')
+            raise SystemExit(TRY_AGAIN) from None
         raise
     except DistNetworkError as error:
         words = [one for one in arguments if one.startswith('--master_')]

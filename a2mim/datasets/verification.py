@@ -3,6 +3,9 @@
 Axes: C channels, (H, W) pixels.
 """
 
+import os
+import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -137,7 +140,20 @@ _HERE: dict[str, StoredImages] = {}
 
 
 def _pool(source: StoredImages, workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, initializer=_HERE.update, initargs=({'source': source},))
+    return ProcessPoolExecutor(workers, initializer=_begin, initargs=(source,))
+
+
+def _begin(source: StoredImages) -> None:
+    """Take the source, and end with the parent: a pool whose parent is killed waits for ever."""
+    _HERE['source'] = source
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _check_here(indices: Iterable[int]) -> list[ImageCheck]:

@@ -82,6 +82,7 @@ class CheckpointHook(Hook):
     """
 
     priority = 'VERY_LOW'
+    alone = False  # whether this process saves without the others, which are missing
 
     def __init__(
         self,
@@ -149,7 +150,7 @@ class CheckpointHook(Hook):
             done = runner.iter + 1
             self._save_if_possible(runner, done, dict(epoch=runner.epoch, iter=done))
         if self._overdue and self.can_save(runner):
-            self._save_iteration(runner)
+            self._save_iteration(runner, runner.iter + 1)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Save the weights for every metric that has its best result; then the run once more.
@@ -189,10 +190,14 @@ class CheckpointHook(Hook):
         """Whether the state can be resumed: no gradient is being accumulated."""
         return cast(OptimWrapper, runner.optim_wrapper).should_update()
 
-    def save_now(self, runner: Runner) -> Path:
+    def save_now(self, runner: Runner, *, done: int | None = None) -> Path:
         """Save after an iteration, whatever the interval, and return once the file is on the disk.
 
-        To be called from another hook's ``after_train_iter``, if ``can_save``.
+        To be called if ``can_save``.
+
+        Args:
+            runner: The run.
+            done: Iterations that are complete; None in another hook's ``after_train_iter``.
 
         Returns:
             The file, ``iter_N.pth`` after N iterations.
@@ -202,13 +207,13 @@ class CheckpointHook(Hook):
         """
         if not self.can_save(runner):
             raise ValueError('accumulated gradients are not part of a checkpoint: ask can_save')
-        if self._saved_iter != runner.iter + 1:
-            self._save_iteration(runner)
+        done = runner.iter + 1 if done is None else done
+        if self._saved_iter != done:
+            self._save_iteration(runner, done)
         self.writer.wait()
         return Path(cast(str, self.last_ckpt))
 
-    def _save_iteration(self, runner: Runner) -> None:
-        done = runner.iter + 1
+    def _save_iteration(self, runner: Runner, done: int) -> None:
         self._save_run(runner, OUT_OF_TURN.format(done), dict(epoch=runner.epoch, iter=done))
 
     def _save_if_possible(self, runner: Runner, step: int, meta: dict) -> None:
@@ -240,7 +245,7 @@ class CheckpointHook(Hook):
         # A sharded model is put together by all processes.
         with getattr(runner.model, 'gathered', nullcontext)():
             state = training_state(runner, meta, weights_only=not resumable)
-            if not is_main_process():
+            if not is_main_process() and not self.alone:
                 return
             check_finite(state)
             state = snapshot(state)

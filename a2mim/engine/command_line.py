@@ -26,8 +26,10 @@ from a2mim.engine.processes import LAUNCHERS
 from a2mim.errors import (
     NOT_FINITE,
     NOT_WRITTEN,
+    TRY_AGAIN,
     USER_ERROR,
     BadDataError,
+    MissingError,
     NotFiniteError,
     NotFiniteStateError,
     NotWrittenError,
@@ -245,6 +247,7 @@ EXPECTED = {
     NotFiniteError: NOT_FINITE,
     NotFiniteStateError: NOT_FINITE,
     NotWrittenError: NOT_WRITTEN,
+    MissingError: TRY_AGAIN,
 }
 PATIENCE = 10  # seconds
 

@@ -245,6 +245,18 @@ class UpdateGuard:
         self._report(result)
         return result.bad
 
+    def abandon(self) -> bool:
+        """Forget the passes of an update that cannot be completed, with their running statistics.
+
+        Returns:
+            Whether the state is that before the update: False once it was checked.
+        """
+        if not self._steps:
+            return False
+        self._steps = []
+        self.buffers.restore_where(torch.ones(()))
+        return True
+
     def pending(self) -> UpdateResult | None:
         """The pending result, if there is one, without reporting it."""
         return None if self._waiting is None else self._read(*self._waiting)

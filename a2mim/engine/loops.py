@@ -4,20 +4,31 @@ A checkpoint is written before what an interval asks for is validated: a run res
 validates first, since the run that was stopped may not have come to it, and what follows from an
 accuracy (the best checkpoint, an early stop) is not in the file. With ``train_cfg.val_begin=0`` a
 new run validates before its first step.
+
+A run that cannot proceed, because a data worker or another process is missing or because it is
+stopped while it waits for data, saves the state after its last complete iteration and leaves.
 """
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, cast, runtime_checkable
 
-from mmengine.hooks import Hook
+from mmengine.dist import get_rank, get_world_size
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as MMEngineIterBasedTrainLoop
-from mmengine.runner import Runner
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 
+from a2mim.engine.checkpointing import CheckpointHook
+from a2mim.engine.mmengine_fixes import RuntimeInfoHook
+from a2mim.engine.processes import absent_ranks, is_connection_lost
+from a2mim.engine.sharding import is_sharded
+from a2mim.engine.workers import PatientLoader, end_workers
+from a2mim.errors import TRY_AGAIN, MissingError
 from a2mim.registry import HOOKS, LOOPS
 
 
@@ -93,19 +104,147 @@ class Finishes(Protocol):
         ...
 
 
+class StopRequestedError(BaseException):
+    """The run is asked to stop while it waits for data; not for decoders to catch."""
+
+
 @contextmanager
 def finishing(runner: Runner) -> Iterator[None]:
-    """Call ``finish`` of the hooks that have it, whatever ends the block."""
+    """Save before a run leaves, and call ``finish`` of the hooks that have it at any end."""
     try:
         yield
+    except StopRequestedError:
+        runner.logger.info(f'stopped by a signal {save_before_leaving(runner)}')
+        raise SystemExit(TRY_AGAIN) from None
+    except MissingError as error:
+        raise MissingError(f'{error}. The run ends {save_before_leaving(runner)}') from error
     finally:
+        leaves = sys.exc_info()[0] is not None
         for hook in runner.hooks:
             if isinstance(hook, Finishes):
                 hook.finish(runner)
+        if leaves:
+            end_workers()
+
+
+def find_saver(runner: Runner) -> CheckpointHook | None:
+    """The hook that saves this run, if one does."""
+    return next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+
+
+def save_before_leaving(runner: Runner) -> str:
+    """Save the state after the last complete iteration, without the other processes.
+
+    Returns:
+        When the run ends, what is saved and what to do, to end a sentence.
+    """
+    saver, path = find_saver(runner), None
+    if saver is not None and runner.iter and is_whole(runner, saver):
+        for hook in runner.hooks:
+            if isinstance(hook, RuntimeInfoHook):
+                hook.flush(runner, alone=True)
+        saver.alone = True
+        path = saver.save_now(runner, done=runner.iter)
+    saved = 'nothing more is saved' if path is None else f'{path} is saved'
+    advice = f'--resume auto goes on (exit code {TRY_AGAIN})'
+    return f'after iteration {runner.iter}: {saved}; {advice}'
+
+
+def is_whole(runner: Runner, saver: CheckpointHook) -> bool:
+    """Whether this process can save by itself what a run resumes from.
+
+    Not while gradients are accumulated, nor within an iteration whose update is done, nor if the
+    model is sharded; and it is the first process that saves, or the first that is left.
+    """
+    guard = getattr(runner.optim_wrapper, 'guard', None)
+    if guard is not None:
+        guard.settle()
+    loop = cast(EpochBasedTrainLoop | IterBasedTrainLoop, runner.train_loop)
+    together = get_world_size() > 1 and is_sharded(runner.model.parameters())
+    saves = get_rank() == loop.first_rank
+    return loop.whole and saves and not together and saver.can_save(runner)
+
+
+class SafeWaits:
+    """What both loops of training share: waits for data, and other processes that are missing.
+
+    Attributes:
+        waiting: Whether the loop waits for a batch: an error that ends the wait loses nothing.
+        whole: Whether the state is that after ``runner.iter`` iterations.
+        first_rank: The process that saves if the run has to leave.
+    """
+
+    runner: Runner
+    waiting = False
+    whole = True
+    first_rank = 0
+
+    def waited_for(self, batches: Iterable[dict]) -> Iterator[dict]:
+        """``batches``, with ``waiting`` set until each of them is there.
+
+        Raises:
+            StopRequestedError: If the run is to stop instead.
+            MissingError: If a data worker is missing.
+        """
+        self.waiting = True
+        try:
+            for batch in batches:
+                self.waiting = False
+                yield batch
+                self.waiting = True
+        finally:
+            self.waiting = False
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """The block is one iteration.
+
+        Raises:
+            MissingError: If another process is missing; the state is whole if no update was made.
+        """
+        self.whole = False
+        try:
+            yield
+        except RuntimeError as error:
+            if not is_connection_lost(error):
+                raise
+            guard = getattr(self.runner.optim_wrapper, 'guard', None)
+            self.whole = guard is not None and guard.abandon()
+            raise self.lost_connection() from error
+        self.whole = True
+
+    def validate(self) -> None:
+        """Validate; weights that stand in for those of the training go if the validation fails.
+
+        Raises:
+            MissingError: If a data worker or another process is missing.
+        """
+        try:
+            cast(BaseLoop, self.runner.val_loop).run()
+        except RuntimeError as error:
+            lost = is_connection_lost(error)
+            if not lost and not isinstance(error, MissingError):
+                raise
+            for hook in self.runner.hooks:
+                if isinstance(hook, EMAHook):
+                    hook.after_val_epoch(self.runner)
+            if lost:
+                raise self.lost_connection() from error
+            raise
+
+    def lost_connection(self) -> MissingError:
+        """The error that names the ranks which are missing; the first of the others is to save."""
+        absent = absent_ranks()
+        self.first_rank = min({*range(get_world_size())} - absent)
+        names = ', '.join(map(str, sorted(absent))) or 'one of them'
+        return MissingError(
+            f'rank {get_rank()} has lost the connection to the others: rank {names} has stopped or '
+            'left'
+        )
 
 
 @LOOPS.register_module()
-class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
+class EpochBasedTrainLoop(SafeWaits, MMEngineEpochBasedTrainLoop):
     """mmengine's loop, which resumes at the batch after which a checkpoint was written.
 
     mmengine 0.10 begins the epoch anew, with the iteration counter where it was.
@@ -134,8 +273,10 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
         self.runner.model.train()
         done = self._batches_done()
         start_after(self.dataloader, done)
-        for index, batch in enumerate(self.dataloader, done):
-            self.run_iter(index, batch)
+        batches = self.waited_for(self.dataloader)
+        for index, batch in enumerate(batches, done):
+            with self.step():
+                self.run_iter(index, batch)  # pyright: ignore[reportArgumentType]
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
@@ -155,11 +296,11 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
         self._decide_current_val_interval()
         due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
         if self.runner.val_loop is not None and self._epoch >= self.val_begin and due:
-            self.runner.val_loop.run()
+            self.validate()
 
 
 @LOOPS.register_module()
-class IterBasedTrainLoop(MMEngineIterBasedTrainLoop):
+class IterBasedTrainLoop(SafeWaits, MMEngineIterBasedTrainLoop):
     """mmengine's loop, which resumes at the sample after which a checkpoint was written.
 
     mmengine 0.10 loads all that a run has seen once more, unless the sampler is its own.
@@ -174,10 +315,13 @@ class IterBasedTrainLoop(MMEngineIterBasedTrainLoop):
                 self.dataloader_iterator = batches_after(self.dataloader, self._iter)
             else:
                 cast(_InfiniteDataloaderIterator, self.dataloader_iterator).skip_iter(self._iter)
+            batches = self.waited_for(self.dataloader_iterator)
             self._validate_if_due()
             while self._iter < self._max_iters and not self.stop_training:
                 self.runner.model.train()
-                self.run_iter(next(self.dataloader_iterator))  # pyright: ignore[reportArgumentType]
+                batch = next(batches)
+                with self.step():
+                    self.run_iter(batch)  # pyright: ignore[reportArgumentType]
                 self._validate_if_due()
             self.runner.call_hook('after_train_epoch')
             self.runner.call_hook('after_train')
@@ -187,7 +331,7 @@ class IterBasedTrainLoop(MMEngineIterBasedTrainLoop):
         self._decide_current_val_interval()
         due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
         if self.runner.val_loop is not None and self._iter >= self.val_begin and due:
-            self.runner.val_loop.run()
+            self.validate()
 
 
 OURS = {
@@ -201,11 +345,16 @@ class ResumableLoopHook(Hook):
     """Train with the loop of this package wherever the config has mmengine's of that kind.
 
     A config says ``by_epoch``, for which mmengine's Runner takes its own class in every scope. The
-    classes here add behaviour only, no state, so that a loop that is built already becomes one.
+    classes here add behaviour only, no state, so that a loop that is built already becomes one. So
+    do the loaders of all loops, which become ``PatientLoader``.
     """
 
     def before_run(self, runner: Runner) -> None:
-        """Replace the class of the training loop, before a checkpoint sets its counters."""
+        """Replace the classes, before a checkpoint sets the counters of the training loop."""
         loop = runner._train_loop
         if type(loop) in OURS:
             loop.__class__ = OURS[type(loop)]
+        for each in (loop, runner._val_loop, runner._test_loop):
+            loader = getattr(each, 'dataloader', None)
+            if type(loader) is DataLoader:
+                loader.__class__ = PatientLoader

@@ -14,8 +14,12 @@ import fcntl
 import gc
 import os
 import re
+import signal
 import socket
+import threading
 import time
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -23,6 +27,7 @@ import torch
 from mmengine import Config
 from mmengine.model import BaseModel, is_model_wrapper
 from torch import distributed, nn
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from a2mim.engine.config_edit import LOADERS
 from a2mim.engine.validation import other_loaders
@@ -35,6 +40,8 @@ VARIABLES = {
     'mpi': ('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_RANK'),
 }
 LAUNCHERS = ('none', *VARIABLES)
+PATIENCE_FOR_RANKS = 900  # seconds: longer than for data, so that a missing worker is named
+ROLL_CALL = 5  # seconds
 
 
 def count_processes(launcher: str) -> int:
@@ -91,6 +98,7 @@ def fit_workers(cfg: Config, processes: int) -> str | None:
         if loader.get('num_workers') == 0:
             loader.pop('persistent_workers', None)
             loader.pop('prefetch_factor', None)
+            loader.pop('timeout', None)
     if torch.cuda.is_available():
         return None
     cores = (
@@ -124,6 +132,7 @@ def join_processes(cfg: Config, launcher: str) -> None:
     if launcher == 'none':
         cfg.sync_bn = None
         return
+    end_with_launcher()
     gpus, local_rank = torch.cuda.device_count(), number_in(VARIABLES[launcher][1], 0)
     os.environ['LOCAL_RANK'] = str(local_rank)  # mmengine reads it whatever the launcher
     if gpus == 0 and launcher != 'pytorch':
@@ -142,7 +151,8 @@ def start_gloo_process(cfg: Config) -> None:
 
     mmengine 0.10 calls ``torch.cuda.set_device`` for every launcher and backend, and gives DDP the
     local rank as the device; but it uses a process group that exists already, and a
-    ``model_wrapper_cfg`` replaces the device ids.
+    ``model_wrapper_cfg`` replaces the device ids. ``env_cfg.dist_cfg.timeout`` is mmengine's entry:
+    seconds for which a process waits for the others.
 
     Raises:
         ValueError: If ``sync_bn`` asks for torch's own layer, which runs on GPUs only.
@@ -152,7 +162,9 @@ def start_gloo_process(cfg: Config) -> None:
             f"sync_bn='{NATIVE_SYNC_BN}' needs GPUs; on a CPU use sync_bn='torch', which gives the "
             'same statistics'
         )
-    distributed.init_process_group('gloo')
+    dist_cfg = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
+    timeout = timedelta(seconds=dist_cfg.get('timeout', PATIENCE_FOR_RANKS))
+    distributed.init_process_group('gloo', timeout=timeout)
     wrapper = dict(
         type='MMDistributedDataParallel',
         broadcast_buffers=False,
@@ -161,6 +173,54 @@ def start_gloo_process(cfg: Config) -> None:
     given = cfg.get('model_wrapper_cfg', {})
     if given.get('type', wrapper['type']) == wrapper['type']:
         cfg.model_wrapper_cfg = {**wrapper, **given, 'device_ids': None}
+
+
+def is_connection_lost(error: RuntimeError) -> bool:
+    """Whether gloo says by ``error`` that another process has ended or does not answer."""
+    return distributed.is_initialized() and 'gloo' in str(error)
+
+
+def absent_ranks() -> set[int]:
+    """Ask all processes through the store of the launcher; those that do not answer.
+
+    All that are alive have lost the connection at about the same time, and are asking too.
+    """
+    absent = {*range(distributed.get_world_size())} - {distributed.get_rank()}
+    # A store that a stopped process keeps never answers, whatever its timeout.
+    asking = threading.Thread(target=_call_roll, args=(absent,), daemon=True)
+    asking.start()
+    asking.join(2 * ROLL_CALL)
+    return {*absent}
+
+
+def _call_roll(absent: set[int]) -> None:
+    """Say that this process is here, and take those that do so, too, out of ``absent``."""
+    address = os.environ['MASTER_ADDR'], int(os.environ['MASTER_PORT'])
+    deadline = time.monotonic() + ROLL_CALL
+    with suppress(RuntimeError, OSError):  # the launcher is gone, and its store
+        store = TCPStore(*address, is_master=False, timeout=timedelta(seconds=ROLL_CALL))
+        store.set(f'a2mim/present/{distributed.get_rank()}', '')
+        while absent and time.monotonic() < deadline:
+            for rank in [*absent]:
+                if store.check([f'a2mim/present/{rank}']):
+                    absent.discard(rank)
+            time.sleep(INTERVAL)
+
+
+def end_with_launcher() -> None:
+    """Send this process SIGTERM once its launcher is gone, so that it saves and leaves.
+
+    A thread looks for a new parent once a second: it works on every system, where
+    ``prctl(PR_SET_PDEATHSIG)`` is Linux's.
+    """
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def leave_processes() -> None:

@@ -1,4 +1,4 @@
-"""On SIGTERM or SIGUSR1: finish the step, save a checkpoint, exit with code 75.
+"""On SIGTERM, SIGINT, SIGHUP or SIGUSR1: finish the step, save a checkpoint, exit with code 75.
 
 A second signal ends the process at once, even while Python waits for a kernel or a collective. A
 handler in Python runs between two of its own instructions, and once for all signals of a kind that
@@ -11,65 +11,104 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import cast
 
-from mmengine.dist import barrier
+from mmengine.dist import barrier, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.engine.checkpointing import CheckpointHook
 from a2mim.engine.guard import GuardedStep, UpdateGuard
+from a2mim.engine.loops import StopRequestedError, find_saver
+from a2mim.engine.workers import STOP_SIGNALS
 from a2mim.errors import TRY_AGAIN
 from a2mim.registry import HOOKS
 
 Handler = Callable[[int, FrameType | None], object] | int | None
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-# One request may arrive twice: from SLURM and from srun, or from a process group and torchrun.
+# One request may arrive twice: from SLURM and from srun, or from a process group and torchrun. A
+# person who presses Ctrl-C again means it.
 ECHO = 2.0  # seconds
+ECHO_OF_A_KEY = 0.2
+PATIENCE = 10.0  # seconds in which a batch should come that a run waits for when it is to stop
 DIED_OF_SIGNAL = 128  # the code of a process that a signal ended is this plus its number
 
 
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Within the block SIGTERM and SIGHUP raise SystemExit, so that it can clean up."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(DIED_OF_SIGNAL + number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, leave) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class SecondSignal:
-    """A thread that ends the process at the second of some signals, ``ECHO`` seconds or more later.
+    """A thread that ends the process at the second of some signals.
+
+    It comes ``ECHO`` seconds or more after the first, SIGINT ``ECHO_OF_A_KEY`` seconds. Where none
+    comes, the main thread gets SIGALRM each second from ``PATIENCE`` seconds on, for which it has a
+    handler.
 
     Args:
         numbers: Signals, each with a handler in Python.
     """
 
     def __init__(self, numbers: Sequence[int]) -> None:
-        self._numbers = set(numbers)
+        self._numbers, self._main = set(numbers), threading.get_ident()
         self._heard, self._told = socket.socketpair()
         self._told.setblocking(False)
         self._previous = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """Restore the signal handlers; Python allows it in the main thread only."""
         signal.set_wakeup_fd(self._previous)
+        self._told.shutdown(socket.SHUT_WR)  # forked workers hold it, too
         self._told.close()
+        self._thread.join()
 
     def _listen(self) -> None:
         first = None
         with self._heard:
-            while numbers := self._heard.recv(64):
+            while numbers := self._receive(first):
                 now = time.monotonic()
                 for number in self._numbers.intersection(numbers):
                     first = now if first is None else first
-                    if now - first >= ECHO:
+                    echo = ECHO_OF_A_KEY if number == signal.SIGINT else ECHO
+                    if now - first >= echo:
                         os._exit(DIED_OF_SIGNAL + number)
+
+    def _receive(self, first: float | None) -> bytes:
+        """The next signals; until then remind the main thread of a first one that is old."""
+        while True:
+            if first is not None:
+                self._heard.settimeout(max(1.0, first + PATIENCE - time.monotonic()))
+            try:
+                return self._heard.recv(64)
+            except TimeoutError:
+                signal.pthread_kill(self._main, signal.SIGALRM)
 
 
 @HOOKS.register_module()
 class StopSignalHook(Hook):
-    """Stop on SIGTERM or SIGUSR1, on all processes after the same update.
+    """Stop on any of ``STOP_SIGNALS``, on all processes after the same update.
 
     The request travels with the verdict of the finite guard. Then the checkpoint of this very
     iteration is saved and the process ends with code 75; what is due at the end of an epoch, the
-    resumed run does. A signal during validation is honoured after it, since the model may hold
-    averaged weights then. A second signal, ``ECHO`` seconds or more later, ends the process at
-    once: the last checkpoint stays as it is.
+    resumed run does. A process that runs by itself and waits for data saves the state before the
+    batch; one of several does so after ``PATIENCE`` seconds, by when the batch may have come. A
+    signal during validation is honoured after it, since the model may hold averaged weights then. A
+    second signal ends the process at once: the last checkpoint stays as it is.
     """
 
     # After the others, which have finished the iteration when the checkpoint is made.
@@ -93,9 +132,13 @@ class StopSignalHook(Hook):
                 'default_hooks.stop_signal needs default_hooks.guard, by which all processes agree '
                 'to stop: set both to None, or neither'
             )
+        self._runner = runner
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._heard) for number in SIGNALS}
-            self._second = SecondSignal(SIGNALS)
+            # nohup and shells without job control let their children ignore some.
+            numbers = [n for n in STOP_SIGNALS if signal.getsignal(n) != signal.SIG_IGN]
+            self._previous = {number: signal.signal(number, self._heard) for number in numbers}
+            self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._waited)
+            self._second = SecondSignal(numbers)
 
     def after_train_iter(
         self,
@@ -108,7 +151,7 @@ class StopSignalHook(Hook):
         guard = cast(GuardedStep, runner.optim_wrapper).guard
         if guard is None or not guard.stop_agreed:
             return
-        saver = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+        saver = find_saver(runner)
         if saver is not None and not saver.can_save(runner):
             return
         guard.settle()
@@ -137,5 +180,14 @@ class StopSignalHook(Hook):
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
         # No line in the log: it may be writing one at this very moment.
-        if self._guard is not None:
-            self._guard.stop_requested = True
+        if self._guard is None or self._guard.stop_requested:
+            return
+        self._guard.stop_requested = True
+        saver = find_saver(self._runner)
+        if get_world_size() == 1 and (saver is None or saver.can_save(self._runner)):
+            self._waited(number, frame)
+
+    def _waited(self, number: int, frame: FrameType | None) -> None:
+        """Leave the wait for data, if there is one."""
+        if getattr(self._runner.train_loop, 'waiting', False):
+            raise StopRequestedError

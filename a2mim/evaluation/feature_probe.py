@@ -193,7 +193,9 @@ class FeatureProbeHook(Hook):
                 f'FeatureProbeHook: the images of {split} have no labels; give an ImageDataset '
                 'whose source has with_labels=True'
             )
-        return DataLoader(
+        # Workers as those of the training: whether they ignore signals is theirs to know.
+        kind = type(runner.train_dataloader)
+        return kind(
             dataset,
             batch_size=self.batch_size,
             num_workers=runner.train_dataloader.num_workers,

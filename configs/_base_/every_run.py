@@ -11,7 +11,7 @@ default_hooks = dict(
     run_record=dict(type='a2mim.RunRecordHook'),
     rank_buffers=dict(type='a2mim.RankBuffersHook'),
     # Checkpoints of other systems are read; updates that are not finite and images that cannot be
-    # read are replaced or skipped, and counted; SIGTERM and SIGUSR1 save and stop.
+    # read are replaced or skipped, and counted; signals save and stop.
     fit_weights=dict(type='a2mim.FitWeightsHook'),
     guard=dict(type='a2mim.FiniteGuardHook'),
     bad_images=dict(type='a2mim.BadImagesHook'),

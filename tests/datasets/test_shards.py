@@ -2,7 +2,10 @@
 
 import io
 import multiprocessing
+import os
 import pickle
+import shutil
+import signal
 import sys
 import tarfile
 from pathlib import Path
@@ -92,6 +95,39 @@ def test_the_same_seed_gives_the_same_files(folder, tmp_path):
         (tmp_path / name / '000000.tar').read_bytes() for name in ('one', 'two', 'three')
     )
     assert one == two != three
+
+
+@pytest.mark.parametrize('form', TYPES)
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_a_call_that_is_stopped_leaves_nothing(form, number, folder, tmp_path, monkeypatch):
+    content = ImageFolder.content
+
+    def stop(source: ImageFolder, index: int) -> bytes:
+        if index == NUMBER - 1:
+            os.kill(os.getpid(), number)
+        return content(source, index)
+
+    monkeypatch.setattr(ImageFolder, 'content', stop)
+    with pytest.raises(SystemExit) as end:
+        make(form, folder)
+    assert end.value.code == 128 + number
+    assert [*tmp_path.iterdir()] == [folder]
+
+
+@pytest.mark.parametrize('form', TYPES)
+def test_what_a_killed_call_left_is_replaced_and_a_folder_of_the_user_is_not(form, folder):
+    partial = folder.parent / f'{form}.partial-shards'
+    partial.mkdir()
+    (partial / '000099.tar').write_bytes(b'cut')
+    make(form, folder)
+    assert not partial.exists()
+    assert not (folder.parent / form / '000099.tar').exists()
+    partial.mkdir()
+    (partial / 'notes.txt').write_text('mine')
+    shutil.rmtree(folder.parent / form)
+    with pytest.raises(FileExistsError, match=r'notes\.txt'):
+        make(form, folder)
+    assert (partial / 'notes.txt').read_text() == 'mine'
 
 
 def test_few_labels_are_spread_over_each_class(made):

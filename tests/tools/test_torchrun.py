@@ -18,16 +18,20 @@ pytestmark = pytest.mark.integration
 
 PROGRAM = """
 import os, signal, sys, time
+from a2mim.engine.processes import end_with_launcher
+end_with_launcher()
 rank = os.environ['RANK']
 def leave(number, frame):
     open(f'heard_{rank}', 'w').write(signal.Signals(number).name)
     sys.exit(75)
-signal.signal(signal.SIGUSR1, leave)
-signal.signal(signal.SIGTERM, leave)
+for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, leave)
 open(f'ready_{rank}', 'w').close()
 code = int(sys.argv[1])
+while code < 0 and not os.path.exists('ready_0'):
+    time.sleep(0.1)
 if code and rank == '1':
-    sys.exit(code)
+    os.kill(os.getpid(), -code) if code < 0 else sys.exit(code)
 time.sleep(100)
 """
 
@@ -75,7 +79,23 @@ def test_the_exit_code_is_that_of_the_program_and_nothing_more_is_said(start, co
     assert 'Traceback' not in said
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1])
+def test_where_a_process_is_killed_the_others_save_and_that_is_the_code(start):
+    process = start('program.py', str(-signal.SIGKILL))
+    _, said = process.communicate(timeout=90)
+    assert process.returncode == 75
+    assert 'rank 1 was killed by signal 9' in said
+    assert 'Traceback' not in said
+
+
+def test_the_processes_of_a_killed_launcher_are_told_to_end(start, tmp_path):
+    process = start('program.py', '0')
+    wait_for(lambda: len([*tmp_path.glob('ready_*')]) == 2)
+    process.kill()
+    wait_for(lambda: len([*tmp_path.glob('heard_*')]) == 2)
+    assert (tmp_path / 'heard_0').read_text() == (tmp_path / 'heard_1').read_text() == 'SIGTERM'
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_reaches_every_process_once(start, tmp_path, number):
     process = start('program.py', '0')
     wait_for(lambda: len([*tmp_path.glob('ready_*')]) == 2)

@@ -5,12 +5,14 @@
 
 The bytes of the files are copied as they are. Their order is random, so that a shard has images of
 all classes; the same ``--seed`` gives the same order. The new folder appears once it is complete.
+Until then its files are in ``OUT.partial-shards``, which is removed if the command is stopped; if
+it is killed, the next call empties the folder.
 """
 
 import argparse
+import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,11 +23,14 @@ from rich.console import Console
 from rich.progress import track
 
 from a2mim.datasets import ImageFolder
-from a2mim.datasets.archives import CLASSES, KEYS, write_index
+from a2mim.datasets.archives import CLASSES, ENTRIES, KEYS, SUMMARY, write_index
 from a2mim.datasets.decoding import refusal
 from a2mim.engine.command_line import one_line_errors
+from a2mim.engine.signals import ending_on_signals
 from a2mim.errors import BadDataError
 
+# What a call writes.
+OWN = ('*.tar', 'data.mdb', 'lock.mdb', KEYS, CLASSES, ENTRIES, SUMMARY, '*.partial')
 ROOM = 2  # an LMDB database may take so many times the bytes that it holds; unused room is no file
 
 
@@ -128,6 +133,30 @@ WRITERS: dict[str, Callable[[Iterable[Sample], Path, ImageFolder, int], None]] =
 }
 
 
+def claim(folder: Path) -> int:
+    """Make ``folder`` or empty it, unless another call writes there; its descriptor has the lock.
+
+    Raises:
+        FileExistsError: If another call does, or it is not a folder that a call has left.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise FileExistsError(
+            f'another call writes {folder}: wait for its end or give another OUT'
+        ) from error
+    foreign = [path.name for path in folder.iterdir() if not any(map(path.match, OWN))]
+    if foreign:
+        raise FileExistsError(
+            f'{folder} holds {foreign[0]}, which this tool does not write; remove the folder'
+        )
+    for path in folder.iterdir():
+        path.unlink()
+    return handle
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
@@ -137,16 +166,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     if out.exists():
         raise FileExistsError(f'{out} is there already; remove it or give another name')
     source = ImageFolder(args.root, with_labels=args.with_labels)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f'{out.name}.partial-', dir=out.parent))
-    try:
-        samples = read_samples(source, args.seed)
-        WRITERS[args.format](samples, partial, source, args.images_per_shard)
-        partial.chmod(0o755)  # the temporary folder is the user's alone
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial)
-        raise
+    partial = out.with_name(f'{out.name}.partial-shards')
+    with ending_on_signals():
+        handle = claim(partial)
+        try:
+            samples = read_samples(source, args.seed)
+            WRITERS[args.format](samples, partial, source, args.images_per_shard)
+            partial.rename(out)
+        except BaseException:
+            shutil.rmtree(partial)
+            raise
+        finally:
+            os.close(handle)
     print(f'{out}: {len(source)} images')
 
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGUSR1 finish the step, save and leave."""
+"""SIGTERM, SIGINT, SIGHUP and SIGUSR1 finish the step, save and leave."""
 
 import itertools
 import os
@@ -14,14 +14,16 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from a2mim.datasets import ImageDataset, SampleKey
 from a2mim.engine.mmengine_fixes import silence_harmless_warnings
 from a2mim.engine.runner import ToolRunner
 from a2mim.engine.signals import StopSignalHook
+from exact_run import differing
 from toy_run import ROOT, load_tool, read_scalars, toy_config, write_images
 
 pytestmark = pytest.mark.integration
 
-NUMBERS = [signal.SIGTERM, signal.SIGUSR1]
+NUMBERS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1]
 
 
 class SignalAt(Hook):
@@ -77,6 +79,40 @@ def test_a_signal_lets_the_step_finish_saves_and_ends_with_its_code(build, tmp_p
     assert [signal.getsignal(each) for each in NUMBERS] == before
 
 
+@pytest.mark.parametrize('number', NUMBERS)
+def test_a_signal_during_a_wait_for_data_saves_the_state_before_the_batch(
+    build, tmp_path, monkeypatch, number
+):
+    build(Hook(), work_dir=str(tmp_path / 'whole')).train()
+    load, calls = ImageDataset.__getitem__, itertools.count()
+
+    def stop(dataset: ImageDataset, key: SampleKey) -> dict:
+        if next(calls) == 5 * 4 - 1:  # an image of the fifth batch
+            os.kill(os.getpid(), number)
+        return load(dataset, key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageDataset, '__getitem__', stop)
+        runner = build(Hook(), val_dataloader=None, val_evaluator=None, val_cfg=None)
+        assert leave(runner) == 5  # a number before the iteration that was not done
+    saved = torch.load(tmp_path / 'run/latest.pth', weights_only=False)
+    assert saved['meta']['iter'] == 4
+    build(Hook(), resume=True, load_from=str(tmp_path / 'run/latest.pth')).train()
+    whole, resumed = (
+        torch.load(tmp_path / f'{n}/latest.pth', weights_only=False) for n in ('whole', 'run')
+    )
+    assert differing(whole['state_dict'], resumed['state_dict']) == []
+    assert differing(whole['optimizer'], resumed['optimizer']) == []
+
+
+def test_what_is_ignored_stays_ignored(build):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        build(SignalAt(signal.SIGHUP, iteration=1), train_cfg__max_epochs=1).train()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_where_the_host_lags_all_stop_one_update_later(build):
     runner = build(SignalAt(signal.SIGUSR1, iteration=3), optim_wrapper__optimizer__fused=True)
     assert leave(runner) == 5
@@ -128,22 +164,49 @@ def test_a_thread_that_may_not_listen_trains_all_the_same(build):
     assert failures == []
 
 
-@pytest.mark.integration
-def test_the_tool_ends_with_the_code_and_resumes_to_the_end(build, tmp_path):
+@pytest.mark.parametrize(
+    ('number', 'workers'),
+    [
+        (signal.SIGUSR1, dict(num_workers=0)),
+        (signal.SIGTERM, dict(num_workers=2, persistent_workers=True)),
+        (signal.SIGINT, dict(num_workers=2)),
+        (signal.SIGHUP, dict(num_workers=1, persistent_workers=True, start='spawn')),
+    ],
+)
+def test_a_signal_to_all_processes_ends_with_the_code_and_resumes(build, tmp_path, number, workers):
     cfg = toy_config(tmp_path / 'data', train_cfg__max_epochs=10)
+    cfg.env_cfg = dict(mp_cfg=dict(mp_start_method=workers.pop('start', 'fork')))
+    cfg.train_dataloader.update(workers)
+    cfg.val_dataloader.update(workers)
     cfg.dump(tmp_path / 'toy.py')
     arguments = [str(tmp_path / 'toy.py'), '--work-dir', str(tmp_path / 'out')]
     process = subprocess.Popen(
         [sys.executable, str(ROOT / 'tools/train.py'), *arguments],
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
     )
     wait_for(lambda: [*(tmp_path / 'out').glob('*/vis_data/scalars.json')])
-    process.send_signal(signal.SIGUSR1)
-    assert process.wait(60) == 75
+    os.killpg(process.pid, number)
+    _, said = process.communicate(timeout=90)
+    assert process.returncode == 75, said
+    assert 'Traceback' not in said
+    wait_for(lambda: not is_left(process.pid))  # no worker; the tracker of spawned ones is slower
     assert 0 < torch.load(tmp_path / 'out/latest.pth', weights_only=False)['meta']['iter'] < 30
-    load_tool('train').main([*arguments, '--resume', 'auto'])
+    # This process has workers of one kind already, and mmengine warns of another.
+    fork = ['--cfg-options', 'env_cfg.mp_cfg.mp_start_method=fork']
+    load_tool('train').main([*arguments, '--resume', 'auto', *fork])
     assert torch.load(tmp_path / 'out/latest.pth', weights_only=False)['meta']['iter'] == 30
+
+
+def is_left(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def wait_for(found: Callable[[], object], seconds: float = 60) -> None:

@@ -116,9 +116,8 @@ class CheckpointHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Find the checkpoints of this run; remove what a killed run left half written."""
-        work_dir = folder = Path(runner.work_dir)
-        if self.out_dir and Path(self.out_dir) != work_dir:
-            folder = Path(self.out_dir, work_dir.name)
+        work_dir = Path(runner.work_dir)
+        folder = checkpoint_folder(self.out_dir, work_dir)
         runner.logger.info(f'Checkpoints will be saved to {folder}.')
         if is_main_process():
             folder.mkdir(parents=True, exist_ok=True)
@@ -259,6 +258,14 @@ class CheckpointHook(Hook):
         seconds = time.perf_counter() - start
         size_mib = size / 2**20
         logger.info(f'{path.name}: {size_mib:.1f} MiB complete on the disk after {seconds:.2f} s')
+
+
+def checkpoint_folder(out_dir: str | Path | None, work_dir: str | Path) -> Path:
+    """The folder of a run's checkpoints: ``work_dir``, or one of its name in ``out_dir``."""
+    work_dir = Path(work_dir)
+    if not out_dir or Path(out_dir) == work_dir:
+        return work_dir
+    return Path(out_dir, work_dir.name)
 
 
 class BestResults:

@@ -6,6 +6,7 @@ Axes: C channels, (H, W) pixels.
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ import numpy as np
 from torch import Tensor
 
 from a2mim.datasets.decoding import IMAGE_SUFFIXES, decode_image, read_file, refusal, suffix_of
+from a2mim.datasets.storage import ABSENT, SILENT, Storage
 from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS
+
+
+PROBES = 5  # images that are read to tell whether the storage answers
 
 
 class StoredImages(ABC):
@@ -45,6 +50,7 @@ class StoredImages(ABC):
         labels_per_class: int | None = None,
     ) -> None:
         self.root = root
+        self.storage = Storage(root)
         self.entries = entries
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.classes = tuple(classes)
@@ -83,9 +89,10 @@ class StoredImages(ABC):
 
         Raises:
             BadDataError: If it cannot be read; the message names it and the index.
+            StorageError: If neither it nor others can be read, for minutes.
         """
         try:
-            data = self.content(index)
+            data = self.storage.read(partial(self._content, index), partial(self._answers, index))
             return decode_image(data, self.suffix(index), self.channels, self.shrink_to)
         except (OSError, BadDataError) as error:
             raise BadDataError(
@@ -93,6 +100,28 @@ class StoredImages(ABC):
                 f'{refusal(error, self.name(index), self.channels)}; repair the file or remove it '
                 '(tools/prepare_data/verify_dataset.py finds all such files)'
             ) from error
+
+    def reopen(self) -> None:
+        """Close files that stay open between two images: their handles may be stale."""
+
+    def _content(self, index: int) -> bytes:
+        try:
+            return self.content(index)
+        except OSError:
+            self.reopen()
+            raise
+
+    def _answers(self, index: int) -> bool:
+        """Whether one of a few other images can be read; without others, whether the root is."""
+        others = {*np.linspace(0, len(self) - 1, PROBES, dtype=int).tolist()} - {index}
+        for other in others:
+            try:
+                self._content(other)
+            except OSError as error:
+                if error.errno in SILENT | ABSENT:
+                    continue
+            return True
+        return not others and os.path.exists(self.root)
 
     def label(self, index: int) -> int | None:
         """Class of an image, None without labels."""

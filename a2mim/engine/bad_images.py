@@ -11,6 +11,7 @@ from mmengine.dist import all_gather_object, broadcast_object_list, get_world_si
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from a2mim.datasets.storage import PATIENCE, Storage
 from a2mim.errors import BadDataError
 from a2mim.registry import HOOKS
 from a2mim.weights.files import write_atomically
@@ -48,23 +49,31 @@ class BadImagesHook(Hook):
     The run stops when more than ``max_share`` of the images seen so far are unreadable. Until every
     image has been seen, three standard deviations of that share are tolerated in addition.
 
+    A storage that does not answer makes no image unreadable: it is asked again for ``patience``
+    seconds, in training and validation, and then the run stops.
+
     Args:
         max_share: Largest accepted share of unreadable images.
+        patience: Seconds.
 
     Raises:
-        ValueError: If ``max_share`` is outside [0, 1).
+        ValueError: If ``max_share`` is outside [0, 1) or ``patience`` is negative.
     """
 
     only_looks = True
 
-    def __init__(self, max_share: float = 0.1) -> None:
+    def __init__(self, max_share: float = 0.1, patience: float = PATIENCE) -> None:
         if not 0 <= max_share < 1:
             raise ValueError(f'max_share={max_share} must be in [0, 1); 0.1 is a tenth')
-        self.max_share = max_share
+        if not patience >= 0:
+            raise ValueError(f'patience={patience} must be 0 seconds or more')
+        self.max_share, self.patience = max_share, patience
+        self._refusal: BadDataError | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Start with none, or with those of the checkpoint that are still unreadable."""
         self._source: Source | None = getattr(runner.train_dataloader.dataset, 'source', None)
+        self._be_patient(runner)
         self._file = Path(runner.work_dir) / FILE_NAME
         self._met, self._num_met = set(), 0  # by this process, since the last exchange
         state = runner.message_hub.get_info('bad_images', dict(seen=0, found={}))
@@ -73,6 +82,22 @@ class BadImagesHook(Hook):
         broadcast_object_list(still)
         self._found = still[0]  # names by index
         self._list()
+
+    def _be_patient(self, runner: Runner) -> None:
+        loop = runner.val_loop
+        for loader in [runner.train_dataloader] + ([loop.dataloader] if loop is not None else []):
+            storage = getattr(getattr(loader.dataset, 'source', None), 'storage', None)
+            if isinstance(storage, Storage):
+                storage.patience = self.patience
+
+    def before_train_iter(self, runner: Runner, *_: object, **__: object) -> None:
+        """Stop for too many images, now that the iteration which found them is complete.
+
+        Raises:
+            BadDataError: With their number and an example.
+        """
+        if self._refusal is not None:
+            raise self._refusal
 
     def after_train_iter(
         self,
@@ -95,6 +120,7 @@ class BadImagesHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Report the rest, wherever a run that counts iterations ends."""
         self._exchange(runner)
+        self.before_train_iter(runner)
 
     def _exchange(self, runner: Runner) -> None:
         parts = all_gather_object((self._met, self._num_met))
@@ -140,7 +166,7 @@ class BadImagesHook(Hook):
             allowed += DEVIATIONS * math.sqrt(allowed * (1 - self.max_share))
         if len(self._found) > allowed:
             example = min(self._found.values())
-            raise BadDataError(
+            self._refusal = BadDataError(
                 f'{len(self._found)} of the first {seen} images cannot be read, such as '
                 f'{example!r}: more than the accepted share of {self.max_share:.1%}. They '
                 f'are listed in {self._file}; repair or remove them, or accept more in '

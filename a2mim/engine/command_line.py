@@ -24,11 +24,13 @@ from a2mim.engine.processes import LAUNCHERS
 from a2mim.errors import (
     NOT_FINITE,
     NOT_WRITTEN,
+    TRY_AGAIN,
     USER_ERROR,
     BadDataError,
     NotFiniteError,
     NotFiniteStateError,
     NotWrittenError,
+    StorageError,
 )
 from a2mim.weights.safe_load import add_trust_option
 
@@ -222,6 +224,7 @@ EXPECTED = {
     NotFiniteError: NOT_FINITE,
     NotFiniteStateError: NOT_FINITE,
     NotWrittenError: NOT_WRITTEN,
+    StorageError: TRY_AGAIN,
 }
 PATIENCE = 10  # seconds
 

@@ -18,7 +18,6 @@ from a2mim.datasets.storage import ABSENT, SILENT, Storage
 from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS
 
-
 PROBES = 5  # images that are read to tell whether the storage answers
 
 
@@ -101,7 +100,7 @@ class StoredImages(ABC):
                 '(tools/prepare_data/verify_dataset.py finds all such files)'
             ) from error
 
-    def reopen(self) -> None:
+    def reopen(self) -> None:  # noqa: B027 (most have none)
         """Close files that stay open between two images: their handles may be stale."""
 
     def _content(self, index: int) -> bytes:

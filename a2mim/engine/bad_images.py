@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from a2mim.datasets.storage import PATIENCE, Storage
+from a2mim.engine.checkpointing import find_saver
 from a2mim.errors import BadDataError
 from a2mim.registry import HOOKS
 from a2mim.weights.files import write_atomically
@@ -68,7 +69,7 @@ class BadImagesHook(Hook):
         if not patience >= 0:
             raise ValueError(f'patience={patience} must be 0 seconds or more')
         self.max_share, self.patience = max_share, patience
-        self._refusal: BadDataError | None = None
+        self._refusal: str | None = None
 
     def before_train(self, runner: Runner) -> None:
         """Start with none, or with those of the checkpoint that are still unreadable."""
@@ -91,13 +92,17 @@ class BadImagesHook(Hook):
                 storage.patience = self.patience
 
     def before_train_iter(self, runner: Runner, *_: object, **__: object) -> None:
-        """Stop for too many images, now that the iteration which found them is complete.
+        """Save and stop if there are too many, now that the iteration that found them is complete.
 
         Raises:
             BadDataError: With their number and an example.
         """
-        if self._refusal is not None:
-            raise self._refusal
+        saver = find_saver(runner)
+        if self._refusal is None or (saver is not None and not saver.can_save(runner)):
+            return
+        if saver is not None:
+            self._refusal += f'. {saver.save_now(runner, done=runner.iter)} is saved'
+        raise BadDataError(self._refusal)
 
     def after_train_iter(
         self,
@@ -166,7 +171,7 @@ class BadImagesHook(Hook):
             allowed += DEVIATIONS * math.sqrt(allowed * (1 - self.max_share))
         if len(self._found) > allowed:
             example = min(self._found.values())
-            self._refusal = BadDataError(
+            self._refusal = (
                 f'{len(self._found)} of the first {seen} images cannot be read, such as '
                 f'{example!r}: more than the accepted share of {self.max_share:.1%}. They '
                 f'are listed in {self._file}; repair or remove them, or accept more in '

@@ -148,7 +148,7 @@ class CheckpointHook(Hook):
             done = runner.iter + 1
             self._save_if_possible(runner, done, dict(epoch=runner.epoch, iter=done))
         if self._overdue and self.can_save(runner):
-            self._save_iteration(runner)
+            self._save_iteration(runner, runner.iter + 1)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Save the weights for every metric that has its best result; then the run once more.
@@ -188,10 +188,14 @@ class CheckpointHook(Hook):
         """Whether the state can be resumed: no gradient is being accumulated."""
         return cast(OptimWrapper, runner.optim_wrapper).should_update()
 
-    def save_now(self, runner: Runner) -> Path:
+    def save_now(self, runner: Runner, *, done: int | None = None) -> Path:
         """Save after an iteration, whatever the interval, and return once the file is on the disk.
 
-        To be called from another hook's ``after_train_iter``, if ``can_save``.
+        To be called if ``can_save``.
+
+        Args:
+            runner: The run.
+            done: Iterations that are complete; None in another hook's ``after_train_iter``.
 
         Returns:
             The file, ``iter_N.pth`` after N iterations.
@@ -201,13 +205,13 @@ class CheckpointHook(Hook):
         """
         if not self.can_save(runner):
             raise ValueError('accumulated gradients are not part of a checkpoint: ask can_save')
-        if self._saved_iter != runner.iter + 1:
-            self._save_iteration(runner)
+        done = runner.iter + 1 if done is None else done
+        if self._saved_iter != done:
+            self._save_iteration(runner, done)
         self.writer.wait()
         return Path(cast(str, self.last_ckpt))
 
-    def _save_iteration(self, runner: Runner) -> None:
-        done = runner.iter + 1
+    def _save_iteration(self, runner: Runner, done: int) -> None:
         self._save_run(runner, OUT_OF_TURN.format(done), dict(epoch=runner.epoch, iter=done))
 
     def _save_if_possible(self, runner: Runner, step: int, meta: dict) -> None:
@@ -258,6 +262,11 @@ class CheckpointHook(Hook):
         seconds = time.perf_counter() - start
         size_mib = size / 2**20
         logger.info(f'{path.name}: {size_mib:.1f} MiB complete on the disk after {seconds:.2f} s')
+
+
+def find_saver(runner: Runner) -> CheckpointHook | None:
+    """The hook that saves this run, if one does."""
+    return next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
 
 
 def checkpoint_folder(out_dir: str | Path | None, work_dir: str | Path) -> Path:

@@ -178,9 +178,7 @@ def refuse_used_work_dir(work_dir: str | Path) -> None:
         )
 
 
-def choose_start(
-    cfg: Config, resume: str | None, schedule: str | None, folder: Path
-) -> list[str]:
+def choose_start(cfg: Config, resume: str | None, schedule: str | None, folder: Path) -> list[str]:
     """Resume a run whose checkpoints go to ``folder`` or start one; return lines for the log.
 
     Raises:

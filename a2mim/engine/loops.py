@@ -9,14 +9,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, cast, runtime_checkable
 
-from mmengine.hooks import Hook
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as MMEngineIterBasedTrainLoop
-from mmengine.runner import Runner
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 
+from a2mim.engine.checkpointing import find_saver
+from a2mim.engine.mmengine_fixes import RuntimeInfoHook
+from a2mim.engine.sharding import is_sharded
+from a2mim.errors import BadDataError, StorageError
 from a2mim.registry import HOOKS, LOOPS
 
 
@@ -94,17 +99,61 @@ class Finishes(Protocol):
 
 @contextmanager
 def finishing(runner: Runner) -> Iterator[None]:
-    """Call ``finish`` of the hooks that have it, whatever ends the block."""
+    """Save before a run ends for want of images; call ``finish`` of the hooks at any end."""
     try:
         yield
+    except (StorageError, BadDataError) as error:
+        raise type(error)(f'{str(error).rstrip()}. {save_before_leaving(runner)}') from error
     finally:
         for hook in runner.hooks:
             if isinstance(hook, Finishes):
                 hook.finish(runner)
 
 
+def save_before_leaving(runner: Runner) -> str:
+    """Save the state after the last complete iteration, without the other processes.
+
+    Returns:
+        What is saved and what to do, as a sentence.
+    """
+    saver = find_saver(runner)
+    loop = cast(EpochBasedTrainLoop | IterBasedTrainLoop, runner.train_loop)
+    together = get_world_size() > 1 and is_sharded(runner.model.parameters())
+    able = saver is not None and runner.iter and loop.whole and not together
+    guard = getattr(runner.optim_wrapper, 'guard', None)
+    if guard is not None:
+        guard.settle()
+    if saver is None or not able or not is_main_process() or not saver.can_save(runner):
+        return 'Nothing is saved beyond the last checkpoint; --resume auto goes on there'
+    for hook in runner.hooks:
+        if isinstance(hook, RuntimeInfoHook):
+            hook.flush(runner, alone=True)
+    return f'{saver.save_now(runner, done=runner.iter)} is saved; --resume auto goes on there'
+
+
+class WholeStates:
+    """What both loops of training share: when the state can be saved.
+
+    Attributes:
+        whole: Whether the state is that after ``runner.iter`` iterations.
+    """
+
+    runner: Runner
+    whole = True
+
+    def validate(self) -> None:
+        """Validate; averaged weights make way for those of the training if images are missing."""
+        try:
+            cast(BaseLoop, self.runner.val_loop).run()
+        except (StorageError, BadDataError):
+            for hook in self.runner.hooks:
+                if isinstance(hook, EMAHook):
+                    hook.after_val_epoch(self.runner)
+            raise
+
+
 @LOOPS.register_module()
-class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
+class EpochBasedTrainLoop(WholeStates, MMEngineEpochBasedTrainLoop):
     """mmengine's loop, which resumes at the batch after which a checkpoint was written.
 
     mmengine 0.10 begins the epoch anew, with the iteration counter where it was.
@@ -134,7 +183,9 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
         done = self._batches_done()
         start_after(self.dataloader, done)
         for index, batch in enumerate(self.dataloader, done):
+            self.whole = False
             self.run_iter(index, batch)
+            self.whole = True
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
@@ -154,11 +205,11 @@ class EpochBasedTrainLoop(MMEngineEpochBasedTrainLoop):
         self._decide_current_val_interval()
         due = self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs
         if self.runner.val_loop is not None and self._epoch >= self.val_begin and due:
-            self.runner.val_loop.run()
+            self.validate()
 
 
 @LOOPS.register_module()
-class IterBasedTrainLoop(MMEngineIterBasedTrainLoop):
+class IterBasedTrainLoop(WholeStates, MMEngineIterBasedTrainLoop):
     """mmengine's loop, which resumes at the sample after which a checkpoint was written.
 
     mmengine 0.10 loads all that a run has seen once more, unless the sampler is its own.
@@ -177,7 +228,10 @@ class IterBasedTrainLoop(MMEngineIterBasedTrainLoop):
                 self._validate_if_due()
             while self._iter < self._max_iters and not self.stop_training:
                 self.runner.model.train()
-                self.run_iter(next(self.dataloader_iterator))  # pyright: ignore[reportArgumentType]
+                batch = next(self.dataloader_iterator)
+                self.whole = False
+                self.run_iter(batch)  # pyright: ignore[reportArgumentType]
+                self.whole = True
                 self._validate_if_due()
             self.runner.call_hook('after_train_epoch')
             self.runner.call_hook('after_train')
@@ -187,7 +241,7 @@ class IterBasedTrainLoop(MMEngineIterBasedTrainLoop):
         self._decide_current_val_interval()
         due = self._iter % self.val_interval == 0 or self._iter == self._max_iters
         if self.runner.val_loop is not None and self._iter >= self.val_begin and due:
-            self.runner.val_loop.run()
+            self.validate()
 
 
 OURS = {

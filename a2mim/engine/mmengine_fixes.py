@@ -71,13 +71,19 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
         """Leave nothing behind: hooks that draw curves read the history."""
         self.flush(runner)
 
-    def flush(self, runner: Runner) -> None:
-        """Bring what is queued to the log; all processes together, also before a checkpoint."""
+    def flush(self, runner: Runner, *, alone: bool = False) -> None:
+        """Bring what is queued to the log; all processes together, also before a checkpoint.
+
+        Args:
+            runner: The run.
+            alone: The values are those of this process, since others are missing.
+        """
         if not self._pending:
             return
         values = torch.stack([value.float() for _, value in self._pending])
         # The mean over all processes is the value of the global batch, whatever their number.
-        all_reduce(values, 'mean')
+        if not alone:
+            all_reduce(values, 'mean')
         for (name, _), value in zip(self._pending, values.tolist(), strict=True):
             runner.message_hub.update_scalar(f'train/{name}', value)
         self._pending.clear()

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 from a2mim.datasets.storage import PATIENCE, Storage
 from a2mim.engine.checkpointing import find_saver
+from a2mim.engine.records import Record
 from a2mim.errors import BadDataError
 from a2mim.registry import HOOKS
 from a2mim.weights.files import write_atomically
@@ -70,6 +71,7 @@ class BadImagesHook(Hook):
             raise ValueError(f'patience={patience} must be 0 seconds or more')
         self.max_share, self.patience = max_share, patience
         self._refusal: str | None = None
+        self._record = Record(f'the list {FILE_NAME}')
 
     def before_train(self, runner: Runner) -> None:
         """Start with none, or with those of the checkpoint that are still unreadable."""
@@ -157,12 +159,13 @@ class BadImagesHook(Hook):
 
     def _list(self) -> None:
         """Update the file; remove that of an earlier run in the folder."""
-        if not is_main_process():
+        if not is_main_process() or self._record.off:
             return
-        if self._found:
-            write_names(self._file, self._found.values())
-        else:
-            self._file.unlink(missing_ok=True)
+        with self._record.attempt():
+            if self._found:
+                write_names(self._file, self._found.values())
+            else:
+                self._file.unlink(missing_ok=True)
 
     def _check(self, size: int) -> None:
         seen = min(self._seen, size)

@@ -22,6 +22,7 @@ from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
+from a2mim.engine.records import Record
 from a2mim.engine.training_state import (
     check_finite,
     check_own,
@@ -30,8 +31,9 @@ from a2mim.engine.training_state import (
     snapshot,
     training_state,
 )
+from a2mim.errors import NotWrittenError
 from a2mim.registry import HOOKS
-from a2mim.weights.files import remove_partials, replace_link, write_atomically
+from a2mim.weights.files import HeldFolder, remove_partials, replace_link, write_atomically
 from a2mim.weights.safe_load import check_members, peek
 
 LATEST = 'latest.pth'
@@ -127,6 +129,7 @@ class CheckpointHook(Hook):
         templates = (self.filename_tmpl, OUT_OF_TURN)
         self.files = RunFiles(folder, work_dir, templates, self.max_keep_ckpts)
         if is_main_process():
+            self.files.hold()
             self.files.repair()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -183,6 +186,7 @@ class CheckpointHook(Hook):
             self.writer.wait()
         except Exception as error:
             runner.logger.error(str(error))
+        self.files.release()
 
     def can_save(self, runner: Runner) -> bool:
         """Whether the state can be resumed: no gradient is being accumulated."""
@@ -403,14 +407,39 @@ class RunFiles:
         names = re.compile('|'.join(re.escape(n).replace(r'\{\}', r'\d+') for n in templates))
         self.kept = [path for path in readable(folder)[0] if names.fullmatch(path.name)]
         self.last: Path | None = self.kept[-1] if self.kept else None
+        self._record = Record(f"mmengine's {LAST}")
+        self._held: HeldFolder | None = None
+
+    def hold(self) -> None:
+        """Notice from here on if the folder is moved or deleted."""
+        self._held = HeldFolder(self.folder)
+
+    def release(self) -> None:
+        """Undo ``hold``."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def write(self, path: Path, state: dict, *, resumable: bool = True) -> int:
         """Write a state; if it can be resumed, mark it as the latest and remove the oldest.
 
         Returns:
             Size of the file in bytes.
+
+        Raises:
+            NotWrittenError: If the disk refuses, or if the folder was moved or deleted: the state
+                is then in the file that the message names.
         """
+        place = None if self._held is None else self._held.find()
+        if place is not None:
+            path = moved_file(path, place)
         size = write_atomically(path, partial(torch.save, state), num_bytes(state), self._advice())
+        if place is not None:
+            replace_link(path.parent / LATEST, path.name)
+            raise NotWrittenError(
+                f'{self.folder} was moved or deleted during the run, which ends; its state is '
+                f'saved to {path}: put the folder back under its name, or add --resume {path}'
+            )
         if resumable:
             self._mark(path)
             self.last = path
@@ -432,14 +461,32 @@ class RunFiles:
             self._mark(self.last)
 
     def _mark(self, path: Path) -> None:
-        replace_link(self.folder / LATEST, path.name)
+        replace_link(path.parent / LATEST, path.name)
         name = str(path).encode()
-        write_atomically(self.work_dir / LAST, lambda file: file.write(name), advice=self._advice())
+        if not self._record.off:
+            with self._record.attempt():
+                write_atomically(self.work_dir / LAST, lambda file: file.write(name))
 
     def _advice(self) -> str:
         if self.last is None:
             return 'No checkpoint has been written yet; make room or give another --work-dir'
         return f'{self.last} is intact: make room, and resume with --resume auto'
+
+
+def moved_file(path: Path, folder: Path) -> Path:
+    """The file of the name of ``path`` in ``folder``, which is made.
+
+    Raises:
+        NotWrittenError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotWrittenError(
+            f'{path} could not be written: its folder was moved or deleted during the run, and '
+            f'{folder} cannot be made ({error.strerror})'
+        ) from error
+    return folder / path.name
 
 
 # What a run needs to resume. Files of weights, such as exported ones, lack some of it.

@@ -42,6 +42,9 @@ from a2mim.engine.processes import (
 from a2mim.engine.resume import adopt_seed, check_config, find_checkpoint, refuse_foreign
 from a2mim.engine.runner import ToolRunner
 from a2mim.engine.sharding import check_sharding
+from a2mim.weights.files import write_atomically
+
+ROOM = 1 << 18  # bytes of log and scalars before the first step
 
 
 def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
@@ -92,6 +95,8 @@ def launch(
         notes.append(lock.take(cfg.work_dir))
         notes += [lock.take(str(folder))] if folder != Path(cfg.work_dir) else []
     notes += choose_start(cfg, args.resume, args.schedule, folder)
+    if is_first_process(args.launcher):
+        write_config(cfg)
     join_processes(cfg, args.launcher)
     name_run(cfg, name)
     runner = cast(ToolRunner, ToolRunner.from_cfg(cfg))
@@ -155,6 +160,18 @@ def default_work_dir(config: str) -> str:
     last = len(parts) - 1 - parts[::-1].index('configs')
     parts[last] = 'work_dirs'
     return str(Path(*parts))
+
+
+def write_config(cfg: Config) -> None:
+    """Write the config to the work dir, where mmengine writes it too, but names no full disk.
+
+    Raises:
+        NotWrittenError: If there is no room for it and the first lines of the log.
+    """
+    text = cfg.pretty_text.encode()
+    path = Path(cfg.work_dir, Path(cfg.filename or 'config.py').name)
+    advice = 'Make room, or give another --work-dir'
+    write_atomically(path, lambda file: file.write(text), len(text) + ROOM, advice)
 
 
 def folder_of_run(cfg: Config) -> Path:

@@ -103,6 +103,8 @@ def finishing(runner: Runner) -> Iterator[None]:
     try:
         yield
     except (StorageError, BadDataError) as error:
+        if not runner.iter:
+            raise
         raise type(error)(f'{str(error).rstrip()}. {save_before_leaving(runner)}') from error
     finally:
         for hook in runner.hooks:

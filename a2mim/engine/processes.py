@@ -13,8 +13,10 @@ import errno
 import fcntl
 import gc
 import os
+import shutil
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -196,9 +198,20 @@ class WorkDirLock:
         self._files.append(file)
         if not self._wait(file, work_dir):
             return f'{work_dir}: its file system has no locks; start one run there at a time'
-        file.truncate(0)
-        file.write(f'host {socket.gethostname()}, process {os.getpid()}, since {now()}\n')
-        file.flush()
+        owner = f'host {socket.gethostname()}, process {os.getpid()}, since {now()}\n'
+        try:
+            file.truncate(0)
+            file.write(owner)
+            file.flush()
+        except OSError as error:
+            self._files.remove(file)
+            with suppress(OSError):  # it flushes once more
+                file.close()
+            raise OSError(
+                f'{path} cannot be written: {error.strerror} ({len(owner)} bytes needed, '
+                f'{shutil.disk_usage(path.parent).free:,} are free); make room or give another '
+                '--work-dir'
+            ) from error
         return None
 
     def _wait(self, file: TextIO, work_dir: str) -> bool:

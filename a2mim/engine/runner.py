@@ -11,13 +11,19 @@ from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.runner import LogProcessor, Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 
+from a2mim.engine.guard import check_clipping
 from a2mim.engine.loops import batch_size
 from a2mim.engine.mmengine_fixes import compile_forward, filter_log
+from a2mim.engine.records import guard_handlers, guard_visualizer
 from a2mim.engine.sharding import FullyShard
 from a2mim.registry import HOOKS, LOG_PROCESSORS, MODEL_WRAPPERS
 from a2mim.weights.released import config_path
+
+# The hooks that mmengine adds to every run.
+PRESET = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
 
 @cache
@@ -70,7 +76,14 @@ class ToolRunner(Runner):
         """Build the logger as mmengine does, without what no person reads."""
         logger = super().build_logger(log_level, log_file, **kwargs)
         filter_log(logger)
+        guard_handlers(logger)
         return logger
+
+    def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
+        """Build it as mmengine does; what its back ends cannot write ends no run."""
+        built = super().build_visualizer(visualizer)
+        guard_visualizer(built)
+        return built
 
     def register_hooks(
         self,
@@ -81,7 +94,7 @@ class ToolRunner(Runner):
         hooks = complete_hooks(default_hooks or {}, custom_hooks or ())
         self.cfg.default_hooks = {k: h for k, h in hooks.items() if not isinstance(h, Hook)}
         # mmengine knows None for its own hooks only.
-        off = {key for key in hooks_of_every_run() if key in hooks and hooks[key] is None}
+        off = {key for key, hook in hooks.items() if hook is None and key not in PRESET}
         super().register_hooks({k: h for k, h in hooks.items() if k not in off}, custom_hooks)
 
     def _maybe_compile(self, target: str) -> None:
@@ -101,8 +114,13 @@ class ToolRunner(Runner):
         return super().wrap_model(model_wrapper_cfg, model)
 
     def build_optim_wrapper(self, optim_wrapper: dict | OptimWrapper) -> OptimWrapper:
-        """Build it as mmengine does, and tell it if the model is sharded."""
+        """Build it as mmengine does, and tell it if the model is sharded.
+
+        Raises:
+            ValueError: If it clips gradients to a bound that is NaN, infinite or negative.
+        """
         wrapper = super().build_optim_wrapper(optim_wrapper)
+        check_clipping(getattr(wrapper, 'clip_grad_kwargs', None))
         if isinstance(self.model, FullyShard):
             self.model.adopt(wrapper)
         return wrapper

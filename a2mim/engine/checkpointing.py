@@ -491,6 +491,17 @@ def moved_file(path: Path, folder: Path) -> Path:
 
 # What a run needs to resume. Files of weights, such as exported ones, lack some of it.
 NEEDED = ('meta', 'state_dict', 'message_hub', 'optimizer')
+# Their parts, with the type of each; bool is no number here.
+PARTS: dict[str, dict[str, type]] = {
+    'meta': dict(epoch=int, iter=int),
+    'message_hub': dict(log_scalars=dict, runtime_info=dict, resumed_keys=dict),
+    'optimizer': dict(state=dict, param_groups=list),
+}
+# What may be absent, and is of this type where it is there.
+OPTIONAL: dict[str, tuple[type, ...]] = dict(
+    param_schedulers=(list, dict), finite_guard=(dict,), ema_state_dict=(dict,)
+)
+OF_META: dict[str, tuple[type, ...]] = dict(run=(dict,), cfg=(str,), seed=(int,))
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
@@ -532,10 +543,52 @@ def iteration_of(path: Path) -> int:
         ValueError: If no run can resume from it; the message is the reason.
     """
     content = peek(path)
+    check_entries(content)
+    return content['meta']['iter']
+
+
+def check_entries(content: dict) -> None:
+    """Check that the entries of a checkpoint are those from which a run resumes.
+
+    Raises:
+        ValueError: If one is missing or of another type; the message is the reason.
+    """
     absent = [entry for entry in NEEDED if content.get(entry) is None]
     if absent:
         raise ValueError(f'it has no {", ".join(absent)}')
-    iteration = content['meta'].get('iter')
-    if not isinstance(iteration, int):
-        raise ValueError(f'its iteration is {iteration!r}')
-    return iteration
+    for entry in NEEDED:
+        if not isinstance(content[entry], dict):
+            raise ValueError(f'its {entry} is {named_type(content[entry])}')
+    for entry, parts in PARTS.items():
+        value = content[entry]
+        several = entry == 'optimizer' and value and not parts.keys() & value.keys()
+        for each in value.values() if several else [value]:
+            check_parts(entry, each, parts)
+    if min(content['meta']['iter'], content['meta']['epoch']) < 0:
+        raise ValueError(f'its meta counts {content["meta"]["iter"]} iterations')
+    for where, entries in (('', OPTIONAL), ('meta.', OF_META)):
+        owner = content['meta'] if where else content
+        for name, types in entries.items():
+            if not isinstance(owner.get(name), (*types, type(None))):
+                raise ValueError(f'its {where}{name} is {named_type(owner[name])}')
+
+
+def check_parts(entry: str, value: object, parts: dict[str, type]) -> None:
+    """Check the parts of one entry of a checkpoint.
+
+    Raises:
+        ValueError: If one is missing or of another type; the message is the reason.
+    """
+    found = value if isinstance(value, dict) else {}
+    for part, kind in parts.items():
+        if part not in found:
+            raise ValueError(f'its {entry} has no {part}')
+        # OrderedDict is a dict; True would pass for a number.
+        if not isinstance(found[part], kind) or isinstance(found[part], bool):
+            raise ValueError(f'its {entry}.{part} is {named_type(found[part])}')
+
+
+def named_type(value: object) -> str:
+    """A value in a message: short ones as they are, others by their type."""
+    plain = value is None or isinstance(value, (int, float, str))
+    return repr(value) if plain else f'a {type(value).__name__}'

@@ -103,7 +103,7 @@ def finishing(runner: Runner) -> Iterator[None]:
     try:
         yield
     except (StorageError, BadDataError) as error:
-        if not runner.iter:
+        if not runner.iter or not cast(WholeStates, runner.train_loop).whole:
             raise
         raise type(error)(f'{str(error).rstrip()}. {save_before_leaving(runner)}') from error
     finally:

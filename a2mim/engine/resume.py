@@ -53,6 +53,12 @@ def find_checkpoint(
     if resume != 'auto':
         if not Path(resume).is_file():
             raise FileNotFoundError(f'--resume {resume}: there is no such file')
+        try:
+            iteration_of(Path(resume))
+        except ValueError as error:
+            raise ValueError(
+                f'--resume {resume}: no run can be resumed from it: {error}'
+            ) from error
         return resume, []
     folders = list(dict.fromkeys([folder or Path(work_dir), Path(work_dir)]))
     if not any(path for each in folders for path in each.glob('*.pth')):

@@ -8,7 +8,12 @@ from a2mim.engine.checkpointing import RunFiles
 
 
 def state(iteration: int) -> dict:
-    return dict(meta=dict(iter=iteration), state_dict={}, message_hub={}, optimizer={})
+    return dict(
+        meta=dict(epoch=0, iter=iteration),
+        state_dict={},
+        message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
+        optimizer=dict(state={}, param_groups=[]),
+    )
 
 
 def run_files(folder: Path) -> RunFiles:

@@ -78,7 +78,7 @@ def pretraining(images: Path, work_dir: Path):
     cfg.train_dataloader.dataset.on_bad_image = 'substitute'
     cfg.custom_hooks = [dict(type='ReconstructionHook', interval=1), dict(type='LossCurveHook')]
     backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
-    cfg.visualizer = dict(type='Visualizer', vis_backends=backends, name=work_dir.name)
+    cfg.visualizer = dict(type='Visualizer', vis_backends=backends, name=str(work_dir))
     return cfg
 
 

@@ -11,6 +11,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import EMAHook, Hook
+from mmengine.optim import _ParamScheduler
 from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as MMEngineIterBasedTrainLoop
@@ -133,6 +134,13 @@ def save_before_leaving(runner: Runner) -> str:
     return f'{saver.save_now(runner, done=runner.iter)} is saved; --resume auto goes on there'
 
 
+def all_schedules(runner: Runner) -> list[_ParamScheduler]:
+    """The schedules of one optimiser, or of several by name."""
+    found = runner.param_schedulers or []
+    groups = found.values() if isinstance(found, dict) else [found]
+    return [schedule for group in groups for schedule in cast(list[_ParamScheduler], group)]
+
+
 class WholeStates:
     """What both loops of training share: when the state can be saved.
 
@@ -188,8 +196,11 @@ class EpochBasedTrainLoop(WholeStates, MMEngineEpochBasedTrainLoop):
             self.whole = False
             self.run_iter(index, batch)
             self.whole = True
+        # Schedules that count epochs are stepped there, before the epoch counts as done.
+        self.whole = not any(schedule.by_epoch for schedule in all_schedules(self.runner))
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+        self.whole = True
 
     def _batches_done(self) -> int:
         """Number of batches of the current epoch already trained on."""

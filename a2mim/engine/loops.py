@@ -119,14 +119,17 @@ def save_before_leaving(runner: Runner) -> str:
     Returns:
         What is saved and what to do, as a sentence.
     """
+    if not is_main_process():
+        return 'The first process saves; --resume auto goes on there'
     saver = find_saver(runner)
     loop = cast(EpochBasedTrainLoop | IterBasedTrainLoop, runner.train_loop)
     together = get_world_size() > 1 and is_sharded(runner.model.parameters())
-    able = saver is not None and runner.iter and loop.whole and not together
+    # Schedules that count epochs may have been stepped for one that does not count as done.
+    ahead = loop.ends_epoch and any(each.by_epoch for each in all_schedules(runner))
     guard = getattr(runner.optim_wrapper, 'guard', None)
     if guard is not None:
         guard.settle()
-    if saver is None or not able or not is_main_process() or not saver.can_save(runner):
+    if saver is None or together or ahead or not saver.can_save(runner):
         return 'Nothing is saved beyond the last checkpoint; --resume auto goes on there'
     for hook in runner.hooks:
         if isinstance(hook, RuntimeInfoHook):
@@ -146,10 +149,12 @@ class WholeStates:
 
     Attributes:
         whole: Whether the state is that after ``runner.iter`` iterations.
+        ends_epoch: Whether hooks finish an epoch that does not count as done yet.
     """
 
     runner: Runner
     whole = True
+    ends_epoch = False
 
     def validate(self) -> None:
         """Validate; averaged weights make way for those of the training if images are missing."""
@@ -196,11 +201,10 @@ class EpochBasedTrainLoop(WholeStates, MMEngineEpochBasedTrainLoop):
             self.whole = False
             self.run_iter(index, batch)
             self.whole = True
-        # Schedules that count epochs are stepped there, before the epoch counts as done.
-        self.whole = not any(schedule.by_epoch for schedule in all_schedules(self.runner))
+        self.ends_epoch = True
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
-        self.whole = True
+        self.ends_epoch = False
 
     def _batches_done(self) -> int:
         """Number of batches of the current epoch already trained on."""

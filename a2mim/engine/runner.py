@@ -36,20 +36,23 @@ def complete_hooks(default: Mapping, custom: Sequence[dict | Hook] = ()) -> dict
     """``default`` with the hooks of every run that neither it nor ``custom`` has.
 
     One of these that a config has under another key or in ``custom_hooks`` takes the place of the
-    one that belongs to its key.
+    one that belongs to its key. Options without a type, as ``--cfg-options
+    default_hooks.bad_images.patience=600`` gives them, are added to it.
 
     Args:
         default: ``default_hooks`` of a config; None as a value switches a hook off.
         custom: ``custom_hooks`` of a config.
     """
     every = hooks_of_every_run()
+    partial = {k for k in every if isinstance(default.get(k), dict) and 'type' not in default[k]}
     others = [hook for key, hook in default.items() if key not in every] + [*custom]
     classes = [hook_class(hook) for hook in others if hook is not None]
     replaced = {
         key for key, hook in every.items() if any(issubclass(c, hook_class(hook)) for c in classes)
     }
     added = {key: dict(hook) for key, hook in every.items()}
-    return {k: hook for k, hook in {**added, **default}.items() if k not in replaced}
+    whole = {k: {**added[k], **h} if k in partial else h for k, h in default.items()}
+    return {k: hook for k, hook in {**added, **whole}.items() if k not in replaced}
 
 
 def hook_class(hook: dict | Hook) -> type:

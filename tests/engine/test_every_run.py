@@ -31,6 +31,11 @@ def test_those_that_a_config_lacks_are_added_in_front():
     assert [*hooks][-1] == 'logger'
 
 
+def test_options_without_a_type_are_added_to_the_hook_of_their_key():
+    hooks = complete_hooks(dict(bad_images=dict(patience=7)))
+    assert hooks['bad_images'] == dict(type='a2mim.BadImagesHook', patience=7)
+
+
 @pytest.mark.parametrize(
     'custom', [dict(type='FiniteGuardHook', stop_after=3), FiniteGuardHook(stop_after=3)]
 )

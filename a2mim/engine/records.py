@@ -80,11 +80,11 @@ def guard_handlers(logger: logging.Logger) -> None:
 
 
 def _switching_off(handler: logging.Handler) -> Callable[[logging.LogRecord], None]:
-    record = Record(getattr(handler, 'baseFilename', 'the log on the console'))
+    kept = Record(getattr(handler, 'baseFilename', 'the log on the console'))
 
-    def handle(line: logging.LogRecord) -> None:
+    def handle(record: logging.LogRecord) -> None:
         handler.setLevel(logging.CRITICAL + 1)
-        with record.attempt(Exception):
+        with kept.attempt(Exception):
             raise  # the error of the handler, which logging is handling
 
     return handle

@@ -204,10 +204,10 @@ def full_disk(root: Path, folder: Path, kind: str) -> None:
     kind = stored(kind, root)
     reference(kind, root, 1)
     options = ['default_hooks.checkpoint.by_epoch=False', 'default_hooks.checkpoint.interval=3']
-    with small_disk(folder, megabytes=60):
+    with small_disk(folder / 'run', megabytes=60):
         run = Run(kind, folder / 'run', *options, pause=PAUSED_AT)
         run.wait_for_pause()
-        filler = fill(folder)
+        filler = fill(folder / 'run')
         run.go_on()
         code = run.finish()
         expect(code == NOT_WRITTEN, f'exit code {code}: {run.last_line()}')
@@ -222,8 +222,8 @@ def full_disk(root: Path, folder: Path, kind: str) -> None:
 def full_before_start(root: Path, folder: Path) -> None:
     """There is no room before the first step: one sentence with the file and the bytes."""
     kind = stored('pre-training', root)
-    with small_disk(folder, megabytes=1):
-        filler = fill(folder)
+    with small_disk(folder / 'run', megabytes=1):
+        filler = fill(folder / 'run')
         run = Run(kind, folder / 'run')
         code = run.finish()
         expect(code in (USER_ERROR, NOT_WRITTEN), f'exit code {code}: {run.last_line()}')

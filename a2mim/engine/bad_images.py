@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from a2mim.datasets.storage import PATIENCE, Storage
 from a2mim.engine.checkpointing import find_saver
 from a2mim.engine.records import Record
-from a2mim.errors import BadDataError
+from a2mim.errors import BadDataError, StorageError
 from a2mim.registry import HOOKS
 from a2mim.weights.files import write_atomically
 
@@ -138,24 +138,31 @@ class BadImagesHook(Hook):
         if self._seen == 0 or source is None:
             return  # the data set replaces nothing
         if new:
-            self._warn(runner, source, new)
-            self._found |= {index: source.name(index) for index in new}
+            bad = self._confirmed(runner, source, new)
+            self._found |= {index: source.name(index) for index in bad}
             self._list()
         state = dict(seen=self._seen, found=dict(self._found))
         runner.message_hub.update_info('bad_images', state)
         self._check(len(source))
 
-    def _warn(self, runner: Runner, source: Source, new: Sequence[int]) -> None:
-        """Log the reasons; they have stayed in the worker, so the main process reads once more."""
-        if not is_main_process():
-            return
-        for index in new[: max(0, MAX_WARNINGS - len(self._found))]:
-            why = why_bad(source, index) or (
-                f'{source.name(index)!r} could not be read a moment ago, but can be now'
+    def _confirmed(self, runner: Runner, source: Source, new: Sequence[int]) -> list[int]:
+        """Those of ``new`` that the first process cannot read either, with a warning for each.
+
+        Their reasons have stayed in the workers; a file may have been away for a moment.
+        """
+        reasons = [[why_bad(source, index) for index in new] if is_main_process() else []]
+        broadcast_object_list(reasons)
+        bad = [index for index, why in zip(new, reasons[0], strict=True) if why]
+        room = max(0, MAX_WARNINGS - len(self._found)) if is_main_process() else 0
+        for index, why in [*zip(new, reasons[0], strict=True)][:room]:
+            name = source.name(index)
+            why = (
+                why or f'{name!r} could not be read a moment ago, but can be now; it is not listed'
             )
             runner.logger.warning(f'{why}. Another image takes its place.')
-        if len(self._found) < MAX_WARNINGS <= len(self._found) + len(new):
+        if room and len(self._found) + len(bad) >= MAX_WARNINGS:
             runner.logger.warning(f'further images that cannot be read are only in {self._file}')
+        return bad
 
     def _list(self) -> None:
         """Update the file; remove that of an earlier run in the folder."""
@@ -193,11 +200,13 @@ def write_names(path: Path, names: Iterable[str]) -> None:
 
 
 def why_bad(source: Source, index: int) -> str | None:
-    """The error that reading an image gives, None if it can be read."""
+    """The error that reading an image gives, None if it can be read, or nothing can."""
     try:
         source.load(index)
     except BadDataError as error:
         return str(error)
+    except StorageError:
+        pass
     return None
 
 

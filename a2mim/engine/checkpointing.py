@@ -427,14 +427,14 @@ class RunFiles:
             Size of the file in bytes.
 
         Raises:
-            NotWrittenError: If the disk refuses, or if the folder was moved or deleted: the state
-                is then in the file that the message names.
+            NotWrittenError: If the disk refuses, or if the folder was moved or deleted: a state
+                that can be resumed is then in the file that the message names.
         """
         place = None if self._held is None else self._held.find()
         if place is not None:
             path = moved_file(path, place)
         size = write_atomically(path, partial(torch.save, state), num_bytes(state), self._advice())
-        if place is not None:
+        if place is not None and resumable:
             replace_link(path.parent / LATEST, path.name)
             raise NotWrittenError(
                 f'{self.folder} was moved or deleted during the run, which ends; its state is '

@@ -11,7 +11,6 @@ from mmengine.dist import all_gather_object, broadcast_object_list, get_world_si
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.datasets.storage import PATIENCE, Storage
 from a2mim.engine.checkpointing import find_saver
 from a2mim.engine.records import Record
 from a2mim.errors import BadDataError, StorageError
@@ -56,7 +55,7 @@ class BadImagesHook(Hook):
 
     Args:
         max_share: Largest accepted share of unreadable images.
-        patience: Seconds.
+        patience: Seconds; None keeps those of the source of images.
 
     Raises:
         ValueError: If ``max_share`` is outside [0, 1) or ``patience`` is negative.
@@ -64,10 +63,10 @@ class BadImagesHook(Hook):
 
     only_looks = True
 
-    def __init__(self, max_share: float = 0.1, patience: float = PATIENCE) -> None:
+    def __init__(self, max_share: float = 0.1, patience: float | None = None) -> None:
         if not 0 <= max_share < 1:
             raise ValueError(f'max_share={max_share} must be in [0, 1); 0.1 is a tenth')
-        if not patience >= 0:
+        if patience is not None and not patience >= 0:
             raise ValueError(f'patience={patience} must be 0 seconds or more')
         self.max_share, self.patience = max_share, patience
         self._refusal: str | None = None
@@ -90,7 +89,7 @@ class BadImagesHook(Hook):
         loop = runner.val_loop
         for loader in [runner.train_dataloader] + ([loop.dataloader] if loop is not None else []):
             storage = getattr(getattr(loader.dataset, 'source', None), 'storage', None)
-            if isinstance(storage, Storage):
+            if storage is not None and self.patience is not None:
                 storage.patience = self.patience
 
     def before_train_iter(self, runner: Runner, *_: object, **__: object) -> None:

@@ -77,7 +77,7 @@ def prepare_data(cfg: Config) -> str | None:
     if loader.get('batch_sampler'):
         inner = loader.batch_sampler
         loader.batch_sampler = dict(type='a2mim.StartableBatchSampler', batches=inner)
-    patience = ((cfg.get('default_hooks') or {}).get('bad_images') or {}).get('patience', PATIENCE)
+    patience = ((cfg.get('default_hooks') or {}).get('bad_images') or {}).get('patience')
     for checked in filter(None, (loader, cfg.get('val_dataloader'))):
         _check_loading(checked.dataset, patience)
     loader.dataset = dict(
@@ -119,7 +119,7 @@ def _dicts(node: object) -> Iterator[dict]:
             yield from _dicts(item)
 
 
-def _check_loading(dataset: dict, patience: float) -> None:
+def _check_loading(dataset: dict, patience: float | None) -> None:
     """Wrap every ``Load...`` step of every pipeline below ``dataset``."""
     for node in [*_dicts(dataset)]:
         if 'pipeline' in node:
@@ -147,16 +147,16 @@ class CheckedLoading:
 
     Args:
         load: Config of the step, such as ``dict(type='LoadImageFromFile')``.
-        patience: Seconds for which a storage that does not answer is asked again.
+        patience: Seconds for which a storage that does not answer is asked again; None for 300.
 
     Raises:
         BadFileError: If it fails, unless the machine ran out of memory or file handles.
         StorageError: If no file of the folder can be read, for ``patience`` seconds.
     """
 
-    def __init__(self, load: dict, patience: float = PATIENCE) -> None:
+    def __init__(self, load: dict, patience: float | None = None) -> None:
         self.load = TRANSFORMS.build(load)
-        self.storage = Storage('', patience)
+        self.storage = Storage('', PATIENCE if patience is None else patience)
 
     def __call__(self, results: dict) -> dict | None:
         """Apply the step."""

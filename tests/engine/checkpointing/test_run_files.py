@@ -54,7 +54,7 @@ def test_the_best_weights_follow_a_folder_that_is_moved_and_the_next_state_ends_
     folder.rename(tmp_path / 'moved')
     files.write(folder / 'best_acc_epoch_1.pth', state(1), resumable=False)
     assert [path.name for path in (tmp_path / 'moved').iterdir()] == ['best_acc_epoch_1.pth']
-    with pytest.raises(NotWrittenError, match='run was moved .* saved to .*moved/iter_2.pth'):
+    with pytest.raises(NotWrittenError, match=r'run was moved .* saved to .*moved/iter_2\.pth'):
         files.write(folder / 'iter_2.pth', state(2))
     assert (tmp_path / 'moved/latest.pth').readlink() == Path('iter_2.pth')
     assert not folder.exists()

@@ -117,7 +117,7 @@ TRAINING = (
 FREE = {
     'init_cfg',  # the checkpoint replaces initial weights
     *('grad_checkpointing', 'with_cp'),  # the same values in less memory
-    *('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor'),
+    *('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'timeout'),
     *('batch_size', 'accumulative_counts'),  # their product with the world size is in the record
     *('root', 'data_root', 'list_file', 'on_bad_image'),  # the number of images is in the record
     *('val_begin', 'val_interval', 'dynamic_intervals'),

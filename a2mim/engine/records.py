@@ -76,7 +76,7 @@ def _quiet_writers(failure: threading.ExceptHookArgs) -> None:
 def guard_handlers(logger: logging.Logger) -> None:
     """Make each handler of ``logger`` a record, where logging prints a traceback for every line."""
     for handler in logger.handlers:
-        handler.handleError = _switching_off(handler)
+        vars(handler).update(handleError=_switching_off(handler))
 
 
 def _switching_off(handler: logging.Handler) -> Callable[[logging.LogRecord], None]:

@@ -86,18 +86,22 @@ def away(folder: Path, empty: bool = False) -> Iterator[None]:
     folder.rename(other)
     if empty:
         folder.mkdir()
-    yield
-    if empty:
-        folder.rmdir()
-    other.rename(folder)
+    try:
+        yield
+    finally:
+        if empty:
+            folder.rmdir()
+        other.rename(folder)
 
 
 @contextmanager
 def flag(folder: Path) -> Iterator[None]:
     """Writers and readers that ``failing`` has replaced fail in the block."""
     (folder / 'fails').touch()
-    yield
-    (folder / 'fails').unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        (folder / 'fails').unlink(missing_ok=True)
 
 
 def failing(owner: object, name: str, error: BaseException, file: Path) -> None:

@@ -18,6 +18,13 @@ class BadDataError(ValueError):
     """
 
 
+class StorageError(RuntimeError):
+    """The storage of the images does not answer: no image is at fault, and the run may try again.
+
+    Raised with one argument, as ``BadDataError``.
+    """
+
+
 class NotFiniteStateError(RuntimeError):
     """The state of a run holds NaN or Inf."""
 

@@ -146,6 +146,11 @@ class WebShards(StoredImages):
             raise OSError(f'the shard ends after {len(data)} of its {size} bytes')
         return data
 
+    def reopen(self) -> None:
+        """Close all shards."""
+        while self._files:
+            self._files.popitem()[1].close()
+
     def _file(self, shard: int) -> BinaryIO:
         """An open shard; of more than ``MAX_OPEN`` the least recently used is closed."""
         if shard not in self._files:

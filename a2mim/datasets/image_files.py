@@ -6,6 +6,7 @@ Axes: N images, C channels, (H, W) pixels, K classes, M most classes of an image
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,8 +24,11 @@ from a2mim.datasets.decoding import (
 )
 from a2mim.datasets.layout import Layout, check_type
 from a2mim.datasets.list_files import FORM, encoded, log_once, numbered_classes, read_list
+from a2mim.datasets.storage import ABSENT, SILENT, Storage
 from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS
+
+PROBES = 5  # images that are read to tell whether the storage answers
 
 
 class StoredImages(ABC):
@@ -63,6 +67,7 @@ class StoredImages(ABC):
         dtype: str | None = None,
     ) -> None:
         self.root = root
+        self.storage = Storage(root)
         self.entries = entries
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.classes = tuple(classes)
@@ -110,15 +115,16 @@ class StoredImages(ABC):
 
         Raises:
             BadDataError: If it cannot be read; the message names it and the index.
+            StorageError: If neither it nor others can be read, for minutes.
         """
         return self.load_and_count(index)[0]
 
     def load_and_count(self, index: int) -> tuple[Tensor, int]:
         """``load``, and the number of missing values that were filled."""
         try:
-            data, suffix = self.content(index), self.suffix(index)
+            data = self.storage.read(partial(self._content, index), partial(self._answers, index))
             image, filled = decode_and_count(
-                data, suffix, self.channels, self.shrink_to, self.layout
+                data, self.suffix(index), self.channels, self.shrink_to, self.layout
             )
             found = str(image.dtype).removeprefix('torch.')
             if self.dtype not in (None, found):
@@ -133,6 +139,28 @@ class StoredImages(ABC):
                 f'{refusal(error, self.name(index), self.channels)}; repair the file or remove it '
                 '(tools/prepare_data/verify_dataset.py finds all such files)'
             ) from error
+
+    def reopen(self) -> None:  # noqa: B027 (most have none)
+        """Close files that stay open between two images: their handles may be stale."""
+
+    def _content(self, index: int) -> bytes:
+        try:
+            return self.content(index)
+        except OSError:
+            self.reopen()
+            raise
+
+    def _answers(self, index: int) -> bool:
+        """Whether one of a few other images can be read; without others, whether the root is."""
+        others = {*np.linspace(0, len(self) - 1, PROBES, dtype=int).tolist()} - {index}
+        for other in others:
+            try:
+                self._content(other)
+            except OSError as error:
+                if error.errno in SILENT | ABSENT:
+                    continue
+            return True
+        return not others and os.path.exists(self.root)
 
     def label(self, index: int) -> int | Tensor | None:
         """Class of an image; (K,) uint8 with 1 for each class, if images have several; or None."""

@@ -11,7 +11,9 @@ from mmengine.dist import all_gather_object, broadcast_object_list, get_world_si
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.errors import BadDataError
+from a2mim.engine.checkpointing import find_saver
+from a2mim.engine.records import Record
+from a2mim.errors import BadDataError, StorageError
 from a2mim.registry import HOOKS
 from a2mim.weights.files import write_atomically
 
@@ -48,23 +50,32 @@ class BadImagesHook(Hook):
     The run stops when more than ``max_share`` of the images seen so far are unreadable. Until every
     image has been seen, three standard deviations of that share are tolerated in addition.
 
+    A storage that does not answer makes no image unreadable: it is asked again for ``patience``
+    seconds, in training and validation, and then the run stops.
+
     Args:
         max_share: Largest accepted share of unreadable images.
+        patience: Seconds; None keeps those of the source of images.
 
     Raises:
-        ValueError: If ``max_share`` is outside [0, 1).
+        ValueError: If ``max_share`` is outside [0, 1) or ``patience`` is negative.
     """
 
     only_looks = True
 
-    def __init__(self, max_share: float = 0.1) -> None:
+    def __init__(self, max_share: float = 0.1, patience: float | None = None) -> None:
         if not 0 <= max_share < 1:
             raise ValueError(f'max_share={max_share} must be in [0, 1); 0.1 is a tenth')
-        self.max_share = max_share
+        if patience is not None and not patience >= 0:
+            raise ValueError(f'patience={patience} must be 0 seconds or more')
+        self.max_share, self.patience = max_share, patience
+        self._refusal: str | None = None
+        self._record = Record(f'the list {FILE_NAME}')
 
     def before_train(self, runner: Runner) -> None:
         """Start with none, or with those of the checkpoint that are still unreadable."""
         self._source: Source | None = getattr(runner.train_dataloader.dataset, 'source', None)
+        self._be_patient(runner)
         self._file = Path(runner.work_dir) / FILE_NAME
         self._met, self._num_met = set(), 0  # by this process, since the last exchange
         state = runner.message_hub.get_info('bad_images', dict(seen=0, found={}))
@@ -73,6 +84,26 @@ class BadImagesHook(Hook):
         broadcast_object_list(still)
         self._found = still[0]  # names by index
         self._list()
+
+    def _be_patient(self, runner: Runner) -> None:
+        loop = runner.val_loop
+        for loader in [runner.train_dataloader] + ([loop.dataloader] if loop is not None else []):
+            storage = getattr(getattr(loader.dataset, 'source', None), 'storage', None)
+            if storage is not None and self.patience is not None:
+                storage.patience = self.patience
+
+    def before_train_iter(self, runner: Runner, *_: object, **__: object) -> None:
+        """Save and stop if there are too many, now that the iteration that found them is complete.
+
+        Raises:
+            BadDataError: With their number and an example.
+        """
+        saver = find_saver(runner)
+        if self._refusal is None or (saver is not None and not saver.can_save(runner)):
+            return
+        if saver is not None:
+            self._refusal += f'. {saver.save_now(runner, done=runner.iter)} is saved'
+        raise BadDataError(self._refusal)
 
     def after_train_iter(
         self,
@@ -95,6 +126,7 @@ class BadImagesHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Report the rest, wherever a run that counts iterations ends."""
         self._exchange(runner)
+        self.before_train_iter(runner)
 
     def _exchange(self, runner: Runner) -> None:
         parts = all_gather_object((self._met, self._num_met))
@@ -105,33 +137,41 @@ class BadImagesHook(Hook):
         if self._seen == 0 or source is None:
             return  # the data set replaces nothing
         if new:
-            self._warn(runner, source, new)
-            self._found |= {index: source.name(index) for index in new}
+            bad = self._confirmed(runner, source, new)
+            self._found |= {index: source.name(index) for index in bad}
             self._list()
         state = dict(seen=self._seen, found=dict(self._found))
         runner.message_hub.update_info('bad_images', state)
         self._check(len(source))
 
-    def _warn(self, runner: Runner, source: Source, new: Sequence[int]) -> None:
-        """Log the reasons; they have stayed in the worker, so the main process reads once more."""
-        if not is_main_process():
-            return
-        for index in new[: max(0, MAX_WARNINGS - len(self._found))]:
-            why = why_bad(source, index) or (
-                f'{source.name(index)!r} could not be read a moment ago, but can be now'
+    def _confirmed(self, runner: Runner, source: Source, new: Sequence[int]) -> list[int]:
+        """Those of ``new`` that the first process cannot read either, with a warning for each.
+
+        Their reasons have stayed in the workers; a file may have been away for a moment.
+        """
+        reasons = [[why_bad(source, index) for index in new] if is_main_process() else []]
+        broadcast_object_list(reasons)
+        bad = [index for index, why in zip(new, reasons[0], strict=True) if why]
+        room = max(0, MAX_WARNINGS - len(self._found)) if is_main_process() else 0
+        for index, why in [*zip(new, reasons[0], strict=True)][:room]:
+            name = source.name(index)
+            why = (
+                why or f'{name!r} could not be read a moment ago, but can be now; it is not listed'
             )
             runner.logger.warning(f'{why}. Another image takes its place.')
-        if len(self._found) < MAX_WARNINGS <= len(self._found) + len(new):
+        if room and len(self._found) + len(bad) >= MAX_WARNINGS:
             runner.logger.warning(f'further images that cannot be read are only in {self._file}')
+        return bad
 
     def _list(self) -> None:
         """Update the file; remove that of an earlier run in the folder."""
-        if not is_main_process():
+        if not is_main_process() or self._record.off:
             return
-        if self._found:
-            write_names(self._file, self._found.values())
-        else:
-            self._file.unlink(missing_ok=True)
+        with self._record.attempt():
+            if self._found:
+                write_names(self._file, self._found.values())
+            else:
+                self._file.unlink(missing_ok=True)
 
     def _check(self, size: int) -> None:
         seen = min(self._seen, size)
@@ -140,7 +180,7 @@ class BadImagesHook(Hook):
             allowed += DEVIATIONS * math.sqrt(allowed * (1 - self.max_share))
         if len(self._found) > allowed:
             example = min(self._found.values())
-            raise BadDataError(
+            self._refusal = (
                 f'{len(self._found)} of the first {seen} images cannot be read, such as '
                 f'{example!r}: more than the accepted share of {self.max_share:.1%}. They '
                 f'are listed in {self._file}; repair or remove them, or accept more in '
@@ -159,11 +199,13 @@ def write_names(path: Path, names: Iterable[str]) -> None:
 
 
 def why_bad(source: Source, index: int) -> str | None:
-    """The error that reading an image gives, None if it can be read."""
+    """The error that reading an image gives, None if it can be read, or nothing can."""
     try:
         source.load(index)
     except BadDataError as error:
         return str(error)
+    except StorageError:
+        pass
     return None
 
 

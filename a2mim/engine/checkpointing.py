@@ -22,6 +22,7 @@ from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
+from a2mim.engine.records import Record
 from a2mim.engine.training_state import (
     check_finite,
     check_own,
@@ -30,8 +31,9 @@ from a2mim.engine.training_state import (
     snapshot,
     training_state,
 )
+from a2mim.errors import NotWrittenError
 from a2mim.registry import HOOKS
-from a2mim.weights.files import remove_partials, replace_link, write_atomically
+from a2mim.weights.files import HeldFolder, remove_partials, replace_link, write_atomically
 from a2mim.weights.safe_load import check_members, peek
 
 LATEST = 'latest.pth'
@@ -117,9 +119,8 @@ class CheckpointHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Find the checkpoints of this run; remove what a killed run left half written."""
-        work_dir = folder = Path(runner.work_dir)
-        if self.out_dir and Path(self.out_dir) != work_dir:
-            folder = Path(self.out_dir, work_dir.name)
+        work_dir = Path(runner.work_dir)
+        folder = checkpoint_folder(self.out_dir, work_dir)
         runner.logger.info(f'Checkpoints will be saved to {folder}.')
         if is_main_process():
             folder.mkdir(parents=True, exist_ok=True)
@@ -129,6 +130,7 @@ class CheckpointHook(Hook):
         templates = (self.filename_tmpl, OUT_OF_TURN)
         self.files = RunFiles(folder, work_dir, templates, self.max_keep_ckpts)
         if is_main_process():
+            self.files.hold()
             self.files.repair()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -185,6 +187,7 @@ class CheckpointHook(Hook):
             self.writer.wait()
         except Exception as error:
             runner.logger.error(str(error))
+        self.files.release()
 
     def can_save(self, runner: Runner) -> bool:
         """Whether the state can be resumed: no gradient is being accumulated."""
@@ -264,6 +267,19 @@ class CheckpointHook(Hook):
         seconds = time.perf_counter() - start
         size_mib = size / 2**20
         logger.info(f'{path.name}: {size_mib:.1f} MiB complete on the disk after {seconds:.2f} s')
+
+
+def find_saver(runner: Runner) -> CheckpointHook | None:
+    """The hook that saves this run, if one does."""
+    return next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+
+
+def checkpoint_folder(out_dir: str | Path | None, work_dir: str | Path) -> Path:
+    """The folder of a run's checkpoints: ``work_dir``, or one of its name in ``out_dir``."""
+    work_dir = Path(work_dir)
+    if not out_dir or Path(out_dir) == work_dir:
+        return work_dir
+    return Path(out_dir, work_dir.name)
 
 
 class BestResults:
@@ -392,14 +408,39 @@ class RunFiles:
         names = re.compile('|'.join(re.escape(n).replace(r'\{\}', r'\d+') for n in templates))
         self.kept = [path for path in readable(folder)[0] if names.fullmatch(path.name)]
         self.last: Path | None = self.kept[-1] if self.kept else None
+        self._record = Record(f"mmengine's {LAST}")
+        self._held: HeldFolder | None = None
+
+    def hold(self) -> None:
+        """Notice from here on if the folder is moved or deleted."""
+        self._held = HeldFolder(self.folder)
+
+    def release(self) -> None:
+        """Undo ``hold``."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def write(self, path: Path, state: dict, *, resumable: bool = True) -> int:
         """Write a state; if it can be resumed, mark it as the latest and remove the oldest.
 
         Returns:
             Size of the file in bytes.
+
+        Raises:
+            NotWrittenError: If the disk refuses, or if the folder was moved or deleted: a state
+                that can be resumed is then in the file that the message names.
         """
+        place = None if self._held is None else self._held.find()
+        if place is not None:
+            path = moved_file(path, place)
         size = write_atomically(path, partial(torch.save, state), num_bytes(state), self._advice())
+        if place is not None and resumable:
+            replace_link(path.parent / LATEST, path.name)
+            raise NotWrittenError(
+                f'{self.folder} was moved or deleted during the run, which ends; its state is '
+                f'saved to {path}: put the folder back under its name, or add --resume {path}'
+            )
         if resumable:
             self._mark(path)
             self.last = path
@@ -421,9 +462,11 @@ class RunFiles:
             self._mark(self.last)
 
     def _mark(self, path: Path) -> None:
-        replace_link(self.folder / LATEST, path.name)
+        replace_link(path.parent / LATEST, path.name)
         name = str(path).encode()
-        write_atomically(self.work_dir / LAST, lambda file: file.write(name), advice=self._advice())
+        if not self._record.off:
+            with self._record.attempt():
+                write_atomically(self.work_dir / LAST, lambda file: file.write(name))
 
     def _advice(self) -> str:
         if self.last is None:
@@ -431,8 +474,35 @@ class RunFiles:
         return f'{self.last} is intact: make room, and resume with --resume auto'
 
 
+def moved_file(path: Path, folder: Path) -> Path:
+    """The file of the name of ``path`` in ``folder``, which is made.
+
+    Raises:
+        NotWrittenError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotWrittenError(
+            f'{path} could not be written: its folder was moved or deleted during the run, and '
+            f'{folder} cannot be made ({error.strerror})'
+        ) from error
+    return folder / path.name
+
+
 # What a run needs to resume. Files of weights, such as exported ones, lack some of it.
 NEEDED = ('meta', 'state_dict', 'message_hub', 'optimizer')
+# Their parts, with the type of each; bool is no number here.
+PARTS: dict[str, dict[str, type]] = {
+    'meta': dict(epoch=int, iter=int),
+    'message_hub': dict(log_scalars=dict, runtime_info=dict, resumed_keys=dict),
+    'optimizer': dict(state=dict, param_groups=list),
+}
+# What may be absent, and is of this type where it is there.
+OPTIONAL: dict[str, tuple[type, ...]] = dict(
+    param_schedulers=(list, dict), finite_guard=(dict,), ema_state_dict=(dict,)
+)
+OF_META: dict[str, tuple[type, ...]] = dict(run=(dict,), cfg=(str,), seed=(int,))
 
 
 def newest_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
@@ -474,10 +544,52 @@ def iteration_of(path: Path) -> int:
         ValueError: If no run can resume from it; the message is the reason.
     """
     content = peek(path)
+    check_entries(content)
+    return content['meta']['iter']
+
+
+def check_entries(content: dict) -> None:
+    """Check that the entries of a checkpoint are those from which a run resumes.
+
+    Raises:
+        ValueError: If one is missing or of another type; the message is the reason.
+    """
     absent = [entry for entry in NEEDED if content.get(entry) is None]
     if absent:
         raise ValueError(f'it has no {", ".join(absent)}')
-    iteration = content['meta'].get('iter')
-    if not isinstance(iteration, int):
-        raise ValueError(f'its iteration is {iteration!r}')
-    return iteration
+    for entry in NEEDED:
+        if not isinstance(content[entry], dict):
+            raise ValueError(f'its {entry} is {named_type(content[entry])}')
+    for entry, parts in PARTS.items():
+        value = content[entry]
+        several = entry == 'optimizer' and value and not parts.keys() & value.keys()
+        for each in value.values() if several else [value]:
+            check_parts(entry, each, parts)
+    if min(content['meta']['iter'], content['meta']['epoch']) < 0:
+        raise ValueError(f'its meta counts {content["meta"]["iter"]} iterations')
+    for where, entries in (('', OPTIONAL), ('meta.', OF_META)):
+        owner = content['meta'] if where else content
+        for name, types in entries.items():
+            if not isinstance(owner.get(name), (*types, type(None))):
+                raise ValueError(f'its {where}{name} is {named_type(owner[name])}')
+
+
+def check_parts(entry: str, value: object, parts: dict[str, type]) -> None:
+    """Check the parts of one entry of a checkpoint.
+
+    Raises:
+        ValueError: If one is missing or of another type; the message is the reason.
+    """
+    found = value if isinstance(value, dict) else {}
+    for part, kind in parts.items():
+        if part not in found:
+            raise ValueError(f'its {entry} has no {part}')
+        # OrderedDict is a dict; True would pass for a number.
+        if not isinstance(found[part], kind) or isinstance(found[part], bool):
+            raise ValueError(f'its {entry}.{part} is {named_type(found[part])}')
+
+
+def named_type(value: object) -> str:
+    """A value in a message: short ones as they are, others by their type."""
+    plain = value is None or isinstance(value, (int, float, str))
+    return repr(value) if plain else f'a {type(value).__name__}'

@@ -33,6 +33,7 @@ from a2mim.errors import (
     NotFiniteError,
     NotFiniteStateError,
     NotWrittenError,
+    StorageError,
 )
 from a2mim.weights.safe_load import WEIGHTS, add_reading_options
 
@@ -248,6 +249,7 @@ EXPECTED = {
     NotFiniteStateError: NOT_FINITE,
     NotWrittenError: NOT_WRITTEN,
     MissingError: TRY_AGAIN,
+    StorageError: TRY_AGAIN,
 }
 PATIENCE = 10  # seconds
 

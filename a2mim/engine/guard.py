@@ -5,7 +5,8 @@ asynchronously: one vector of a few numbers per update, which also carries a req
 that all processes stop after the same update.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -49,6 +50,29 @@ def prefer_fused(optimizer: Optimizer) -> None:
     for parameter, state in optimizer.state.items():
         if 'step' in state:
             state['step'] = torch.as_tensor(state['step']).to(parameter.device, torch.float32)
+
+
+def check_clipping(options: Mapping[str, Any] | None) -> None:
+    """Refuse bounds of ``clip_grad`` that would spoil gradients, or clip none.
+
+    Args:
+        options: The arguments of torch's clipping functions, without ``type``.
+
+    Raises:
+        ValueError: If a bound is NaN, infinite or negative, or ``norm_type`` is not above 0.
+    """
+    for name in ('max_norm', 'clip_value'):
+        bound = (options or {}).get(name, 0)
+        if not 0 <= bound < math.inf:
+            raise ValueError(
+                f'optim_wrapper.clip_grad.{name}={bound} must be a finite number of at least 0, '
+                'such as 1.0; without clipping leave clip_grad out'
+            )
+    order = (options or {}).get('norm_type', 2)
+    if not order > 0:
+        raise ValueError(
+            f'optim_wrapper.clip_grad.norm_type={order} must be above 0; 2 is the usual norm'
+        )
 
 
 def skips_on_device(optimizer: Optimizer) -> bool:
@@ -312,16 +336,23 @@ class GuardedStep(OptimWrapper):
         del vars(self.optimizer)['found_inf']
 
     def _clipped_norm(self) -> Tensor:
-        """Clip as configured, and return the norm of the gradients before it."""
+        """Clip as configured, and return the norm of the gradients before it.
+
+        It is not finite either if the gradients after it, which the optimiser gets, are not.
+        """
+        gradients = [cast(Tensor, parameter.grad) for parameter in self._updated()]
         if self.clip_grad_kwargs and self.grad_name == 'grad_norm':
             self._clip_grad()
-            return cast(Tensor, self.pending_grad_norm)
-        # Clipping by value would make infinity finite: measure first.
-        gradients = [cast(Tensor, parameter.grad) for parameter in self._updated()]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        if self.clip_grad_kwargs:
-            self._clip_grad()
-        return norm
+            norm = cast(Tensor, self.pending_grad_norm)
+        else:
+            # Clipping by value would make infinity finite: measure first.
+            norm = torch.nn.utils.get_total_norm(gradients)
+            if self.clip_grad_kwargs:
+                self._clip_grad()
+        if not self.clip_grad_kwargs:
+            return norm
+        clipped = full_tensor(torch.nn.utils.get_total_norm(gradients))
+        return full_tensor(norm) + 0 * clipped  # NaN where ``clipped`` is not finite
 
     def _clip_grad(self) -> None:
         clip = cast(Callable[..., Tensor | None], self.clip_func)
@@ -434,8 +465,8 @@ class FiniteGuardHook(Hook):
             ]
             buffers = cast(UpdateGuard, self.guard).buffers.saved()
             path = write_failed_step(runner, steps, result.grad_norm, buffers)
-        except OSError as error:
-            runner.logger.warning(f'the failed step is not kept: {error}')
+        except (OSError, MemoryError) as error:
+            runner.logger.warning(f'the failed step is not kept: {error or "no memory"}')
             return
         runner.logger.warning(f'to see what failed: python tools/replay_step.py {path}')
 

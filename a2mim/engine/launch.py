@@ -16,6 +16,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from a2mim.engine.checkpointing import checkpoint_folder
 from a2mim.engine.command_line import apply_train_options, existing_file
 from a2mim.engine.config_check import (
     check_class_count,
@@ -41,11 +42,14 @@ from a2mim.engine.processes import (
     is_first_process,
     join_processes,
 )
-from a2mim.engine.resume import adopt_seed, check_config, find_checkpoint
+from a2mim.engine.resume import adopt_seed, check_config, find_checkpoint, refuse_foreign
 from a2mim.engine.runner import ToolRunner
 from a2mim.engine.sharding import check_sharding
 from a2mim.engine.validation import name_sets, test_every_set
 from a2mim.weights.config_files import read_config
+from a2mim.weights.files import write_atomically
+
+ROOM = 1 << 18  # bytes of log and scalars before the first step
 
 
 def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
@@ -92,9 +96,13 @@ def launch(
     accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
     notes = [apply_batch_rule(cfg, processes), stretch_iterations(cfg, accumulation)]
     notes += [fit_workers(cfg, processes), edit_data(cfg)]
+    folder = folder_of_run(cfg)
     if is_first_process(args.launcher):
         notes.append(lock.take(cfg.work_dir))
-    notes += choose_start(cfg, args.resume, args.schedule)
+        notes += [lock.take(str(folder))] if folder != Path(cfg.work_dir) else []
+    notes += choose_start(cfg, args.resume, args.schedule, folder)
+    if is_first_process(args.launcher):
+        write_config(cfg)
     join_processes(cfg, args.launcher)
     notes += resolve_scale(cfg)
     name_run(cfg, name)
@@ -164,8 +172,27 @@ def default_work_dir(config: str) -> str:
     return str(Path(*parts))
 
 
-def refuse_used_work_dir(work_dir: str) -> None:
-    """Refuse a work dir that already holds checkpoints.
+def write_config(cfg: Config) -> None:
+    """Write the config to the work dir, where mmengine writes it too, but names no full disk.
+
+    Raises:
+        NotWrittenError: If there is no room for it and the first lines of the log.
+    """
+    text = cfg.pretty_text.encode()
+    path = Path(cfg.work_dir, Path(cfg.filename or 'config.py').name)
+    advice = 'Make room, or give another --work-dir'
+    write_atomically(path, lambda file: file.write(text), len(text) + ROOM, advice)
+
+
+def folder_of_run(cfg: Config) -> Path:
+    """The folder of the checkpoints that ``cfg`` asks for."""
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+    out_dirs = [hook['out_dir'] for hook in hooks if isinstance(hook, dict) and 'out_dir' in hook]
+    return checkpoint_folder(next(iter(out_dirs), None), cfg.work_dir)
+
+
+def refuse_used_work_dir(work_dir: str | Path) -> None:
+    """Refuse a work dir, or a folder of checkpoints, that already holds checkpoints.
 
     Raises:
         ValueError: If there are checkpoints in ``work_dir``.
@@ -178,8 +205,8 @@ def refuse_used_work_dir(work_dir: str) -> None:
         )
 
 
-def choose_start(cfg: Config, resume: str | None, schedule: str | None) -> list[str]:
-    """Resume a run or start a new one; return lines for the log.
+def choose_start(cfg: Config, resume: str | None, schedule: str | None, folder: Path) -> list[str]:
+    """Resume a run whose checkpoints go to ``folder`` or start one; return lines for the log.
 
     Raises:
         FileNotFoundError: If there is no checkpoint of the name to resume from.
@@ -190,12 +217,16 @@ def choose_start(cfg: Config, resume: str | None, schedule: str | None) -> list[
         if schedule is not None:
             raise ValueError(f'--schedule {schedule} is about a run that is resumed: add --resume')
         refuse_used_work_dir(cfg.work_dir)
+        refuse_used_work_dir(folder)
         return adopt_from_weights(cfg)
-    checkpoint, skipped = find_checkpoint(resume, cfg.work_dir)
+    checkpoint, skipped = find_checkpoint(resume, cfg.work_dir, folder)
     if checkpoint is None:
-        return [f'nothing to resume in {cfg.work_dir}: training starts from scratch']
-    if Path(checkpoint).resolve().parent != Path(cfg.work_dir).resolve():
-        refuse_used_work_dir(cfg.work_dir)
+        return [f'nothing to resume in {folder}: training starts from scratch']
+    found_in = Path(checkpoint).resolve().parent
+    if found_in != folder.resolve():
+        refuse_used_work_dir(folder)
+    if resume == 'auto' and found_in != Path(cfg.work_dir).resolve():
+        refuse_foreign(checkpoint, cfg.work_dir)
     notes = adopt_scale(cfg, checkpoint)
     notes += check_config(cfg, checkpoint, schedule)
     adopt_seed(cfg, checkpoint)

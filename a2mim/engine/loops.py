@@ -16,6 +16,7 @@ from typing import Protocol, cast, runtime_checkable
 
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import EMAHook, Hook
+from mmengine.optim import _ParamScheduler
 from mmengine.runner import BaseLoop, Runner
 from mmengine.runner import EpochBasedTrainLoop as MMEngineEpochBasedTrainLoop
 from mmengine.runner import IterBasedTrainLoop as MMEngineIterBasedTrainLoop
@@ -23,12 +24,12 @@ from mmengine.runner.loops import _InfiniteDataloaderIterator
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 
-from a2mim.engine.checkpointing import CheckpointHook
+from a2mim.engine.checkpointing import CheckpointHook, find_saver
 from a2mim.engine.mmengine_fixes import RuntimeInfoHook
 from a2mim.engine.processes import absent_ranks, is_connection_lost
 from a2mim.engine.sharding import is_sharded
 from a2mim.engine.workers import PatientLoader, end_workers
-from a2mim.errors import TRY_AGAIN, MissingError
+from a2mim.errors import TRY_AGAIN, BadDataError, MissingError, StorageError
 from a2mim.registry import HOOKS, LOOPS
 
 
@@ -114,10 +115,17 @@ def finishing(runner: Runner) -> Iterator[None]:
     try:
         yield
     except StopRequestedError:
-        runner.logger.info(f'stopped by a signal {save_before_leaving(runner)}')
+        saved = save_before_leaving(runner)
+        runner.logger.info(f'stopped by a signal {saved} (exit code {TRY_AGAIN})')
         raise SystemExit(TRY_AGAIN) from None
     except MissingError as error:
-        raise MissingError(f'{error}. The run ends {save_before_leaving(runner)}') from error
+        saved = save_before_leaving(runner)
+        raise MissingError(f'{error}. The run ends {saved} (exit code {TRY_AGAIN})') from error
+    except (StorageError, BadDataError) as error:
+        if not runner.iter or not cast(SafeWaits, runner.train_loop).whole:
+            raise
+        reason, saved = str(error).rstrip(), save_before_leaving(runner)
+        raise type(error)(f'{reason}. The run ends {saved}') from error
     finally:
         leaves = sys.exc_info()[0] is not None
         for hook in runner.hooks:
@@ -125,11 +133,6 @@ def finishing(runner: Runner) -> Iterator[None]:
                 hook.finish(runner)
         if leaves:
             end_workers()
-
-
-def find_saver(runner: Runner) -> CheckpointHook | None:
-    """The hook that saves this run, if one does."""
-    return next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
 
 
 def save_before_leaving(runner: Runner) -> str:
@@ -146,23 +149,31 @@ def save_before_leaving(runner: Runner) -> str:
         saver.alone = True
         path = saver.save_now(runner, done=runner.iter)
     saved = 'nothing more is saved' if path is None else f'{path} is saved'
-    advice = f'--resume auto goes on (exit code {TRY_AGAIN})'
-    return f'after iteration {runner.iter}: {saved}; {advice}'
+    return f'after iteration {runner.iter}: {saved}; --resume auto goes on'
 
 
 def is_whole(runner: Runner, saver: CheckpointHook) -> bool:
     """Whether this process can save by itself what a run resumes from.
 
-    Not while gradients are accumulated, nor within an iteration whose update is done, nor if the
-    model is sharded; and it is the first process that saves, or the first that is left.
+    Not while gradients are accumulated, nor within an iteration whose update is done, nor between
+    the schedules of an epoch and its count, nor if the model is sharded; and it is the first
+    process that saves, or the first that is left.
     """
     guard = getattr(runner.optim_wrapper, 'guard', None)
     if guard is not None:
         guard.settle()
     loop = cast(EpochBasedTrainLoop | IterBasedTrainLoop, runner.train_loop)
     together = get_world_size() > 1 and is_sharded(runner.model.parameters())
+    ahead = loop.ends_epoch and any(each.by_epoch for each in all_schedules(runner))
     saves = get_rank() == loop.first_rank
-    return loop.whole and saves and not together and saver.can_save(runner)
+    return loop.whole and saves and not together and not ahead and saver.can_save(runner)
+
+
+def all_schedules(runner: Runner) -> list[_ParamScheduler]:
+    """The schedules of one optimiser, or of several by name."""
+    found = runner.param_schedulers or []
+    groups = found.values() if isinstance(found, dict) else [found]
+    return [schedule for group in groups for schedule in cast(list[_ParamScheduler], group)]
 
 
 class SafeWaits:
@@ -171,12 +182,14 @@ class SafeWaits:
     Attributes:
         waiting: Whether the loop waits for a batch: an error that ends the wait loses nothing.
         whole: Whether the state is that after ``runner.iter`` iterations.
+        ends_epoch: Whether hooks finish an epoch that does not count as done yet.
         first_rank: The process that saves if the run has to leave.
     """
 
     runner: Runner
     waiting = False
     whole = True
+    ends_epoch = False
     first_rank = 0
 
     def waited_for(self, batches: Iterable[dict]) -> Iterator[dict]:
@@ -218,12 +231,13 @@ class SafeWaits:
 
         Raises:
             MissingError: If a data worker or another process is missing.
+            StorageError, BadDataError: If images are.
         """
         try:
             cast(BaseLoop, self.runner.val_loop).run()
-        except RuntimeError as error:
-            lost = is_connection_lost(error)
-            if not lost and not isinstance(error, MissingError):
+        except (RuntimeError, StorageError, BadDataError) as error:
+            lost = isinstance(error, RuntimeError) and is_connection_lost(error)
+            if not lost and not isinstance(error, MissingError | StorageError | BadDataError):
                 raise
             for hook in self.runner.hooks:
                 if isinstance(hook, EMAHook):
@@ -277,8 +291,10 @@ class EpochBasedTrainLoop(SafeWaits, MMEngineEpochBasedTrainLoop):
         for index, batch in enumerate(batches, done):
             with self.step():
                 self.run_iter(index, batch)  # pyright: ignore[reportArgumentType]
+        self.ends_epoch = True
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+        self.ends_epoch = False
 
     def _batches_done(self) -> int:
         """Number of batches of the current epoch already trained on."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from a2mim.engine.history import Curve, curve_points, loss_curves
 from a2mim.engine.processes import bare_model
+from a2mim.engine.records import Record
 from a2mim.engine.sharding import is_sharded
 from a2mim.interfaces import Algorithm
 from a2mim.masking import upsample_mask
@@ -89,13 +90,14 @@ class ReconstructionHook(Hook):
         ValueError: If ``interval`` is less than 1.
     """
 
-    priority = 'LOW'
+    priority = 'LOWEST'  # after the checkpoint
     only_looks = True
 
     def __init__(self, interval: int) -> None:
         if interval < 1:
             raise ValueError(f'interval={interval} must be at least 1')
         self.interval = interval
+        self._record = Record('the picture of reconstructions')
         self._batch: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -114,9 +116,12 @@ class ReconstructionHook(Hook):
         due = epoch in (1, runner.max_epochs) or epoch % self.interval == 0
         if not due or self._batch is None:
             return
-        rows = self._rows(bare_model(runner.model), self._batch)
-        if is_main_process():
-            self._draw(runner, epoch, rows)
+        if self._record.off and not is_sharded(runner.model.parameters()):
+            return
+        with self._record.attempt():
+            rows = self._rows(bare_model(runner.model), self._batch)
+            if is_main_process() and not self._record.off:
+                self._draw(runner, epoch, rows)
 
     def _draw(self, runner: Runner, epoch: int, rows: dict[str, np.ndarray]) -> None:
         """Write the picture to the work dir and the visualizer."""
@@ -132,8 +137,10 @@ class ReconstructionHook(Hook):
         """Captions and uint8 images (N, C, H, W), pixel values in [0, 255]."""
         training = model.training
         model.eval()
-        outputs = cast(dict[str, Tensor], model.val_step(batch))
-        model.train(training)
+        try:
+            outputs = cast(dict[str, Tensor], model.val_step(batch))
+        finally:
+            model.train(training)
         image, reconstruction = outputs['image'], outputs['reconstruction'].float()
         height, width = image.shape[-2:]
         masked = upsample_mask(outputs['mask'], (height, width)).unsqueeze(1)
@@ -154,11 +161,12 @@ class LossCurveHook(Hook):
     the first iteration of the run, through every resume.
     """
 
-    priority = 'LOW'
+    priority = 'LOWEST'  # after the checkpoint
     only_looks = True
 
     def __init__(self) -> None:
         self._drawn = 0.0
+        self._record = Record('the loss curve')
 
     @master_only
     def after_train_epoch(self, runner: Runner) -> None:
@@ -173,8 +181,9 @@ class LossCurveHook(Hook):
 
     def _draw(self, runner: Runner) -> None:
         curves = loss_curves(runner.message_hub)
-        if curves:
-            draw_curves(curves, Path(runner.work_dir) / 'loss.png')
+        if curves and not self._record.off:
+            with self._record.attempt():
+                draw_curves(curves, Path(runner.work_dir) / 'loss.png')
         self._drawn = time.monotonic()
 
 

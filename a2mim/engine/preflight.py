@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from a2mim.engine.checkpointing import CheckpointHook
+from a2mim.engine.checkpointing import checkpoint_folder, find_saver
 from a2mim.engine.loops import batch_size
 from a2mim.engine.pixel_scale import check_pixels
 from a2mim.engine.processes import bare_model
@@ -39,10 +39,11 @@ def check_disk(runner: Runner) -> str:
     Raises:
         ValueError: If there is not enough.
     """
-    hooks = [hook for hook in runner.hooks if isinstance(hook, CheckpointHook)]
-    if not hooks:
+    saver = find_saver(runner)
+    if saver is None:
         return 'disk: the run writes no checkpoints'
-    folder = hooks[0].out_dir or runner.work_dir
+    folder = checkpoint_folder(saver.out_dir, runner.work_dir)
+    folder.mkdir(parents=True, exist_ok=True)
     size = checkpoint_bytes(runner)
     free, needed = shutil.disk_usage(folder).free, CHECKPOINTS * size
     found = (

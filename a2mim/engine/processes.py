@@ -14,6 +14,7 @@ import fcntl
 import gc
 import os
 import re
+import shutil
 import signal
 import socket
 import threading
@@ -246,7 +247,7 @@ UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class WorkDirLock:
-    """A lock that a run takes once it knows its folder, and gives back when the block ends.
+    """Locks that a run takes once it knows its folders, and gives back when the block ends.
 
     The first process of a run holds it for all of them.
 
@@ -256,16 +257,15 @@ class WorkDirLock:
 
     def __init__(self, patience: float = PATIENCE) -> None:
         self.patience = patience
-        self._file: TextIO | None = None
+        self._files: list[TextIO] = []
 
     def __enter__(self) -> 'WorkDirLock':
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._file is not None:
-            self._file.truncate(0)
-            self._file.close()
-            self._file = None
+        while self._files:
+            with self._files.pop() as file:
+                file.truncate(0)
 
     def take(self, work_dir: str) -> str | None:
         """Create ``work_dir`` and lock it; return a line for the log if it cannot be locked.
@@ -277,19 +277,31 @@ class WorkDirLock:
         path = Path(work_dir, NAME)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.fdopen(open_own(path), 'r+', encoding='utf-8', errors='replace')
+            file = os.fdopen(open_own(path), 'r+', encoding='utf-8', errors='replace')
         except OSError as error:
             raise OSError(
                 f'the work dir {work_dir} cannot be written ({error.strerror}); give another '
                 '--work-dir'
             ) from error
-        self._refuse_other_content(self._file, path)
-        if not self._wait(self._file, work_dir):
+        self._refuse_other_content(file, path)
+        self._files.append(file)
+        if not self._wait(file, work_dir):
             return f'{work_dir}: its file system has no locks; start one run there at a time'
-        self._file.seek(0)
-        self._file.truncate(0)
-        self._file.write(f'host {socket.gethostname()}, process {os.getpid()}, since {now()}\n')
-        self._file.flush()
+        owner = f'host {socket.gethostname()}, process {os.getpid()}, since {now()}\n'
+        try:
+            file.seek(0)
+            file.truncate(0)
+            file.write(owner)
+            file.flush()
+        except OSError as error:
+            self._files.remove(file)
+            with suppress(OSError):  # it flushes once more
+                file.close()
+            raise OSError(
+                f'{path} cannot be written: {error.strerror} ({len(owner)} bytes needed, '
+                f'{shutil.disk_usage(path.parent).free:,} are free); make room or give another '
+                '--work-dir'
+            ) from error
         return None
 
     def _wait(self, file: TextIO, work_dir: str) -> bool:
@@ -319,7 +331,6 @@ class WorkDirLock:
         found = file.read(200)
         if found and not OWNER.match(found):
             file.close()
-            self._file = None
             raise ValueError(
                 f'{path} is not the lock of a run ({found[:40]!r}): rename it, or give this run '
                 'another --work-dir'
@@ -327,10 +338,10 @@ class WorkDirLock:
 
     def _owner(self, file: TextIO) -> str:
         """What the holder wrote; the file is closed, since it is not ours."""
+        self._files.remove(file)
         with file:
             file.seek(0)
             owner = file.read().strip()
-        self._file = None
         return owner or 'it has just started'
 
 

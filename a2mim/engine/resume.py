@@ -4,6 +4,7 @@ A run is resumed from a checkpoint of its own, and only as the same training; a 
 takes the weights of any system, fitted to the model or refused.
 """
 
+import os
 import platform
 import warnings
 from collections.abc import Iterator, Mapping, Sized
@@ -18,7 +19,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.runner import BaseLoop, Runner
 
-from a2mim.engine.checkpointing import newest_checkpoint
+from a2mim.engine.checkpointing import LAST, iteration_of, newest_checkpoint
 from a2mim.engine.config_check import RUNNER_KEYS
 from a2mim.engine.config_edit import BatchPlan, compare_plans
 from a2mim.engine.loops import batch_size
@@ -31,10 +32,19 @@ from a2mim.weights.recipe import literal_config
 from a2mim.weights.safe_load import peek
 
 
-def find_checkpoint(resume: str, work_dir: str) -> tuple[str | None, list[str]]:
+def find_checkpoint(
+    resume: str, work_dir: str, folder: Path | None = None
+) -> tuple[str | None, list[str]]:
     """The checkpoint to resume from, and a log line for each newer file that is incomplete.
 
-    No file if ``resume`` is ``'auto'`` and nothing was saved yet.
+    No file if ``resume`` is ``'auto'`` and nothing was saved yet. Where ``out_dir`` is set, added
+    or dropped between two parts of a run, the checkpoints lie in several folders: the one with the
+    most iterations counts.
+
+    Args:
+        resume: A file, or ``'auto'``.
+        work_dir: Of the run.
+        folder: Of its checkpoints, see ``checkpoint_folder``; None for the work dir.
 
     Raises:
         FileNotFoundError: If a named file is missing.
@@ -43,18 +53,53 @@ def find_checkpoint(resume: str, work_dir: str) -> tuple[str | None, list[str]]:
     if resume != 'auto':
         if not Path(resume).is_file():
             raise FileNotFoundError(f'--resume {resume}: there is no such file')
+        try:
+            iteration_of(Path(resume))
+        except ValueError as error:
+            raise ValueError(
+                f'--resume {resume}: no run can be resumed from it: {error}'
+            ) from error
         return resume, []
-    newest, skipped = newest_checkpoint(Path(work_dir))
+    folders = list(dict.fromkeys([folder or Path(work_dir), Path(work_dir)]))
+    if not any(path for each in folders for path in each.glob('*.pth')):
+        folders += earlier_folder(work_dir)
+    results = [newest_checkpoint(each) for each in folders]
+    skipped = [line for _, lines in results for line in lines]
+    newest = max((path for path, _ in results if path), key=iteration_of, default=None)
     if newest is not None:
         return str(newest), skipped
-    found = sorted(path.name for path in Path(work_dir).glob('*.pth'))
+    found = sorted(path.name for each in folders for path in each.glob('*.pth'))
     if found:
         reasons = '; '.join(skipped) or f'{", ".join(found[:3])} hold no state to go on from'
         raise ValueError(
-            f'{work_dir} has no checkpoint to resume from: {reasons}. Put back a whole copy, or '
+            f'{folders[0]} has no checkpoint to resume from: {reasons}. Put back a whole copy, or '
             'start anew in another --work-dir'
         )
     return None, []
+
+
+def earlier_folder(work_dir: str) -> list[Path]:
+    """The folder of the file that mmengine's ``last_checkpoint`` in the work dir names, if any."""
+    try:
+        last = Path(Path(work_dir, LAST).read_text(encoding='utf-8').strip())
+        return [last.parent] if last.is_file() else []
+    except (OSError, ValueError):  # a file of another program under this name
+        return []
+
+
+def refuse_foreign(checkpoint: str, work_dir: str) -> None:
+    """Refuse a checkpoint outside of the work dir, such as in ``out_dir``, that is another run's.
+
+    Raises:
+        ValueError: If the work dir in its config is another folder, which still exists.
+    """
+    meta = peek(Path(checkpoint)).get('meta') or {}
+    owner = str((literal_config(meta.get('cfg') or '') or {}).get('work_dir') or work_dir)
+    if Path(owner).is_dir() and os.path.realpath(owner) != os.path.realpath(work_dir):
+        raise ValueError(
+            f'{checkpoint} belongs to the run in {owner}, not to {work_dir}; give this run a '
+            f'--work-dir of another name, or continue that one with --resume {checkpoint}'
+        )
 
 
 # The entries of a config that define a training; a resumed run may change all others.

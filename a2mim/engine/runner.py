@@ -8,16 +8,22 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import LogProcessor, Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 
+from a2mim.engine.guard import check_clipping
 from a2mim.engine.loops import batch_size
 from a2mim.engine.mmengine_fixes import compile_forward, filter_log
 from a2mim.engine.processes import NATIVE_SYNC_BN
+from a2mim.engine.records import guard_handlers, guard_visualizer
 from a2mim.engine.sharding import FullyShard
 from a2mim.engine.sync_batch_norm import join_batch_norm
 from a2mim.registry import HOOKS, LOG_PROCESSORS, MODEL_WRAPPERS
 from a2mim.weights.config_files import read_config
 from a2mim.weights.released import config_path
+
+# The hooks that mmengine adds to every run.
+PRESET = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
 
 @cache
@@ -30,20 +36,23 @@ def complete_hooks(default: Mapping, custom: Sequence[dict | Hook] = ()) -> dict
     """``default`` with the hooks of every run that neither it nor ``custom`` has.
 
     One of these that a config has under another key or in ``custom_hooks`` takes the place of the
-    one that belongs to its key.
+    one that belongs to its key. Options without a type, as ``--cfg-options
+    default_hooks.bad_images.patience=600`` gives them, are added to it.
 
     Args:
         default: ``default_hooks`` of a config; None as a value switches a hook off.
         custom: ``custom_hooks`` of a config.
     """
     every = hooks_of_every_run()
+    partial = {k for k in every if isinstance(default.get(k), dict) and 'type' not in default[k]}
     others = [hook for key, hook in default.items() if key not in every] + [*custom]
     classes = [hook_class(hook) for hook in others if hook is not None]
     replaced = {
         key for key, hook in every.items() if any(issubclass(c, hook_class(hook)) for c in classes)
     }
     added = {key: dict(hook) for key, hook in every.items()}
-    return {k: hook for k, hook in {**added, **default}.items() if k not in replaced}
+    whole = {k: {**added[k], **h} if k in partial else h for k, h in default.items()}
+    return {k: hook for k, hook in {**added, **whole}.items() if k not in replaced}
 
 
 def hook_class(hook: dict | Hook) -> type:
@@ -70,7 +79,14 @@ class ToolRunner(Runner):
         """Build the logger as mmengine does, without what no person reads."""
         logger = super().build_logger(log_level, log_file, **kwargs)
         filter_log(logger)
+        guard_handlers(logger)
         return logger
+
+    def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
+        """Build it as mmengine does; what its back ends cannot write ends no run."""
+        built = super().build_visualizer(visualizer)
+        guard_visualizer(built)
+        return built
 
     def register_hooks(
         self,
@@ -81,7 +97,7 @@ class ToolRunner(Runner):
         hooks = complete_hooks(default_hooks or {}, custom_hooks or ())
         self.cfg.default_hooks = {k: h for k, h in hooks.items() if not isinstance(h, Hook)}
         # mmengine knows None for its own hooks only.
-        off = {key for key in hooks_of_every_run() if key in hooks and hooks[key] is None}
+        off = {key for key, hook in hooks.items() if hook is None and key not in PRESET}
         super().register_hooks({k: h for k, h in hooks.items() if k not in off}, custom_hooks)
 
     def _maybe_compile(self, target: str) -> None:
@@ -105,8 +121,13 @@ class ToolRunner(Runner):
         return wrapped
 
     def build_optim_wrapper(self, optim_wrapper: dict | OptimWrapper) -> OptimWrapper:
-        """Build it as mmengine does, and tell it if the model is sharded."""
+        """Build it as mmengine does, and tell it if the model is sharded.
+
+        Raises:
+            ValueError: If it clips gradients to a bound that is NaN, infinite or negative.
+        """
         wrapper = super().build_optim_wrapper(optim_wrapper)
+        check_clipping(getattr(wrapper, 'clip_grad_kwargs', None))
         if isinstance(self.model, FullyShard):
             self.model.adopt(wrapper)
         return wrapper

@@ -10,9 +10,11 @@ that
 """
 
 import itertools
+import os
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -23,8 +25,10 @@ from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from a2mim.datasets.datasets import NUM_TRIALS, find_loader
 from a2mim.datasets.decoding import SHORTAGES
+from a2mim.datasets.image_files import PROBES
 from a2mim.datasets.samplers import EpochSampler, SampleKey
-from a2mim.errors import BadDataError
+from a2mim.datasets.storage import PATIENCE, Storage
+from a2mim.errors import BadDataError, StorageError
 from a2mim.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
 
 WRAPPER = 'a2mim.SeededDataset'
@@ -73,7 +77,9 @@ def prepare_data(cfg: Config) -> str | None:
     if loader.get('batch_sampler'):
         inner = loader.batch_sampler
         loader.batch_sampler = dict(type='a2mim.StartableBatchSampler', batches=inner)
-    _check_loading(loader.dataset)
+    patience = ((cfg.get('default_hooks') or {}).get('bad_images') or {}).get('patience')
+    for checked in filter(None, (loader, cfg.get('val_dataloader'))):
+        _check_loading(checked.dataset, patience)
     loader.dataset = dict(
         type=WRAPPER, dataset=loader.dataset, seed=seed, on_bad_image='substitute'
     )
@@ -113,12 +119,12 @@ def _dicts(node: object) -> Iterator[dict]:
             yield from _dicts(item)
 
 
-def _check_loading(dataset: dict) -> None:
+def _check_loading(dataset: dict, patience: float | None) -> None:
     """Wrap every ``Load...`` step of every pipeline below ``dataset``."""
     for node in [*_dicts(dataset)]:
         if 'pipeline' in node:
             node['pipeline'] = [
-                dict(type='a2mim.CheckedLoading', load=step)
+                dict(type='a2mim.CheckedLoading', load=step, patience=patience)
                 if _name(step).startswith('Load')
                 else step
                 for step in node['pipeline']
@@ -141,19 +147,23 @@ class CheckedLoading:
 
     Args:
         load: Config of the step, such as ``dict(type='LoadImageFromFile')``.
+        patience: Seconds for which a storage that does not answer is asked again; None for 300.
 
     Raises:
         BadFileError: If it fails, unless the machine ran out of memory or file handles.
+        StorageError: If no file of the folder can be read, for ``patience`` seconds.
     """
 
-    def __init__(self, load: dict) -> None:
+    def __init__(self, load: dict, patience: float | None = None) -> None:
         self.load = TRANSFORMS.build(load)
+        self.storage = Storage('', PATIENCE if patience is None else patience)
 
     def __call__(self, results: dict) -> dict | None:
         """Apply the step."""
+        folder = self.storage.where = os.path.dirname(str(results['img_path']))
         try:
-            return self.load(results)
-        except MemoryError:
+            return self.storage.read(partial(self.load, results), partial(_answers, folder))
+        except (MemoryError, StorageError):
             raise
         except Exception as error:  # decoders raise errors of many types
             if isinstance(error, OSError) and error.errno in SHORTAGES:
@@ -164,6 +174,19 @@ class CheckedLoading:
             bad = BadFileError(f'{type(self.load).__name__} cannot load {files}: {reason}')
             bad.image = image
             raise bad from error
+
+
+def _answers(folder: str) -> bool:
+    """Whether a file of ``folder`` can be read."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in itertools.islice((each for each in entries if each.is_file()), PROBES):
+                with suppress(OSError), open(entry.path, 'rb') as file:
+                    file.read(1)
+                    return True
+    except OSError:
+        pass
+    return False
 
 
 @contextmanager
@@ -197,12 +220,20 @@ class SeededDataset(Dataset):
             'substitute' another image.
 
     Raises:
+        FileNotFoundError: If the folder of the first image is missing.
         ValueError: If ``on_bad_image`` is unknown.
         BadDataError: If an image cannot be loaded and is not substituted.
     """
 
     def __init__(self, dataset: dict, seed: int = 0, *, on_bad_image: str = 'raise') -> None:
         self.dataset: BaseDataset = DATASETS.build(dataset)
+        folder = os.path.dirname(self.name(0)) if len(self.dataset) else ''
+        # In training a folder that is missing is one whose storage does not answer.
+        if folder and not os.path.isdir(folder):
+            raise FileNotFoundError(
+                f'{self.name(0)}: there is no folder {folder}; put the images there, or set '
+                'data_root and data_prefix of the data set'
+            )
         self.seed = seed
         # The loaders are typed for sources of images; they hand on whatever ``load`` gives.
         self._load: Callable[..., tuple[dict, int, dict]] = cast(Any, find_loader(on_bad_image))

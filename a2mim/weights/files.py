@@ -197,6 +197,45 @@ def open_own(path: Path, flags: int = os.O_RDWR) -> int:
     return descriptor
 
 
+class HeldFolder:
+    """A folder that is found again after it was moved, by an open descriptor of it.
+
+    Args:
+        path: The folder, which exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY)
+
+    def find(self) -> Path | None:
+        """None if it has kept its name; else where it was moved to, or a new one if it is deleted.
+
+        The new one has its name, or that of a sibling if another folder has taken that.
+        """
+        if self._is(self.path):
+            return None
+        try:
+            present = Path(os.readlink(f'/proc/self/fd/{self._descriptor}'))
+        except OSError:  # no Linux
+            present = self.path
+        if self._is(present):
+            return present
+        if os.path.lexists(self.path):
+            return self.path.with_name(f'{self.path.name}.{os.getpid()}')
+        return self.path
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._descriptor)
+
+    def _is(self, path: Path) -> bool:
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(self._descriptor))
+        except OSError:
+            return False
+
+
 # The single steps, as functions of their own: tests make each of them fail or kill the process.
 
 

@@ -31,6 +31,11 @@ def test_those_that_a_config_lacks_are_added_in_front():
     assert [*hooks][-1] == 'logger'
 
 
+def test_options_without_a_type_are_added_to_the_hook_of_their_key():
+    hooks = complete_hooks(dict(bad_images=dict(patience=7)))
+    assert hooks['bad_images'] == dict(type='a2mim.BadImagesHook', patience=7)
+
+
 @pytest.mark.parametrize(
     'custom', [dict(type='FiniteGuardHook', stop_after=3), FiniteGuardHook(stop_after=3)]
 )
@@ -48,13 +53,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_runner_dumps_what_it_added_and_none_switches_off(data, tmp_path):
-    cfg = toy_config(data, default_hooks__bad_images=None, work_dir=str(tmp_path / 'run'))
+    keys = ('bad_images', 'timer', 'checkpoint', 'loss_curve')
+    off = {f'default_hooks__{key}': None for key in keys}
+    cfg = toy_config(data, **off, work_dir=str(tmp_path / 'run'))
     cfg.dump(tmp_path / 'toy.py')
     runner = ToolRunner.from_cfg(Config.fromfile(tmp_path / 'toy.py'))
     dumped = Config.fromfile(tmp_path / 'run/toy.py').default_hooks
     assert dumped.guard == dict(type='a2mim.FiniteGuardHook') and dumped.bad_images is None
     names = [type(hook).__name__ for hook in runner.hooks]
-    assert names.count('FiniteGuardHook') == 1 and 'BadImagesHook' not in names
+    assert names.count('FiniteGuardHook') == 1
+    absent = {'BadImagesHook', 'IterTimerHook', 'CheckpointHook', 'LossCurveHook', 'NoneType'}
+    assert absent.isdisjoint(names)
 
 
 def test_the_runner_of_mmengine_trains_and_resumes_the_same_bit_by_bit(data, tmp_path):

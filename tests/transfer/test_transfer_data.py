@@ -18,6 +18,9 @@ from torch.utils.data import DataLoader
 
 import shrunk_detector
 import shrunk_segmentor
+from a2mim.datasets import storage
+from a2mim.errors import StorageError
+from a2mim.transfer.data import BadFileError, CheckedLoading
 from exact_run import SaveAt, differing, state
 
 pytestmark = [pytest.mark.transfer, pytest.mark.filterwarnings('default')]
@@ -386,3 +389,31 @@ def test_a_prepared_config_is_prepared_once(data):
     before = cfg.to_dict()
     assert prepare_data(cfg) is None
     assert cfg.to_dict() == before
+
+
+def test_a_folder_of_images_that_is_away_is_waited_for_and_a_bad_file_is_not(tmp_path, monkeypatch):
+    images = tmp_path / 'images'
+    images.mkdir()
+    for name in ('a.png', 'b.png'):
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(images / name)
+    waits = []
+
+    def come_back(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            (tmp_path / 'away').rename(images)
+
+    monkeypatch.setattr(storage.time, 'sleep', come_back)
+    load = CheckedLoading(dict(type='mmcv.LoadImageFromFile'))
+    images.rename(tmp_path / 'away')
+    assert load(dict(img_path=str(images / 'a.png')))['img_shape'] == (8, 8)
+    assert len(waits) == 2
+    (images / 'a.png').write_bytes(b'no image')
+    for name in ('a.png', 'missing.png'):
+        with pytest.raises(BadFileError, match=name):
+            load(dict(img_path=str(images / name)))
+    images.rename(tmp_path / 'away')
+    load.storage.patience = 0
+    with pytest.raises(StorageError, match=f"storage of '{images}' does not answer"):
+        load(dict(img_path=str(images / 'a.png')))
+    assert len(waits) == 2

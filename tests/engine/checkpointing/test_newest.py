@@ -9,9 +9,15 @@ import torch
 
 from a2mim.engine.checkpointing import newest_checkpoint
 
+META = dict(epoch=0, iter=2)
+
 
 def write_state(path: Path, iteration: object, **others: object) -> Path:
-    state = dict(state_dict={'weight': torch.arange(1000.0)}, optimizer={}, message_hub={})
+    state = dict(
+        state_dict={'weight': torch.arange(1000.0)},
+        optimizer=dict(state={}, param_groups=[]),
+        message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
+    )
     torch.save(state | dict(meta=dict(epoch=0, iter=iteration)) | others, path)
     return path
 
@@ -32,7 +38,20 @@ def flip_a_byte_of_the_weights(path: Path) -> None:
         (flip_a_byte_of_the_weights, r'the checksum of .* in it is wrong'),
         (lambda path: torch.save([1], path), 'it holds a list'),
         (lambda path: torch.save({'weight': torch.ones(1)}, path), 'it has no meta, state_dict'),
-        (lambda path: write_state(path, None), 'its iteration is None'),
+        (lambda path: write_state(path, None), 'its meta.iter is None'),
+        (lambda path: write_state(path, '2'), "its meta.iter is '2'"),
+        (lambda path: write_state(path, True), 'its meta.iter is True'),
+        (lambda path: write_state(path, -2), 'its meta counts -2 iterations'),
+        (lambda path: write_state(path, 2, meta=dict(iter=2)), 'its meta has no epoch'),
+        (lambda path: write_state(path, 2, meta=[2]), 'its meta is a list'),
+        (lambda path: write_state(path, 2, meta=META | dict(run='8')), "its meta.run is '8'"),
+        (lambda path: write_state(path, 2, meta=META | dict(cfg={})), 'its meta.cfg is a dict'),
+        (lambda path: write_state(path, 2, optimizer={}), 'its optimizer has no state'),
+        (lambda path: write_state(path, 2, optimizer=dict(a={})), 'its optimizer has no state'),
+        (lambda path: write_state(path, 2, optimizer='Adam'), "its optimizer is 'Adam'"),
+        (lambda path: write_state(path, 2, message_hub={}), 'its message_hub has no log_scalars'),
+        (lambda path: write_state(path, 2, param_schedulers=3), 'its param_schedulers is 3'),
+        (lambda path: write_state(path, 2, state_dict=None), 'it has no state_dict'),
     ],
 )
 def test_a_file_that_is_not_whole_is_passed_over(tmp_path, damage, reason):
@@ -67,3 +86,9 @@ def test_a_file_that_asks_to_run_code_is_not_run(tmp_path):
 def test_other_files_are_no_candidates(tmp_path, name):
     write_state(tmp_path / name, 1)
     assert newest_checkpoint(tmp_path) == (None, [])
+
+
+def test_states_of_several_optimisers_are_whole_too(tmp_path):
+    one = dict(state={}, param_groups=[])
+    newest = write_state(tmp_path / 'iter_2.pth', 2, optimizer=dict(generator=one, critic=one))
+    assert newest_checkpoint(tmp_path) == (newest, [])

@@ -9,7 +9,7 @@ from mmengine.optim import OptimWrapper as MMEngineOptimWrapper
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from a2mim.engine.guard import UpdateGuard, UpdateResult
+from a2mim.engine.guard import UpdateGuard, UpdateResult, check_clipping
 from a2mim.engine.mmengine_fixes import OptimWrapper
 from a2mim.engine.optimizers import AmpOptimWrapper
 
@@ -161,3 +161,36 @@ def test_a_request_to_stop_is_agreed_on_with_the_next_update():
     bench.guard.stop_requested = True
     bench.step()
     assert bench.guard.stop_agreed
+
+
+@pytest.mark.parametrize('wrapper', [OptimWrapper, AmpOptimWrapper])
+@pytest.mark.parametrize('fused', [False, True])
+@pytest.mark.parametrize(
+    'clip',
+    [dict(max_norm=NAN), dict(type='value', clip_value=NAN), dict(max_norm=1.0, norm_type=NAN)],
+)
+def test_what_clipping_spoils_does_not_reach_the_weights(wrapper, fused, clip):
+    bench = Bench(wrapper, fused, clip_grad=dict(clip))
+    before = bench.state()[0]
+    bench.step()
+    bench.guard.settle()
+    assert bench.bad == [True]
+    same(bench.state()[0], before)
+
+
+@pytest.mark.parametrize(
+    'clip',
+    [
+        *(dict(max_norm=bound) for bound in (NAN, INF, -INF, -1.0)),
+        *(dict(clip_value=bound) for bound in (NAN, INF, -0.1)),
+        *(dict(max_norm=1.0, norm_type=order) for order in (NAN, -2.0, 0)),
+    ],
+)
+def test_a_bound_that_clips_nothing_or_spoils_is_refused(clip):
+    with pytest.raises(ValueError, match=r'optim_wrapper\.clip_grad\.\w+=(nan|-?inf|-?\d)'):
+        check_clipping(clip)
+
+
+@pytest.mark.parametrize('clip', [None, {}, dict(max_norm=0), dict(max_norm=5, norm_type=INF)])
+def test_other_bounds_pass(clip):
+    check_clipping(clip)

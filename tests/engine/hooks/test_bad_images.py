@@ -138,6 +138,7 @@ def test_an_image_that_can_be_read_a_moment_later_is_told_as_such(build, tmp_pat
     dataset.load = lambda index: torch.ones(1)
     build(dataset).train()
     assert any('could not be read a moment ago' in line for line in warnings(tmp_path))
+    assert not (tmp_path / 'run/bad_files.txt').exists()
 
 
 def test_names_of_any_bytes_are_logged_and_listed(build, tmp_path):

@@ -12,7 +12,11 @@ from toy_run import toy_config
 
 
 def write_state(path: Path, iteration: int) -> None:
-    state = dict(state_dict={'weight': torch.arange(1000.0)}, optimizer={}, message_hub={})
+    state = dict(
+        state_dict={'weight': torch.arange(1000.0)},
+        optimizer=dict(state={}, param_groups=[]),
+        message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}),
+    )
     torch.save(state | dict(meta=dict(epoch=0, iter=iteration)), path)
 
 
@@ -51,6 +55,19 @@ def test_the_best_weights_alone_are_nothing_to_resume_from(tmp_path: Path):
 def test_a_named_file_has_to_be_there(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r'gone\.pth'):
         find_checkpoint(str(tmp_path / 'gone.pth'), str(tmp_path))
+
+
+def test_a_named_file_has_to_be_whole(tmp_path: Path):
+    write_state(tmp_path / 'epoch_3.pth', '30')
+    with pytest.raises(ValueError, match=r"epoch_3\.pth: no run can be .*: its meta.iter is '30'"):
+        find_checkpoint(str(tmp_path / 'epoch_3.pth'), str(tmp_path))
+
+
+@pytest.mark.parametrize('text', ['lr = 0.1', '\xff not UTF-8'])
+def test_a_script_beside_the_checkpoint_is_not_the_config_of_the_run(checkpoint, text):
+    folder = Path(checkpoint).parent
+    (folder / 'notes.py').write_bytes(text.encode('latin-1'))
+    assert check_config(changed(checkpoint), checkpoint) == []
 
 
 @pytest.fixture

@@ -3,8 +3,16 @@
 from pathlib import Path
 
 import pytest
+from mmengine import Config
 
-from a2mim.engine.launch import default_work_dir, refuse_used_work_dir
+from a2mim.engine.launch import (
+    default_work_dir,
+    folder_of_run,
+    refuse_used_work_dir,
+    write_config,
+)
+from a2mim.errors import NotWrittenError
+from a2mim.weights import files
 
 
 @pytest.mark.parametrize(
@@ -34,3 +42,36 @@ def test_logs_of_a_run_that_never_saved_are_no_obstacle(tmp_path: Path):
     (tmp_path / 'config.py').touch()
     refuse_used_work_dir(str(tmp_path))
     refuse_used_work_dir(str(tmp_path / 'not there'))
+
+
+@pytest.mark.parametrize(
+    'hooks, folder',
+    [
+        ({}, 'a/run'),
+        (dict(checkpoint=None), 'a/run'),
+        (dict(checkpoint=dict(type='CheckpointHook', out_dir='disk')), 'disk/run'),
+        (dict(checkpoint=dict(type='CheckpointHook', out_dir='a/run')), 'a/run'),
+        (dict(mine=dict(type='CheckpointHook', out_dir='disk')), 'disk/run'),
+    ],
+)
+def test_checkpoints_go_to_the_folder_that_the_config_says(hooks, folder):
+    assert folder_of_run(Config(dict(work_dir='a/run', default_hooks=hooks))) == Path(folder)
+
+
+def test_a_disk_that_is_full_before_the_start_is_named_with_the_bytes(tmp_path, monkeypatch):
+    config = tmp_path / 'mine.py'
+    config.write_text('lr = 0.1')
+    cfg = Config.fromfile(config)
+    cfg.work_dir = str(tmp_path / 'run')
+    (tmp_path / 'run').mkdir()
+    write_config(cfg)
+    assert Config.fromfile(tmp_path / 'run/mine.py').lr == 0.1
+    monkeypatch.setattr(
+        files.shutil, 'disk_usage', lambda _: files.shutil._ntuple_diskusage(9, 9, 7)
+    )
+    monkeypatch.setattr(files, 'WAITS', ())
+    message = (
+        r'run/mine\.py could not be written: .* \(262,\d+ bytes needed, 7 are free\)\. Make room'
+    )
+    with pytest.raises(NotWrittenError, match=message):
+        write_config(cfg)

@@ -85,3 +85,8 @@ def test_processes_would_wait_for_a_missing_gradient(wrapped):
     check_unused(wrapped(), [])
     check_unused(wrapped(find_unused_parameters=True), ['a'])
     check_unused(nn.Linear(1, 1), ['a'])
+
+
+def test_a_bound_of_gradients_that_is_no_number_is_refused_before_the_run(build_runner):
+    with pytest.raises(ValueError, match='max_norm=nan must be'):
+        build_runner(optim_wrapper__clip_grad=dict(max_norm=float('nan')))

@@ -43,6 +43,8 @@ GAMMA_DECAYS = [
     'imagenet/r50_l3_sz224_init_1xb256_accu8_cos_ep300',
     'cifar100/r50_l3_sz224_init_4xb256_accu2_cos_ep1000',
 ]
+# The published rule for norms names none of this network: two in a block and five beside.
+NORMS_DECAY = ['imagenet100/swin_tiny_sz192_8xb128_accu2_cos_ep800']
 
 
 def sizes(name: str) -> Groups:
@@ -59,6 +61,9 @@ def pretraining_groups(name: str) -> Groups:
     if GOLDENS[name].get('built.backbone.token.gamma'):
         without_rule = f'{images}/{stem}' in GAMMA_DECAYS
         decaying, slow = decaying + without_rule, slow + (not without_rule)
+    if f'{images}/{stem}' in NORMS_DECAY:
+        norms = 2 * blocks + 5  # their weights; biases have a rule of their own
+        decaying, free = decaying + norms, free - norms
     if '_mlp_' in stem:  # a convolution and a norm more in the decoder
         decaying, free = decaying + 1, free + 2
     rate = GOLDENS[name]['optim_wrapper.optimizer.lr']

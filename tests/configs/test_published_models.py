@@ -32,11 +32,11 @@ def test_paths_are_dropped_with_a_rate_that_rises_from_0(stem, rate, blocks, per
 def test_visible_pixels_carry_no_spatial_loss_in_any_recipe():
     mask, target = torch.zeros(1, 2, 2), torch.randn(1, 3, 64, 64)
     mask[0, 0, 0] = 1
-    wrong = torch.randn_like(target)
-    elsewhere = wrong.clone()
-    elsewhere[:, :, 32:] += 5
     for name in PRETRAINING:
         head = MODELS.build(read(name).model.head)
+        wrong = torch.randn_like(target if head.target is None else head.target(target))
+        elsewhere = wrong.clone()
+        elsewhere[:, :, wrong.shape[2] // 2 :] += 5
         losses = [head.loss(pred, target, mask)['loss_spatial'] for pred in (wrong, elsewhere)]
         assert losses[0] == losses[1] > 0, name
 

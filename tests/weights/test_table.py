@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import a2mim
 from a2mim.weights import released
@@ -84,12 +85,12 @@ def test_a_file_is_looked_for_in_both_repositories(there, monkeypatch, tmp_path)
         asked.append(url)
         if entry.addresses.index(url) not in there:
             raise FileNotFoundError(f'{url}: 404')
-        path.write_bytes(b'weights')
+        torch.save(dict(from_url=url), path)
 
     monkeypatch.setattr(released, 'fetch', fetch)
     monkeypatch.setenv('A2MIM_HOME', str(tmp_path))
     if there:
-        assert released.local_file(entry).read_bytes() == b'weights'
+        assert torch.load(released.local_file(entry)) == dict(from_url=asked[-1])
     else:
         with pytest.raises(FileNotFoundError, match=entry.url):
             released.local_file(entry)

@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 import time
 from collections.abc import Iterator
 
@@ -13,6 +14,8 @@ from mmengine.logging import MMLogger
 # Two workers on two cores: more threads per process only wait for each other.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 torch.set_num_threads(1)
+# Started by nohup, neither a test nor its processes would hear this signal.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -296,8 +296,12 @@ def _only_array(data: bytes, channels: int) -> np.ndarray:
         names = archive.namelist()
         if len(names) != 1 or not names[0].endswith('.npy'):
             raise ValueError(f'it holds {names[:5]}; one array is expected, saved as .npy')
-        with archive.open(names[0]) as file:
-            return _array(cast(io.BytesIO, file), channels)
+        size, most = archive.getinfo(names[0]).file_size, 4 * channels * MAX_PIXELS
+        if size > most:
+            raise ValueError(
+                f'its array has {size} bytes, more than the {most} of the largest image'
+            )
+        return _array(io.BytesIO(archive.read(names[0])), channels)
 
 
 def _tiff(data: bytes, channels: int, layout: Layout) -> Stored | None:

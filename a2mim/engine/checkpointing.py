@@ -187,7 +187,8 @@ class CheckpointHook(Hook):
             self.writer.wait()
         except Exception as error:
             runner.logger.error(str(error))
-        self.files.release()
+        if hasattr(self, 'files'):  # not if another hook has failed before the first step
+            self.files.release()
 
     def can_save(self, runner: Runner) -> bool:
         """Whether the state can be resumed: no gradient is being accumulated."""

@@ -20,6 +20,7 @@ from mmengine import Config, fileio
 from mmengine.dataset import BaseDataset
 from PIL import Image
 
+from a2mim.datasets.decoding import FORMATS
 from a2mim.engine.config_check import abridged
 from a2mim.registry import DATASETS, TRANSFORMS
 from a2mim.transfer.data import WRAPPER
@@ -446,7 +447,7 @@ def check_size(sample: dict, results: dict) -> None:
     if mask.dtype != np.uint8:
         return
     try:
-        with Image.open(file) as stored:
+        with Image.open(file, formats=FORMATS) as stored:
             values = np.asarray(stored)
     except OSError:  # a format that Pillow does not read
         return

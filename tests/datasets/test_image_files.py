@@ -118,14 +118,14 @@ def test_a_link_that_is_left_out_is_no_class(classes):
 
 
 def test_files_that_are_not_looked_for_are_counted_and_named_once(classes, logged):
-    for name in ('b.DCM', 'a.dcm', '.hidden.dcm', 'dog/readme', 'deep/er/notes.txt'):
+    for name in ('b.PDF', 'a.pdf', '.hidden.pdf', 'dog/readme', 'deep/er/notes.txt'):
         (classes / name).parent.mkdir(parents=True, exist_ok=True)
         (classes / name).touch()
     for _ in range(2):
         folder(classes)
     (said,) = [line for line in logged.messages if 'files are left out' in line]
     assert '4 files are left out' in said
-    assert "no suffix (1, such as 'dog/readme'), .dcm (2, such as 'a.dcm'), .txt (1, such" in said
+    assert "no suffix (1, such as 'dog/readme'), .pdf (2, such as 'a.pdf'), .txt (1, such" in said
 
 
 def test_class_folders_are_numbered_by_name(classes):

@@ -10,6 +10,7 @@ minutes on two cores.
 
 import argparse
 import shutil
+import signal
 import tempfile
 import time
 import traceback
@@ -66,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.list:
         print('\n'.join(name for name, _ in cases))
         return
+    # A run under nohup would not hear this one.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     load_tool()
     _ = Config.fromfile(HERE / 'killed_run.py').pretty_text  # loads the formatter
     # Not a TemporaryDirectory, which every fork would remove at its end.

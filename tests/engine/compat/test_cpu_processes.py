@@ -10,7 +10,9 @@ from a2mim.engine.processes import start_gloo_process
 @pytest.fixture
 def started(monkeypatch) -> list[str]:
     backends = []
-    monkeypatch.setattr(distributed, 'init_process_group', backends.append)
+    monkeypatch.setattr(
+        distributed, 'init_process_group', lambda backend, timeout: backends.append(backend)
+    )
     return backends
 
 

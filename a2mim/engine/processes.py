@@ -176,9 +176,13 @@ def start_gloo_process(cfg: Config) -> None:
         cfg.model_wrapper_cfg = {**wrapper, **given, 'device_ids': None}
 
 
+# In gloo's messages, not all of which name it.
+LOST = ('gloo', 'pair closure', 'closed by peer')
+
+
 def is_connection_lost(error: RuntimeError) -> bool:
     """Whether gloo says by ``error`` that another process has ended or does not answer."""
-    return distributed.is_initialized() and 'gloo' in str(error)
+    return distributed.is_initialized() and any(words in str(error) for words in LOST)
 
 
 def absent_ranks() -> set[int]:

@@ -154,9 +154,17 @@ class Batches:
             return None
         reason = text.strip().rstrip('.') or 'it has closed its connection'
         return (
-            f'a data worker has died ({reason}): the kernel kills one where memory runs out; fewer '
+            f'{self._dead()} has died ({reason}): the kernel kills one where memory runs out; fewer '
             'num_workers or a smaller prefetch_factor need less of it'
         )
+
+    def _dead(self) -> str:
+        """The worker that has ended."""
+        workers = getattr(self._batches, '_workers', [])
+        number = next((n for n, each in enumerate(workers) if not each.is_alive()), None)
+        if number is None:
+            return 'a data worker'
+        return f'data worker {number} (pid {workers[number].pid})'
 
     def _awaited(self) -> str:
         """The worker that is stopped, or the one from which the next batch has to come."""

@@ -154,8 +154,8 @@ class Batches:
             return None
         reason = text.strip().rstrip('.') or 'it has closed its connection'
         return (
-            f'{self._dead()} has died ({reason}): the kernel kills one where memory runs out; fewer '
-            'num_workers or a smaller prefetch_factor need less of it'
+            f'{self._dead()} has died ({reason}): the kernel kills one where memory runs out; '
+            'fewer num_workers or a smaller prefetch_factor need less of it'
         )
 
     def _dead(self) -> str:

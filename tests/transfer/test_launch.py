@@ -6,12 +6,14 @@ from unittest import mock
 import pytest
 import timm
 import torch
+from mmengine import Config
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from a2mim.engine.processes import WorkDirLock
 from a2mim.engine.runner import ToolRunner
+from a2mim.engine.sync_batch_norm import JointBatchNorm
 from a2mim.registry import MODELS
 from a2mim.transfer import test as evaluation
 from a2mim.transfer import train
@@ -160,11 +162,12 @@ def test_fewer_processes_accumulate_to_the_batch_of_the_learning_rate(config, tr
     assert runner.cfg.train_dataloader.batch_size == 4
 
 
-def test_on_a_cpu_norms_are_not_synchronised(config):
+def test_norms_of_several_processes_are_synchronised_on_a_cpu_too():
     runner = object.__new__(ToolRunner)
-    model = nn.Sequential(nn.SyncBatchNorm(3))
+    runner.cfg, runner._distributed = Config(), True
+    model = nn.Sequential(nn.SyncBatchNorm(3), nn.BatchNorm2d(3))
     with mock.patch.object(Runner, 'wrap_model', lambda self, cfg, model: model):
         wrapped = runner.wrap_model(None, model)
-    assert not any(isinstance(module, nn.SyncBatchNorm) for module in wrapped.modules())
+    assert [type(layer) for layer in wrapped] == [JointBatchNorm, nn.BatchNorm2d]
     with torch.no_grad():
         assert wrapped(torch.zeros(2, 3, 4, 4)).shape == (2, 3, 4, 4)

@@ -56,7 +56,7 @@ def test_every_check_is_a_line_of_the_log_and_a_resumed_run_is_checked_too(confi
     # Two runs that start within a second share a log.
     logs = [log.read_text().splitlines() for log in sorted(Path('run').glob('*/*.log'))]
     checks = [line.split('preflight: ')[1] for log in logs for line in log if 'preflight: ' in line]
-    names = ['disk', 'batches', 'shared memory', 'dry step']
+    names = ['disk', 'batches', 'shared memory', 'pixels', 'dry step']
     assert [check.split(':')[0] for check in checks] == [*names, *names]
 
 

@@ -75,9 +75,6 @@ class JointBatchNormAct(JointBatchNorm):
         return self.act(self.drop(super().forward(input)))
 
 
-JOINT = {nn.SyncBatchNorm: JointBatchNorm, SyncBatchNormAct: JointBatchNormAct}
-
-
 def join_batch_norm(model: nn.Module, *, every: bool = True) -> nn.Module:
     """Make batch normalization of ``model`` one over the joint batch of all processes.
 
@@ -90,7 +87,10 @@ def join_batch_norm(model: nn.Module, *, every: bool = True) -> nn.Module:
     if every:
         model = convert_sync_batchnorm(model)
     for layer in model.modules():
-        layer.__class__ = JOINT.get(type(layer), type(layer))
+        if isinstance(layer, SyncBatchNormAct):
+            layer.__class__ = JointBatchNormAct
+        elif isinstance(layer, nn.SyncBatchNorm):  # mmcv has a subclass of it
+            layer.__class__ = JointBatchNorm
     return model
 
 

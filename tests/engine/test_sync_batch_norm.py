@@ -80,9 +80,12 @@ def test_in_one_process_it_is_ordinary_batch_norm():
 
 
 def test_only_layers_that_ask_for_it_are_joined():
-    model = nn.Sequential(nn.BatchNorm2d(3), nn.SyncBatchNorm(3))
+    class OfMmcv(nn.SyncBatchNorm):
+        pass
+
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.SyncBatchNorm(3), OfMmcv(3))
     join_batch_norm(model, every=False)
-    assert [type(layer) for layer in model] == [nn.BatchNorm2d, JointBatchNorm]
+    assert [type(layer) for layer in model] == [nn.BatchNorm2d, JointBatchNorm, JointBatchNorm]
 
 
 def test_the_formulas_in_reduced_precision_stay_those_of_torch(monkeypatch):

@@ -337,7 +337,7 @@ def test_reduce_zero_label_in_one_place_only_is_refused(tmp_path, place):
     elif place == 'pipeline':
         train.pipeline[1].load.reduce_zero_label = True
     else:
-        val.reduce_zero_label = val.pipeline[2].reduce_zero_label = True
+        val.reduce_zero_label = val.pipeline[2].load.reduce_zero_label = True
         cfg.model.decode_head.num_classes = cfg.model.auxiliary_head.num_classes = 3
     message = refusal(cfg)
     assert message.count('reduce_zero_label') >= 2

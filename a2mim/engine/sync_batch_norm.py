@@ -20,15 +20,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class JointBatchNorm(_BatchNorm):
     """Batch normalization with the statistics of all processes.
 
-    Processes may have batches of different sizes: each counts by its number of pixels. Outside of
-    training, or in one process, it is ordinary batch normalization.
+    Processes may have batches of different sizes: each counts by its number of pixels. One without
+    any, such as a detector's head without a box, takes part with none. Outside of training, or in
+    one process, it is ordinary batch normalization.
 
     Shape:
-        input: (B, C, *), at least one pixel.
+        input: (B, C, *).
         returns: the same.
-
-    Raises:
-        ValueError: If the batch of this process is empty.
     """
 
     process_group: distributed.ProcessGroup | None = None  # None for all processes
@@ -44,24 +42,21 @@ class JointBatchNorm(_BatchNorm):
         group = self.process_group or distributed.group.WORLD
         if distributed.get_world_size(group) == 1:
             return super().forward(input)
-        if input.numel() == 0:
-            raise ValueError(
-                f'batch normalization got an empty batch, {tuple(input.shape)}; give every process '
-                'at least one image a step'
-            )
         output, mean, var, count = _Normalize.apply(input, self.weight, self.bias, self.eps, group)
         if self.track_running_stats:
-            self._update(mean, var * (count / (count - 1)))
+            self._update(mean, var * (count / (count - 1).clamp(min=1)), count)
         return output
 
     @torch.no_grad()
-    def _update(self, mean: Tensor, unbiased_var: Tensor) -> None:
+    def _update(self, mean: Tensor, unbiased_var: Tensor, count: Tensor) -> None:
         cast(Tensor, self.num_batches_tracked).add_(1)
         share = self.momentum
         if share is None:  # the mean over all batches
             share = 1 / cast(Tensor, self.num_batches_tracked)
         for running, now in ((self.running_mean, mean), (self.running_var, unbiased_var)):
-            cast(Tensor, running).lerp_(now.to(cast(Tensor, running).dtype), share)
+            kind = cast(Tensor, running).dtype
+            # Without a pixel in any process, they stay.
+            cast(Tensor, running).lerp_(now.to(kind), (share * (count > 0)).to(kind))
 
 
 class JointBatchNormAct(JointBatchNorm):
@@ -90,7 +85,7 @@ def join_batch_norm(model: nn.Module, *, every: bool = True) -> nn.Module:
         if isinstance(layer, SyncBatchNormAct):
             layer.__class__ = JointBatchNormAct
         elif isinstance(layer, nn.SyncBatchNorm):  # mmcv has a subclass of it
-            layer.__class__ = JointBatchNorm
+            cast(Any, layer).__class__ = JointBatchNorm
     return model
 
 
@@ -115,8 +110,8 @@ class _Normalize(torch.autograd.Function):
         rows = collectives.wait_tensor(collectives.all_reduce(rows, 'sum', group))
         means, variances, counts = rows.split([len(mean), len(var), 1], dim=1)  # (R, C), (R, 1)
         total = counts.sum(0)  # (1,)
-        mean = (counts * means).sum(0) / total
-        var = (counts * (variances + (means - mean) ** 2)).sum(0) / total
+        mean = (counts * means).sum(0) / total.clamp(min=1)
+        var = (counts * (variances + (means - mean) ** 2)).sum(0) / total.clamp(min=1)
         inv_std = (var + eps).rsqrt()
         ctx.save_for_backward(x, weight, mean, inv_std, counts)
         ctx.group = group
@@ -141,7 +136,7 @@ class _Normalize(torch.autograd.Function):
 
 def fused(x: Tensor) -> bool:
     """Whether the kernels of ``nn.SyncBatchNorm`` take ``x``."""
-    return x.is_cuda and not torch.compiler.is_compiling()
+    return x.is_cuda and x.numel() > 0 and not torch.compiler.is_compiling()
 
 
 def per_channel(values: Tensor, x: Tensor) -> Tensor:
@@ -156,6 +151,9 @@ def precise(x: Tensor) -> Tensor:
 
 def local_moments(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each channel, (C,), float32 or float64."""
+    if x.numel() == 0:
+        mean = precise(x.new_zeros(x.shape[1]))
+        return mean, mean
     if fused(x):
         mean, inv_std = torch.batch_norm_stats(x, eps)
         return mean, inv_std.pow(-2) - eps
@@ -207,7 +205,7 @@ def input_gradient(
         gain = None if weight is None else weight.to(mean.dtype)
         sizes = counts.flatten().to(torch.int32)
         return torch.batch_norm_backward_elemt(dy, x, mean, inv_std, gain, sums[0], sums[1], sizes)
-    d_mean, d_inv = sums / counts.sum()
+    d_mean, d_inv = sums / counts.sum().clamp(min=1)
     scale = inv_std if weight is None else inv_std * weight
     centered = (x - per_channel(mean, x)) * per_channel(d_inv * inv_std**2, x)
     dx = (dy - per_channel(d_mean, x) - centered) * per_channel(scale, x)

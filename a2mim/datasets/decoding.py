@@ -25,7 +25,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from a2mim.datasets.layout import PLAIN, Layout, Stored, check_type, image_of
+from a2mim.datasets.layout import PLAIN, TYPES, Layout, Stored, check_type, image_of
 from a2mim.errors import BadDataError
 
 IMAGE_SUFFIXES = (
@@ -282,7 +282,9 @@ def _array(file: io.BytesIO, channels: int) -> np.ndarray:
         raise ValueError('its npy header cannot be parsed') from error
     refuse_bomb(shape, channels)
     if dtype.kind not in 'buifcO':  # np.load refuses objects
-        raise ValueError(f'its values are {str(dtype)[:40]}; write them as uint8 or uint16')
+        raise ValueError(
+            f'its values are {str(dtype)[:40]}; write them as one of {", ".join(TYPES)}'
+        )
     claimed, there = math.prod(shape) * dtype.itemsize, len(file.getbuffer()) - file.tell()
     if dtype.kind != 'O' and claimed > there:
         raise ValueError(f'it is truncated: its header claims {claimed} bytes, {there} follow')

@@ -48,7 +48,7 @@ if [ -z "${SLURM_JOB_ID:-}" ]; then
         --kill-on-bad-exit=1 ${SRUN_ARGS:-} "${command[@]}" "${options[@]}"
 fi
 
-# How the first start begins is for the caller to say; later ones go on from what was saved.
+# How the first start begins is for the caller to say; later ones resume from what was saved.
 begins=' --(resume|resume.from|auto.resume|load.checkpoint)( |=|$)'
 if [ "${SLURM_RESTART_COUNT:-0}" != 0 ]; then
     kept=()

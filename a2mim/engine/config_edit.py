@@ -192,7 +192,7 @@ def apply_batch_rule(cfg: Config, processes: int) -> str | None:
 
 
 def compare_plans(before: BatchPlan, now: BatchPlan) -> str | None:
-    """Whether a run put together as ``before`` may go on as ``now``; return a line for the log.
+    """Whether a run built as ``before`` may be resumed as ``now``; return a line for the log.
 
     It may on another number of processes if an iteration has as many images: then schedules and
     the place in the epoch hold, and each step sees the same images.

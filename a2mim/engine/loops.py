@@ -149,7 +149,7 @@ def save_before_leaving(runner: Runner) -> str:
         saver.alone = True
         path = saver.save_now(runner, done=runner.iter)
     saved = 'nothing more is saved' if path is None else f'{path} is saved'
-    return f'after iteration {runner.iter}: {saved}; --resume auto goes on'
+    return f'after iteration {runner.iter}: {saved}; --resume auto continues'
 
 
 def is_whole(runner: Runner, saver: CheckpointHook) -> bool:

@@ -48,7 +48,7 @@ def find_checkpoint(
 
     Raises:
         FileNotFoundError: If a named file is missing.
-        ValueError: If there are checkpoints, and no run can go on from any of them.
+        ValueError: If there are checkpoints, and none of them can be resumed.
     """
     if resume != 'auto':
         if not Path(resume).is_file():
@@ -70,7 +70,7 @@ def find_checkpoint(
         return str(newest), skipped
     found = sorted(path.name for each in folders for path in each.glob('*.pth'))
     if found:
-        reasons = '; '.join(skipped) or f'{", ".join(found[:3])} hold no state to go on from'
+        reasons = '; '.join(skipped) or f'{", ".join(found[:3])} hold no state to resume from'
         raise ValueError(
             f'{folders[0]} has no checkpoint to resume from: {reasons}. Put back a whole copy, or '
             'start anew in another --work-dir'

@@ -2,7 +2,7 @@
 
 The state is that of a model with AdamW and an average of the weights. Both forms write the same
 file to the same folder, and both end with it complete and read back; the table has the time until
-training would go on, and until the file is there.
+training would proceed, and until the file is there.
 
     python tools/benchmarks/checkpoint_pause.py --model vit_base_patch16_224 --folder FOLDER
 """
@@ -33,7 +33,7 @@ def make_state(model_name: str, device: str) -> dict[str, dict[str, Tensor]]:
 
 
 def save(state: dict, path: Path, form: str) -> tuple[float, float]:
-    """Seconds until training goes on, and until the file is complete."""
+    """Seconds until training proceeds, and until the file is complete."""
     start, writer = time.perf_counter(), BackgroundWriter()
     check_finite(state)
     copied = snapshot(state)

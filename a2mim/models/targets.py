@@ -4,6 +4,7 @@ Computed on the device from the normalised batch. Axes: B batch, C channels, (H,
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import cast
 
@@ -17,7 +18,7 @@ LUMA = (0.2125, 0.7154, 0.0721)  # of R, G, B as in scikit-image
 EPSILON = 1e-5  # of scikit-image's block normalisation
 
 
-class FeatureTarget(nn.Module):
+class FeatureTarget(nn.Module, ABC):
     """Features that a head compares with a reconstruction, and how they are drawn.
 
     Args:
@@ -45,18 +46,18 @@ class FeatureTarget(nn.Module):
         if std is not None:
             self.step = 2.0 ** math.floor(math.log2(min(std) / 1000))
 
+    @abstractmethod
     def num_channels(self, image_channels: int) -> int:
         """Channels of the features of images with so many."""
-        raise NotImplementedError
 
     def picture(self, features: Tensor, image: Tensor) -> Tensor:
         """Draw ``features`` as images (B, C, H, W) within the range of each ``image``."""
         low, high = (f(image.flatten(1), 1).view(-1, 1, 1, 1) for f in (torch.amin, torch.amax))
         return (low + self.brightness(features.float()) * (high - low)).expand_as(image)
 
+    @abstractmethod
     def brightness(self, features: Tensor) -> Tensor:
         """The picture (B, 1, H, W) of ``features``, from 0 to 1."""
-        raise NotImplementedError
 
     def pixels(self, image: Tensor) -> Tensor:
         """Pixel values of a normalised image.

@@ -357,8 +357,10 @@ def _receive(url: str, partial: Path, state: Path, *, known: bool) -> None:
         partial.unlink()
         return _receive(url, partial, state, known=known)
     with response:
-        if before.size and response.status == 206 and _part(response)[0] != before.size:
+        if response.status == 206 and (start := _part(response)[0] or 0) != before.size:
             response.close()
+            if not before.size:
+                raise ConnectionError(f'the server sends a part from byte {start}, not the whole')
             partial.unlink()  # another part than the one asked for: ask for all
             return _receive(url, partial, state, known=known)
         _store(response, partial, state, known)

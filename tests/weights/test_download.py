@@ -213,6 +213,20 @@ def test_another_part_than_the_one_asked_for_is_not_appended(server, target, ans
     assert names(target) == ['weights.pth']
 
 
+@pytest.mark.parametrize('first', [1, 7, 4000])
+@pytest.mark.parametrize('planted', [b'', b'P' * 50, b'P' * 5000], ids=len)
+def test_a_part_that_was_not_asked_for_is_refused(server, target, first, planted):
+    target.parent.mkdir()
+    if planted:
+        target.with_name('weights.pth.partial').write_bytes(planted)
+    server.answers = [part(first, len(CONTENT) - 1)]
+    with pytest.raises(ConnectionError, match=f'a part from byte {first}, not the whole'):
+        fetch(server.url, target)
+    assert not target.exists()
+    fetch(server.url, target)
+    assert target.read_bytes() == CONTENT
+
+
 def test_a_part_that_ends_too_early_is_not_the_whole(server, target):
     interrupted(server, target)
     server.answers = [part(4000, 5999)]

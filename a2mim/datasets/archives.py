@@ -8,8 +8,10 @@ import os
 import tarfile
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import groupby
+from math import ceil
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,6 +43,7 @@ COMPRESSED = ('.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.tar.zst')
 # Members with a label, the first one counts; entries of a .json that may hold it.
 LABELS, JSON_LABELS = ('.cls', '.json', '.txt'), ('label', 'cls', 'class')
 MAX_NOTE = 2**20  # bytes of a member that may hold a label
+CHUNK = 2**20  # bytes read at a time
 
 
 def open_source(
@@ -291,8 +294,8 @@ def write_index(root: Path, classes: Sequence[str] | None = None) -> None:
 
     Raises:
         FileNotFoundError: If there is no tar file.
-        ValueError: If a file is damaged, compressed or without images, a sample has several images,
-            a label is not the number of a class, or only some samples have a label.
+        ValueError: If a file is no tar file, compressed or without images, a sample has several
+            images, a label is not the number of a class, or only some samples have a label.
     """
     shards = sorted(path.name for path in root.glob('*.tar'))
     packed = [path.name for path in root.iterdir() if path.name.endswith(COMPRESSED)]
@@ -407,19 +410,58 @@ def _damaged(path: Path, found: str) -> ValueError:
 
 def _entries(path: Path, shard: int) -> tuple[np.ndarray, set[str]]:
     """An ``ENTRY`` for each sample of a shard, and the suffixes of the members with labels."""
+    damaged = f'{path} is not an intact tar file: {{}}; write it again, uncompressed'
     try:
-        with tarfile.open(path, 'r:') as archive:  # the colon: no compression
-            members = filter(tarfile.TarInfo.isreg, archive)
-            samples = _samples([list(m) for _, m in groupby(members, lambda m: _key(m.name))])
+        # The colon: no compression. The members behind a damaged header are found too.
+        with tarfile.open(path, 'r:', ignore_zeros=True) as archive:
+            members = _whole_members(archive, path)
+            groups = groupby(filter(tarfile.TarInfo.isreg, members), lambda m: _key(m.name))
+            samples = _samples([list(group) for _, group in groups])
             entries = [_entry(archive, sample, path) for sample in samples]
     except tarfile.TarError as error:
-        raise ValueError(
-            f'{path} is not an intact tar file: {error}; write it again, uncompressed'
-        ) from error
+        raise ValueError(damaged.format(error)) from error
+    if not members and not _only_zeros(path, 0, os.path.getsize(path)):
+        raise ValueError(damaged.format('no header of a member'))
     if not entries:
         raise ValueError(f'{path} has no image; remove it')
     rows = [(shard, *entry[:4]) for entry in entries]
     return np.array(rows, dtype=ENTRY), {entry[4] for entry in entries if entry[4]}
+
+
+def _whole_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarInfo]:
+    """The members whose content is there; a warning counts the bytes that are of none."""
+    size, found = os.path.getsize(path), []
+    with suppress(tarfile.ReadError):  # the file ends within the last one
+        found.extend(archive)
+    members = [member for member in found if member.offset_data + member.size <= size]
+    end, lost = 0, []
+    for start, after in [*((m.offset, _end(m)) for m in members), (size, size)]:
+        if start > end and not _only_zeros(path, end, start):
+            lost.append((end, start))
+        end = after
+    if members and lost:
+        log_once(
+            f'{path}: {sum(after - start for start, after in lost)} of {size} bytes, the first at '
+            f'{lost[0][0]}, are of no whole member. The file is damaged or cut off; what images '
+            'were there are left out: write it again'
+        )
+    return members
+
+
+def _end(member: tarfile.TarInfo) -> int:
+    """First byte after the content of a member, which is filled up to whole blocks."""
+    return member.offset_data + ceil(member.size / tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def _only_zeros(path: Path, start: int, end: int) -> bool:
+    """Whether bytes are those that follow the last member of an archive."""
+    with path.open('rb') as file:
+        file.seek(start)
+        for position in range(start, end, CHUNK):
+            chunk = file.read(min(CHUNK, end - position))
+            if chunk.count(0) < len(chunk):
+                return False
+    return True
 
 
 def _samples(groups: list[list[tarfile.TarInfo]]) -> list[list[tarfile.TarInfo]]:

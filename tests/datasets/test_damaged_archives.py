@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -270,6 +271,43 @@ def test_an_index_that_does_not_fit_its_shards_is_refused_in_one_line(shards, da
     assert '\n' not in str(refused.value)
     write_index(shards)
     assert len(open_source(shards)) == NUMBER
+
+
+@pytest.mark.parametrize('damage', [zero_header, garble_header], ids=['zeros', 'garbage'])
+def test_a_new_index_holds_the_images_behind_a_damaged_header(shards, damage, logged):
+    whole = [source_bytes for i, source_bytes in enumerate(contents(shards)) if i != BAD]
+    damage(shards)
+    write_index(shards)
+    assert contents(shards) == whole
+    assert 'are of no whole member' in logged.text
+
+
+# Bytes from the start of the last image's header.
+@pytest.mark.parametrize('kept', [1, 300, 512, 600])
+def test_a_new_index_of_a_shard_that_is_cut_off_says_so(shards, kept, logged):
+    whole = contents(shards)
+    path = shards / '000000.tar'
+    os.truncate(path, int(np.load(shards / ENTRIES)['offset'][-1]) - 512 + kept)
+    write_index(shards)
+    assert contents(shards) == whole[:-1]
+    assert re.search(rf'000000.tar: {kept} of \d+ bytes, .* cut off', logged.text)
+
+
+@pytest.mark.parametrize('padding', [0, 512, 20 * 512])
+def test_an_index_of_whole_shards_warns_of_nothing(shards, padding, logged):
+    """Two archives behind each other are read to the end, as ``tar --ignore-zeros`` does."""
+    whole = contents(shards)
+    path = shards / '000000.tar'
+    end = int(np.load(shards / ENTRIES)['offset'][-1]) - 512
+    path.write_bytes(path.read_bytes()[:end] + bytes(padding) + path.read_bytes()[end:])
+    write_index(shards)
+    assert contents(shards) == whole
+    assert 'no whole member' not in logged.text
+
+
+def contents(shards: Path) -> list[bytes]:
+    source = open_source(shards)
+    return [source.content(index) for index in range(len(source))]
 
 
 def test_a_shard_that_is_a_link_is_read(shards, tmp_path):

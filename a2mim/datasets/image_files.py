@@ -17,6 +17,7 @@ from torch import Tensor
 
 from a2mim.datasets.decoding import (
     IMAGE_SUFFIXES,
+    START,
     decode_and_count,
     read_file,
     refusal,
@@ -27,6 +28,7 @@ from a2mim.datasets.list_files import FORM, encoded, log_once, numbered_classes,
 from a2mim.datasets.storage import ABSENT, SILENT, Storage
 from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS
+from a2mim.scale import type_name
 
 PROBES = 5  # images that are read to tell whether the storage answers
 
@@ -123,14 +125,14 @@ class StoredImages(ABC):
         """``load``, and the number of missing values that were filled."""
         try:
             data = self.storage.read(partial(self._content, index), partial(self._answers, index))
+            suffix = '' if data.startswith(START) else self.suffix(index)  # JPEG needs none
             image, filled = decode_and_count(
-                data, self.suffix(index), self.channels, self.shrink_to, self.layout
+                data, suffix, self.channels, self.shrink_to, self.layout
             )
-            found = str(image.dtype).removeprefix('torch.')
-            if self.dtype not in (None, found):
+            if self.dtype is not None and self.dtype != type_name(image):
                 raise BadDataError(
-                    f'its values are {found}, and those of the data set {self.dtype}, to which '
-                    'the scale belongs'
+                    f'its values are {type_name(image)}, and those of the data set {self.dtype}, '
+                    'to which the scale belongs'
                 )
             return image, filled
         except (OSError, BadDataError) as error:

@@ -24,7 +24,7 @@ from a2mim.datasets.decoding import (
     suffix_of,
 )
 from a2mim.datasets.layout import Layout, check_type
-from a2mim.datasets.list_files import FORM, encoded, log_once, numbered_classes, read_list
+from a2mim.datasets.list_files import FORM, Names, encoded, log_once, numbered_classes, read_list
 from a2mim.datasets.storage import ABSENT, SILENT, Storage
 from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS
@@ -39,7 +39,7 @@ class StoredImages(ABC):
     Args:
         root: The folder of the images.
         entries: (N,), the location of each image below ``root``, in a form of the subclass. An
-            array, so that worker processes share it without a copy.
+            array or ``Names``, so that worker processes share it without a copy.
         labels: (N,), one class per image; (N, M), several, see ``read_list``; or None.
         classes: Names of the classes, empty without labels.
         channels, shrink_to: See ``read_image``.
@@ -55,7 +55,7 @@ class StoredImages(ABC):
     def __init__(
         self,
         root: str,
-        entries: np.ndarray,
+        entries: np.ndarray | Names,
         labels: Sequence[int] | np.ndarray | None,
         classes: Sequence[str],
         *,
@@ -70,7 +70,7 @@ class StoredImages(ABC):
     ) -> None:
         self.root = root
         self.storage = Storage(root)
-        self.entries = entries
+        self.entries: Any = entries
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.classes = tuple(classes)
         self.channels = channels

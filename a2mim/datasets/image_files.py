@@ -319,10 +319,11 @@ def _scan_one(root: str, folder: str, scan: FolderScan) -> tuple[list[str], list
     except OSError:
         scan.unread.append(folder)
         return folders, links
+    above = os.path.join(folder, '')
     for entry in entries:
-        if entry.name.startswith('.'):
+        if entry.name[0] == '.':
             continue
-        path = os.path.join(folder, entry.name)
+        path = above + entry.name
         if _is_folder(entry):
             (links if entry.is_symlink() else folders).append(path)
         elif entry.name.lower().endswith(IMAGE_SUFFIXES):

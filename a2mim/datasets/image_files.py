@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmengine.dist import broadcast_object_list, is_main_process
 from torch import Tensor
 
 from a2mim.datasets.decoding import (
@@ -27,7 +28,7 @@ from a2mim.datasets.layout import Layout, check_type
 from a2mim.datasets.list_files import FORM, Names, encoded, log_once, numbered_classes, read_list
 from a2mim.datasets.storage import ABSENT, SILENT, Storage
 from a2mim.errors import BadDataError
-from a2mim.registry import DATASETS
+from a2mim.registry import DATASETS, TOGETHER
 from a2mim.scale import type_name
 
 PROBES = 5  # images that are read to tell whether the storage answers
@@ -241,7 +242,7 @@ class ImageFolder(ImageFiles):
         root = os.path.expanduser(root)
         if not os.path.isdir(root):
             raise FileNotFoundError(f'root={root!r} is not a folder; give the folder of images')
-        scan = scan_folder(root)
+        scan = scan_once(root) if TOGETHER.get() else scan_folder(root)
         paths = sorted(scan.paths)
         if not paths:
             raise FileNotFoundError(
@@ -279,6 +280,26 @@ class FolderScan(NamedTuple):
     links: list[str]
     unread: list[str]
     others: dict[str, tuple[int, str]]
+
+
+def scan_once(root: str) -> FolderScan:
+    """``scan_folder`` of the first process, for all of them; every process has to call it.
+
+    A file that comes or goes meanwhile cannot give two processes different orders.
+
+    Raises:
+        Exception: What the first process raises.
+    """
+    answer: list[Any] = [None]
+    if is_main_process():
+        try:
+            answer = [scan_folder(root)]
+        except Exception as error:  # the others wait for an answer
+            answer = [error]
+    broadcast_object_list(answer)
+    if isinstance(answer[0], Exception):
+        raise answer[0]
+    return answer[0]
 
 
 def scan_folder(root: str) -> FolderScan:

@@ -6,10 +6,6 @@ without importing anything itself. mmengine warns about a root that has no child
 hence the registries that hold nothing.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-
 from mmengine import registry as mmengine
 
 
@@ -40,18 +36,20 @@ EVALUATOR = _child(mmengine.EVALUATOR, 'evaluation')
 VISUALIZERS = _child(mmengine.VISUALIZERS, 'engine')
 VISBACKENDS = _child(mmengine.VISBACKENDS, 'engine')
 
-# Whether all processes of the run now build the same.
-TOGETHER: ContextVar[bool] = ContextVar('together', default=False)
 
-
-@contextmanager
-def built_together() -> Iterator[None]:
+class Together:
     """Context manager in which every process of a run builds the same, in the same order.
 
     What takes long may then be done by the first process, which sends the others the result.
     """
-    token = TOGETHER.set(True)
-    try:
-        yield
-    finally:
-        TOGETHER.reset(token)
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *error: object) -> None:
+        self.depth -= 1
+
+
+TOGETHER = Together()

@@ -242,7 +242,7 @@ class ImageFolder(ImageFiles):
         root = os.path.expanduser(root)
         if not os.path.isdir(root):
             raise FileNotFoundError(f'root={root!r} is not a folder; give the folder of images')
-        scan = scan_once(root) if TOGETHER.get() else scan_folder(root)
+        scan = scan_once(root) if TOGETHER.depth else scan_folder(root)
         paths = sorted(scan.paths)
         if not paths:
             raise FileNotFoundError(

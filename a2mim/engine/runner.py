@@ -19,7 +19,7 @@ from a2mim.engine.processes import NATIVE_SYNC_BN
 from a2mim.engine.records import guard_handlers, guard_visualizer
 from a2mim.engine.sharding import FullyShard
 from a2mim.engine.sync_batch_norm import join_batch_norm
-from a2mim.registry import HOOKS, LOG_PROCESSORS, MODEL_WRAPPERS, built_together
+from a2mim.registry import HOOKS, LOG_PROCESSORS, MODEL_WRAPPERS, TOGETHER
 from a2mim.weights.config_files import read_config
 from a2mim.weights.released import config_path
 
@@ -88,7 +88,7 @@ class ToolRunner(Runner):
         dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
     ) -> DataLoader:
         """Build it as mmengine does; a folder of images is walked by the first process."""
-        with built_together():
+        with TOGETHER:
             return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
     def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:

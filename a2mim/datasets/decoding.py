@@ -118,15 +118,8 @@ def read_file(path: str, channels: int) -> bytes:
     most = 4 * channels * MAX_PIXELS  # 32 bits a channel
     if status.st_size > most:
         raise OSError(f'it has {status.st_size} bytes, more than the {most} of the largest image')
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        data = os.read(handle, status.st_size + 1)
-        if len(data) != status.st_size:  # cut short, or of a size that the system does not know
-            with open(handle, 'rb', buffering=0, closefd=False) as file:
-                data += file.readall()
-        return data
-    finally:
-        os.close(handle)
+    with open(path, 'rb', buffering=0) as file:
+        return file.readall()
 
 
 def suffix_of(name: str) -> str:

@@ -35,3 +35,21 @@ METRICS = _child(mmengine.METRICS, 'evaluation')
 EVALUATOR = _child(mmengine.EVALUATOR, 'evaluation')
 VISUALIZERS = _child(mmengine.VISUALIZERS, 'engine')
 VISBACKENDS = _child(mmengine.VISBACKENDS, 'engine')
+
+
+class Together:
+    """Context manager in which every process of a run builds the same, in the same order.
+
+    What takes long may then be done by the first process, which sends the others the result.
+    """
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        self.depth += 1
+
+    def __exit__(self, *error: object) -> None:
+        self.depth -= 1
+
+
+TOGETHER = Together()

@@ -3,7 +3,7 @@
 Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,8 +17,42 @@ from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS, FUNCTIONS, TRANSFORMS
 
 
+class DrawnFirst(Dataset):
+    """Base of data sets whose samples begin with draws that need no image.
+
+    For a batch all of these come first, in a loop of their own: between two decoded images the code
+    that seeds a generator has left the caches of the processor, and takes six times as long.
+
+    Args:
+        seed: Together with the sample's key it determines every random draw.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._drawn: dict[SampleKey, tuple[np.random.Generator, Tensor | None]] = {}
+
+    def first_draw(self, rng: np.random.Generator) -> Tensor | None:
+        """What a sample draws before its image is augmented."""
+        raise NotImplementedError
+
+    def draws(self, key: SampleKey) -> tuple[np.random.Generator, Tensor | None]:
+        """The generator of a sample, and its first draw."""
+        drawn = self._drawn.pop(key, None)
+        if drawn is None:
+            rng = key.generator(self.seed)
+            drawn = rng, self.first_draw(rng)
+        return drawn
+
+    def __getitems__(self, keys: Sequence[int | SampleKey]) -> list[dict]:
+        """The samples of a batch; called by ``DataLoader``."""
+        keys = [SampleKey.of(key) for key in keys]
+        self._drawn = {}
+        self._drawn = {key: self.draws(key) for key in keys}
+        return [self[key] for key in keys]
+
+
 @DATASETS.register_module()
-class MaskedImageDataset(Dataset):
+class MaskedImageDataset(DrawnFirst):
     """An image and the mask of its blocks.
 
     The training device normalises and masks the image: a worker returns the values of the file and
@@ -56,21 +90,23 @@ class MaskedImageDataset(Dataset):
         *,
         on_bad_image: str = 'raise',
     ) -> None:
+        super().__init__(seed)
         self.mask = TRANSFORMS.build(mask)
         self.source = DATASETS.build(source)
         self.transform = Pipeline(pipeline)
-        self.seed = seed
         self.load = find_loader(on_bad_image)
         self.metainfo = {'classes': self.source.classes}
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: int | SampleKey) -> dict[str, torch.Tensor | int]:
+    def first_draw(self, rng: np.random.Generator) -> Tensor:
+        """The mask, so that it does not depend on the augmentations."""
+        return self.mask(rng)
+
+    def __getitem__(self, key: int | SampleKey) -> dict[str, Tensor | int]:
         key = SampleKey.of(key)
-        rng = key.generator(self.seed)
-        # Drawn first, so that a mask does not depend on the augmentations.
-        mask = self.mask(rng)
+        rng, mask = self.draws(key)
         image, index, note = self.load(self.source, key, self.seed)
         image = self.transform(image, rng)
         if tuple(image.shape[-2:]) != self.mask.image_size:
@@ -86,7 +122,7 @@ class MaskedImageDataset(Dataset):
 
 
 @DATASETS.register_module()
-class ImageDataset(Dataset):
+class ImageDataset(DrawnFirst):
     """An image, its label and, with ``erase``, a box to erase from the image.
 
     Args:
@@ -120,10 +156,10 @@ class ImageDataset(Dataset):
         *,
         on_bad_image: str = 'raise',
     ) -> None:
+        super().__init__(seed)
         self.source = DATASETS.build(source)
         self.transform = Pipeline(pipeline)
         self.erase = TRANSFORMS.build(erase) if erase else None
-        self.seed = seed
         self.load = find_loader(on_bad_image)
         if self.source.label(0) is None:
             raise ValueError(
@@ -135,11 +171,14 @@ class ImageDataset(Dataset):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, key: int | SampleKey) -> dict[str, torch.Tensor | int]:
+    def first_draw(self, rng: np.random.Generator) -> Tensor | None:
+        """The box, if any, so that it does not depend on the augmentations."""
+        return None if self.erase is None else self.erase(rng)
+
+    def __getitem__(self, key: int | SampleKey) -> dict[str, Tensor | int]:
         key = SampleKey.of(key)
-        rng = key.generator(self.seed)
-        # Drawn first, so that a box does not depend on the augmentations.
-        box = {} if self.erase is None else {'erase': self.erase(rng)}
+        rng, drawn = self.draws(key)
+        box = {} if drawn is None else {'erase': drawn}
         image, index, note = self.load(self.source, key, self.seed)
         image = self.transform(image, rng)
         if self.erase is not None and tuple(image.shape[-2:]) != self.erase.image_size:

@@ -13,8 +13,10 @@ import math
 import os
 import re
 import stat
+import struct
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, cast
 
@@ -27,6 +29,11 @@ from torch import Tensor
 
 from a2mim.datasets.layout import PLAIN, TYPES, Layout, Stored, check_type, image_of
 from a2mim.errors import BadDataError
+
+try:
+    import simplejpeg
+except ImportError:  # no wheel for this machine: OpenCV gives the same pixels
+    simplejpeg = None
 
 IMAGE_SUFFIXES = (
     '.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.npy',
@@ -43,7 +50,11 @@ ORIENTATION, EXTRAS = 274, 338  # tags of TIFF, the first of EXIF too
 # Shortages of the machine, which are no errors of the file.
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 MAX_PIXELS = 2 * cast(int, Image.MAX_IMAGE_PIXELS)  # Pillow's default limit
-START, END = b'\xff\xd8\xff', b'\xff\xd9'
+# Of a JPEG file: its first and last bytes, the marker of a scan, the sizes in its frame header.
+START, END, SCAN, FRAME = b'\xff\xd8\xff', b'\xff\xd9', 0xDA, struct.Struct('>HHB')
+# The tag of the orientation in both byte orders, and its entry in EXIF where the value is 1.
+ORIENTATION_TAGS = b'\x12\x01', b'\x01\x12'
+UPRIGHT = re.compile(rb'\x12\x01\x03\0\x01\0\0\0\x01\0|\x01\x12\0\x03\0\0\0\x01\0\x01')
 # OpenCV's flags for grey images by reduction factor; colour is one more bit.
 REDUCTIONS = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
@@ -107,8 +118,8 @@ def read_file(path: str, channels: int) -> bytes:
     most = 4 * channels * MAX_PIXELS  # 32 bits a channel
     if status.st_size > most:
         raise OSError(f'it has {status.st_size} bytes, more than the {most} of the largest image')
-    with open(path, 'rb') as file:
-        return file.read()
+    with open(path, 'rb', buffering=0) as file:
+        return file.readall()
 
 
 def suffix_of(name: str) -> str:
@@ -164,11 +175,11 @@ def decode_and_count(
 def _decode(
     data: bytes, suffix: str, channels: int, shrink_to: int | None, layout: Layout
 ) -> tuple[Tensor, int]:
-    """Decode JPEG files by OpenCV, and all others to an array, from which bands are taken."""
+    """Decode JPEG files at once, and all others to an array, from which bands are taken."""
     if not data:
         raise ValueError('it is empty')
     if layout == PLAIN and channels in (1, 3) and data.startswith(START):
-        pixels = decode_jpeg(np.frombuffer(data, dtype=np.uint8), channels, shrink_to)
+        pixels = decode_jpeg(data, channels, shrink_to)
         if pixels is not None:
             return pixels, 0
     image, filled = image_of(_stored(data, suffix, channels, layout), channels, layout)
@@ -456,46 +467,74 @@ def _optional(package: str, extra: str) -> Any:
         raise ImportError(f"it needs {package}: pip install 'a2mim[{extra}]'") from error
 
 
-def decode_jpeg(data: np.ndarray, channels: int, shrink_to: int | None) -> Tensor | None:
-    """Decode a grey or colour JPEG file by OpenCV, with EXIF rotation.
+def decode_jpeg(data: bytes, channels: int, shrink_to: int | None) -> Tensor | None:
+    """Decode a grey or colour JPEG file by simplejpeg or OpenCV, with EXIF rotation.
 
-    The pixels are those of Pillow, as both use libjpeg-turbo; OpenCV is faster.
+    Both use libjpeg-turbo, as Pillow does, and give the same pixels; simplejpeg is the fastest. It
+    knows no EXIF rotation, and what it refuses is left to OpenCV.
 
     Args:
-        data: (N,), uint8, the bytes of the file.
+        data: The bytes of the file.
         channels: 1 or 3.
         shrink_to: See ``read_image``.
 
     Returns:
         (C, H, W), uint8; None for files to be left to Pillow, damaged ones among them.
     """
-    frame = _frame(data.data)
-    # OpenCV fills the rest of a truncated file with grey; Pillow refuses it.
-    if frame is None or END not in data[-32:].tobytes():
+    frame = _frame(data)
+    # Both fill the rest of a truncated file with grey; Pillow refuses it.
+    if frame is None or END not in data[-32:]:
         return None
-    height, width, components = frame
+    height, width, components, behind = frame
     # OpenCV and Pillow convert CMYK differently.
     if components not in (1, 3) or height * width > MAX_PIXELS:
         return None
-    wanted = min(height, width) if shrink_to is None else shrink_to
-    factor = next(f for f in REDUCTIONS if f == 1 or min(height, width) >= f * wanted)
-    colour = cv2.IMREAD_COLOR_RGB if channels == 3 else 0
-    try:
-        pixels = cv2.imdecode(data, REDUCTIONS[factor] | colour)
-    except cv2.error:
-        return None
+    factor = 1
+    if shrink_to is not None:
+        short = min(height, width)
+        factor = next(f for f in REDUCTIONS if f == 1 or short >= f * shrink_to)
+    pixels = None
+    if simplejpeg is not None and _is_upright(data, behind):
+        # The smallest scale that is at least this size is 1 / factor.
+        least = (-(-height // factor), -(-width // factor)) if factor > 1 else (0, 0)
+        with suppress(ValueError):  # warnings of libjpeg among them, which OpenCV only prints
+            pixels = simplejpeg.decode_jpeg(data, 'RGB' if channels == 3 else 'GRAY', 0, 0, *least)
+    if pixels is None:
+        colour = cv2.IMREAD_COLOR_RGB if channels == 3 else 0
+        with suppress(cv2.error):
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), REDUCTIONS[factor] | colour)
     if pixels is None:
         return None
-    return torch.from_numpy(pixels).view(*pixels.shape[:2], channels).permute(2, 0, 1)
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels).transpose(2, 0, 1))
 
 
-def _frame(data: memoryview) -> tuple[int, int, int] | None:
-    """Height, width and number of components from the frame header (ITU T.81, B.2.2)."""
+def _frame(data: bytes) -> tuple[int, int, int, int] | None:
+    """Height, width and number of components, and where the frame header (ITU T.81, B.2.2) ends.
+
+    None without one of a baseline, extended or progressive file: OpenCV crashes on lossless ones.
+    """
     position = len(START) - 1
     while position + 9 < len(data) and data[position] == 0xFF:
         marker = data[position + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            header = data[position + 5 : position + 10]
-            return header[0] << 8 | header[1], header[2] << 8 | header[3], header[4]
-        position += 2 + (data[position + 2] << 8 | data[position + 3])
+        end = position + 2 + (data[position + 2] << 8 | data[position + 3])
+        if 0xC0 <= marker <= 0xC2:
+            height, width, components = FRAME.unpack_from(data, position + 5)
+            return height, width, components, end
+        position = end
     return None
+
+
+def _is_upright(data: bytes, position: int) -> bool:
+    """Whether no header before the first scan can hold an EXIF orientation other than 1.
+
+    Args:
+        data: The bytes of a JPEG file.
+        position: Where a segment begins; headers may come on both sides of it.
+    """
+    while position + 4 < len(data) and data[position] == 0xFF and data[position + 1] != SCAN:
+        position += 2 + (data[position + 2] << 8 | data[position + 3])
+    exif = data.find(b'Exif', 0, position)
+    if exif < 0:
+        return True
+    rest = UPRIGHT.sub(b'', data[exif:position])
+    return not any(tag in rest for tag in ORIENTATION_TAGS)

@@ -13,20 +13,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmengine.dist import broadcast_object_list, is_main_process
 from torch import Tensor
 
 from a2mim.datasets.decoding import (
     IMAGE_SUFFIXES,
+    START,
     decode_and_count,
     read_file,
     refusal,
     suffix_of,
 )
 from a2mim.datasets.layout import Layout, check_type
-from a2mim.datasets.list_files import FORM, encoded, log_once, numbered_classes, read_list
+from a2mim.datasets.list_files import FORM, Names, encoded, log_once, numbered_classes, read_list
 from a2mim.datasets.storage import ABSENT, SILENT, Storage
 from a2mim.errors import BadDataError
-from a2mim.registry import DATASETS
+from a2mim.registry import DATASETS, TOGETHER
+from a2mim.scale import type_name
 
 PROBES = 5  # images that are read to tell whether the storage answers
 
@@ -37,7 +40,7 @@ class StoredImages(ABC):
     Args:
         root: The folder of the images.
         entries: (N,), the location of each image below ``root``, in a form of the subclass. An
-            array, so that worker processes share it without a copy.
+            array or ``Names``, so that worker processes share it without a copy.
         labels: (N,), one class per image; (N, M), several, see ``read_list``; or None.
         classes: Names of the classes, empty without labels.
         channels, shrink_to: See ``read_image``.
@@ -53,7 +56,7 @@ class StoredImages(ABC):
     def __init__(
         self,
         root: str,
-        entries: np.ndarray,
+        entries: np.ndarray | Names,
         labels: Sequence[int] | np.ndarray | None,
         classes: Sequence[str],
         *,
@@ -68,7 +71,7 @@ class StoredImages(ABC):
     ) -> None:
         self.root = root
         self.storage = Storage(root)
-        self.entries = entries
+        self.entries: Any = entries
         self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
         self.classes = tuple(classes)
         self.channels = channels
@@ -123,14 +126,14 @@ class StoredImages(ABC):
         """``load``, and the number of missing values that were filled."""
         try:
             data = self.storage.read(partial(self._content, index), partial(self._answers, index))
+            suffix = '' if data.startswith(START) else self.suffix(index)  # JPEG needs none
             image, filled = decode_and_count(
-                data, self.suffix(index), self.channels, self.shrink_to, self.layout
+                data, suffix, self.channels, self.shrink_to, self.layout
             )
-            found = str(image.dtype).removeprefix('torch.')
-            if self.dtype not in (None, found):
+            if self.dtype is not None and self.dtype != type_name(image):
                 raise BadDataError(
-                    f'its values are {found}, and those of the data set {self.dtype}, to which '
-                    'the scale belongs'
+                    f'its values are {type_name(image)}, and those of the data set {self.dtype}, '
+                    'to which the scale belongs'
                 )
             return image, filled
         except (OSError, BadDataError) as error:
@@ -239,7 +242,7 @@ class ImageFolder(ImageFiles):
         root = os.path.expanduser(root)
         if not os.path.isdir(root):
             raise FileNotFoundError(f'root={root!r} is not a folder; give the folder of images')
-        scan = scan_folder(root)
+        scan = scan_once(root) if TOGETHER.depth else scan_folder(root)
         paths = sorted(scan.paths)
         if not paths:
             raise FileNotFoundError(
@@ -277,6 +280,26 @@ class FolderScan(NamedTuple):
     links: list[str]
     unread: list[str]
     others: dict[str, tuple[int, str]]
+
+
+def scan_once(root: str) -> FolderScan:
+    """``scan_folder`` of the first process, for all of them; every process has to call it.
+
+    A file that comes or goes meanwhile cannot give two processes different orders.
+
+    Raises:
+        Exception: What the first process raises.
+    """
+    answer: list[Any] = [None]
+    if is_main_process():
+        try:
+            answer = [scan_folder(root)]
+        except Exception as error:  # the others wait for an answer
+            answer = [error]
+    broadcast_object_list(answer)
+    if isinstance(answer[0], Exception):
+        raise answer[0]
+    return answer[0]
 
 
 def scan_folder(root: str) -> FolderScan:
@@ -317,10 +340,11 @@ def _scan_one(root: str, folder: str, scan: FolderScan) -> tuple[list[str], list
     except OSError:
         scan.unread.append(folder)
         return folders, links
+    above = os.path.join(folder, '')
     for entry in entries:
-        if entry.name.startswith('.'):
+        if entry.name[0] == '.':
             continue
-        path = os.path.join(folder, entry.name)
+        path = above + entry.name
         if _is_folder(entry):
             (links if entry.is_symlink() else folders).append(path)
         elif entry.name.lower().endswith(IMAGE_SUFFIXES):

@@ -6,9 +6,11 @@ Axes: N images, M most labels of an image.
 import logging
 import os
 import re
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from mmengine.logging import print_log
@@ -200,12 +202,44 @@ def numbered_classes(labels: np.ndarray | None, place: str) -> list[str]:
     return names
 
 
-def encoded(paths: Sequence[str], most: int) -> np.ndarray:
-    """Paths or keys as an array of bytes, which worker processes share without a copy.
+class Names:
+    """Names in one run of bytes, which worker processes share without a copy.
+
+    An array of numpy would give to each the bytes of the longest.
+
+    Args:
+        names: In order.
+    """
+
+    def __init__(self, names: Iterable[bytes]) -> None:
+        data, starts = bytearray(), array('Q', [0])
+        for name in names:
+            data += name
+            starts.append(len(data))
+        self.data = bytes(data)
+        self.starts = np.array(starts, dtype=np.min_scalar_type(len(data)))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: np.ndarray) -> 'Names': ...
+
+    def __getitem__(self, index: int | np.ndarray) -> 'bytes | Names':
+        """One name; or those at an array of indices."""
+        if isinstance(index, np.ndarray):
+            return Names(self[place] for place in index.tolist())
+        place = range(len(self))[index]  # counts from the end, or raises an IndexError
+        return self.data[self.starts[place] : self.starts[place + 1]]
+
+
+def encoded(paths: Sequence[str], most: int) -> Names:
+    """Paths or keys as bytes.
 
     Args:
         paths: As read from a list.
-        most: Longest name that can exist. A longer one is cut behind it, so that one long line
-            does not multiply the memory of all; it exists neither way.
+        most: Longest name that can exist. A longer one, which exists neither way, is cut behind it.
     """
-    return np.array([os.fsencode(path)[: most + 1] for path in paths])
+    return Names(os.fsencode(path)[: most + 1] for path in paths)

@@ -7,6 +7,7 @@ any worker and after any resume.
 import itertools
 import math
 import operator
+from array import array
 from collections.abc import Iterator, Sized
 from typing import Any, NamedTuple
 
@@ -30,7 +31,16 @@ class SampleKey(NamedTuple):
 
     def generator(self, seed: int) -> np.random.Generator:
         """The generator for all random draws of this sample."""
-        return np.random.default_rng((seed, self.epoch, self.index, self.repeat))
+        return generator((seed, self.epoch, self.index, self.repeat))
+
+
+def generator(entropy: tuple[int, ...]) -> np.random.Generator:
+    """``np.random.default_rng(entropy)``, in half of its time where each number has 32 bits."""
+    try:
+        words = np.frombuffer(array('I', entropy), dtype=np.uint32)
+    except OverflowError:
+        return np.random.default_rng(entropy)
+    return np.random.Generator(np.random.PCG64(words))
 
 
 @DATA_SAMPLERS.register_module()

@@ -166,9 +166,11 @@ class RandomResizedCrop:
 
     def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """Draw (top, left, height, width) for an image of ``height`` × ``width`` pixels."""
+        (least, most), (low, high) = self.scale, self.log_ratio
         for _ in range(CROP_TRIALS):
-            area = height * width * rng.uniform(*self.scale)
-            ratio = math.exp(rng.uniform(*self.log_ratio))
+            # As rng.uniform, in a third of its time.
+            area = height * width * (least + (most - least) * rng.random())
+            ratio = math.exp(low + (high - low) * rng.random())
             rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
             if 0 < rows <= height and 0 < columns <= width:
                 # Fractions, so that equal draws crop the same part of an image that is decoded at

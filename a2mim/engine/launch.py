@@ -95,7 +95,7 @@ def launch(
     processes = count_processes(args.launcher)
     accumulation = cfg.optim_wrapper.get('accumulative_counts', 1)
     notes = [apply_batch_rule(cfg, processes), stretch_iterations(cfg, accumulation)]
-    notes += [fit_workers(cfg, processes), edit_data(cfg)]
+    notes += [fit_workers(cfg, processes, args.cfg_options), edit_data(cfg)]
     folder = folder_of_run(cfg)
     if is_first_process(args.launcher):
         notes.append(lock.take(cfg.work_dir))
@@ -140,7 +140,7 @@ def launch_test(cfg: Config, args: argparse.Namespace) -> ToolRunner:
     adopt_scale(cfg, cfg.load_from)
     # Below the folder of the run, whose own config must stay what was trained.
     cfg.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
-    fit_workers(cfg, count_processes(args.launcher))
+    fit_workers(cfg, count_processes(args.launcher), args.cfg_options)
     join_processes(cfg, args.launcher)
     name_run(cfg, f'{Path(args.config).stem}_test')
     return cast(ToolRunner, ToolRunner.from_cfg(cfg))

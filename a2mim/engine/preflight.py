@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from a2mim.engine.checkpointing import checkpoint_folder, find_saver
 from a2mim.engine.loops import batch_size
 from a2mim.engine.pixel_scale import check_pixels
-from a2mim.engine.processes import bare_model
+from a2mim.engine.processes import LOCAL, bare_model
 from a2mim.registry import HOOKS
 
 # The newest checkpoint, the one being written, and the best one.
@@ -217,8 +217,6 @@ def abridged(names: Sequence[str]) -> str:
 
 
 FOLDER = '/dev/shm'
-# Environment variables of torchrun and Slurm: number of processes on this machine.
-LOCAL_PROCESSES = ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE')
 
 
 def check_shared_memory(runner: Runner) -> str:
@@ -266,7 +264,7 @@ def values_of(batch: object) -> Iterable[object]:
 
 def local_processes() -> int:
     """Number of training processes on this machine."""
-    return next((int(os.environ[name]) for name in LOCAL_PROCESSES if name in os.environ), 1)
+    return next((int(os.environ[name]) for name in LOCAL if name in os.environ), 1)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -41,6 +42,8 @@ VARIABLES = {
     'mpi': ('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_RANK'),
 }
 LAUNCHERS = ('none', *VARIABLES)
+# The number of processes on this machine, by the same launchers.
+LOCAL = ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE', 'OMPI_COMM_WORLD_LOCAL_SIZE')
 PATIENCE_FOR_RANKS = 900  # seconds: longer than for data, so that a missing worker is named
 ROLL_CALL = 5  # seconds
 
@@ -88,28 +91,54 @@ def is_first_process(launcher: str) -> bool:
     return launcher == 'none' or number_in(VARIABLES[launcher][2], 0) == 0
 
 
-def fit_workers(cfg: Config, processes: int) -> str | None:
-    """On a CPU, leave at least one core per process to training; return a line for the log.
+def fit_workers(cfg: Config, processes: int, options: Collection[str] = ()) -> str | None:
+    """Leave at least one core per process to training; return a line for the log.
 
-    Published recipes ask for ten or more data workers beside every GPU. Where the config has
-    ``num_workers=0``, options of workers go, which torch would refuse.
+    Published recipes ask for ten or more data workers beside every GPU. A number among the options
+    of the command line is kept: workers that wait for a slow storage need no core. Where the config
+    has ``num_workers=0``, options of workers go, which torch would refuse.
+
+    Args:
+        cfg: Edited.
+        processes: World size.
+        options: Names of the settings on the command line.
     """
-    loaders = [cfg[name] for name in LOADERS if cfg.get(name)] + other_loaders(cfg)
+    named = {name: cfg[name] for name in LOADERS if cfg.get(name)}
+    loaders = [*named.values(), *other_loaders(cfg)]
     for loader in loaders:
         if loader.get('num_workers') == 0:
             loader.pop('persistent_workers', None)
             loader.pop('prefetch_factor', None)
             loader.pop('timeout', None)
-    if torch.cuda.is_available():
+    chosen = [id(named[name]) for name in named if f'{name}.num_workers' in options]
+    most = cores_per_process(processes)
+    crowded = [
+        loader
+        for loader in loaders
+        if loader.get('num_workers', 0) > most and id(loader) not in chosen
+    ]
+    if not crowded:
         return None
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    )
-    most = max(1, cores // processes)
-    crowded = [loader for loader in loaders if loader.get('num_workers', 0) > most]
+    asked = max(loader.num_workers for loader in crowded)
     for loader in crowded:
         loader.num_workers = most
-    return f'{most} data workers per process, since there are {cores} cores' if crowded else None
+    return (
+        f'{most} data workers per process in place of {asked}, since it has {most} cores; '
+        '--cfg-options train_dataloader.num_workers=N sets any number'
+    )
+
+
+def cores_per_process(processes: int) -> int:
+    """Cores of this machine for each of its processes, at least 1.
+
+    torchrun's processes share all cores; Slurm and MPI may bind each process to its own ones.
+    """
+    machine = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else machine
+    here = [int(os.environ[name]) for name in LOCAL if os.environ.get(name, '').isdecimal()]
+    if 'LOCAL_WORLD_SIZE' not in os.environ and processes > 1 and cores < machine:
+        return cores
+    return max(1, cores // max(1, min([*here[:1], processes])))
 
 
 # As ``sync_bn``: torch's own layer, in place of the one of this package.

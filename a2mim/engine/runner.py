@@ -10,6 +10,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import LogProcessor, Runner
 from mmengine.visualization import Visualizer
 from torch import nn
+from torch.utils.data import DataLoader
 
 from a2mim.engine.guard import check_clipping
 from a2mim.engine.loops import batch_size
@@ -18,7 +19,7 @@ from a2mim.engine.processes import NATIVE_SYNC_BN
 from a2mim.engine.records import guard_handlers, guard_visualizer
 from a2mim.engine.sharding import FullyShard
 from a2mim.engine.sync_batch_norm import join_batch_norm
-from a2mim.registry import HOOKS, LOG_PROCESSORS, MODEL_WRAPPERS
+from a2mim.registry import HOOKS, LOG_PROCESSORS, MODEL_WRAPPERS, TOGETHER
 from a2mim.weights.config_files import read_config
 from a2mim.weights.released import config_path
 
@@ -81,6 +82,14 @@ class ToolRunner(Runner):
         filter_log(logger)
         guard_handlers(logger)
         return logger
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: DataLoader | dict, seed: int | None = None, diff_rank_seed: bool = False
+    ) -> DataLoader:
+        """Build it as mmengine does; a folder of images is walked by the first process."""
+        with TOGETHER:
+            return Runner.build_dataloader(dataloader, seed, diff_rank_seed)
 
     def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
         """Build it as mmengine does; what its back ends cannot write ends no run."""

@@ -9,6 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, default_collate
 
 from a2mim.datasets import EpochSampler, SampleKey, channels_last_collate
+from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS, FUNCTIONS
 
 PIPELINE = [
@@ -116,6 +117,21 @@ def test_samples_are_the_same_with_0_1_and_2_workers(root):
     assert len(alone) == 6
     assert all(map(equal, alone, one))
     assert all(map(equal, alone, two))
+
+
+@pytest.mark.parametrize('make', [masked, lambda root: labelled(root, with_labels=True)])
+def test_the_samples_of_a_batch_are_those_of_their_keys(root, make):
+    keys = [SampleKey(1, 2), 3, SampleKey(1, 2), SampleKey(1, 2, 1), SampleKey(5, 2**33)]
+    together, alone = make(root), make(root)
+    assert all(map(equal, together.__getitems__(keys), [alone[key] for key in keys]))
+    last = sorted(root.rglob('*.jpg'))[-1]
+    content = last.read_bytes()
+    last.write_bytes(b'')
+    with pytest.raises(BadDataError):
+        together.__getitems__([SampleKey(5, 4), *keys])
+    last.write_bytes(content)
+    assert all(map(equal, together.__getitems__(keys), [alone[key] for key in keys]))
+    assert equal(together[3], alone[3])
 
 
 def test_a_dataset_can_be_sent_to_a_spawned_worker(root):

@@ -1,12 +1,14 @@
 """List files as people write them: read, or refused with what was found and where."""
 
+import pickle
+
 import numpy as np
 import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from a2mim.datasets import EpochSampler, channels_last_collate
-from a2mim.datasets.list_files import MAX_CLASSES, numbered_classes, read_list
+from a2mim.datasets.list_files import MAX_CLASSES, Names, encoded, numbered_classes, read_list
 from a2mim.registry import DATASETS
 
 PATHS = ['a/00.jpg', 'b c/01.PNG', 'd,e/02.tif', '3 4/03 5.jpeg']
@@ -148,3 +150,27 @@ def test_several_labels_become_a_target_of_each_class(images, workers):
 def test_a_few_labels_of_several_classes_are_refused(images):
     with pytest.raises(ValueError, match=r'labels_per_class=1 needs one class per image'):
         images('a.png,1,4\nb.png,0\n', labels_per_class=1)
+
+
+@pytest.mark.parametrize('longest', [40, 250, 5000])
+def test_one_long_path_costs_its_own_bytes_only(longest):
+    paths = [f'n{number % 1000:08}/n{number:08}_{number:07}.JPEG' for number in range(100_000)]
+    paths[777] = 'deep/' * (longest // 5)
+    names = encoded(paths, 4096)
+    assert len(pickle.dumps(names)) < 100_000 * (32 + 5)
+    assert len(names) == 100_000
+    assert names[777] == paths[777].encode()[:4097]
+    places = [0, 1, 776, 778, 99_999, np.int64(5), -1]
+    assert [names[place].decode() for place in places] == [paths[place] for place in places]
+    some = pickle.loads(pickle.dumps(names[np.array([99_999, 3])]))
+    assert [some[0].decode(), some[1].decode()] == [paths[99_999], paths[3]]
+    for beyond in (100_000, -100_001):
+        with pytest.raises(IndexError):
+            names[beyond]
+
+
+@pytest.mark.parametrize('sizes', [[1], [0, 255, 0], [256, 0, 65_280], [1, 2**16]])
+def test_names_of_any_length_are_kept(sizes):
+    expected = [bytes([65 + place]) * size for place, size in enumerate(sizes)]
+    names = Names(expected)
+    assert [names[place] for place in range(len(names))] == expected

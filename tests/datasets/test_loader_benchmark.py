@@ -34,3 +34,12 @@ def test_both_paths_give_the_same_image_and_mask(benchmark, tmp_path):
 def test_a_row_of_the_table_has_its_columns(benchmark, tmp_path):
     benchmark.write_files(tmp_path, enlarge=1, count=1)
     assert len(benchmark.compare(tmp_path, None, rounds=1).split('|')) == 7
+
+
+@pytest.mark.parametrize('shrink_to', [None, 100])
+def test_the_floor_decodes_what_ours_decodes(benchmark, tmp_path, shrink_to):
+    benchmark.write_files(tmp_path, enlarge=1, count=1, quality=benchmark.FINE)
+    (path,) = tmp_path.iterdir()
+    image = benchmark.build_ours(tmp_path, shrink_to).source.load(0)
+    bare = benchmark.bare_decode(path.read_bytes(), shrink_to)
+    assert torch.equal(torch.from_numpy(bare).permute(2, 0, 1), image)

@@ -86,6 +86,19 @@ def test_a_key_survives_the_queue_to_a_worker():
     assert pickle.loads(pickle.dumps(SampleKey(1, 2, 3))) == SampleKey(1, 2, 3)
 
 
+@pytest.mark.parametrize('seed', [0, 7, 2**32 - 1, 2**32, 2**70, np.int64(3)])
+@pytest.mark.parametrize('key', [SampleKey(0), SampleKey(3, 299, 2), SampleKey(14 * 10**6, 2**33)])
+def test_the_generator_of_a_key_is_that_of_numpy(seed, key):
+    expected = np.random.default_rng((seed, key.epoch, key.index, key.repeat))
+    assert key.generator(seed).bit_generator.state == expected.bit_generator.state
+
+
+@pytest.mark.parametrize(('seed', 'error'), [(-1, ValueError), (1.5, TypeError)])
+def test_a_seed_that_numpy_refuses_is_refused(seed, error):
+    with pytest.raises(error):
+        SampleKey(0).generator(seed)
+
+
 def test_every_part_of_a_key_changes_the_draws():
     keys = [SampleKey(1, 2, 3), SampleKey(0, 2, 3), SampleKey(1, 0, 3), SampleKey(1, 2, 0)]
     draws = {key.generator(0).random() for key in keys} | {keys[0].generator(1).random()}

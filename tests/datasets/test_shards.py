@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from a2mim.datasets import EpochSampler, ImageFolder, archives, channels_last_collate
 from a2mim.datasets.archives import write_index
+from a2mim.datasets.transforms import resize
 from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS
 from toy_run import load_tool
@@ -95,6 +96,66 @@ def test_the_same_seed_gives_the_same_files(folder, tmp_path):
         (tmp_path / name / '000000.tar').read_bytes() for name in ('one', 'two', 'three')
     )
     assert one == two != three
+
+
+# Height and width, and other properties, of JPEG files; what they become with a short side of 20.
+SHRUNK = {
+    'wide': ((40, 61), {}, (20, 30)),
+    'high': ((300, 30), {'quality': 30}, (200, 20)),
+    'grey': ((21, 21), {'mode': 'L'}, (20, 20)),
+    'on its side': ((40, 60), {'turned': 6}, (30, 20)),
+    'CMYK': ((80, 50), {'mode': 'CMYK'}, (32, 20)),
+    'progressive': ((1000, 40), {'progressive': True}, (500, 20)),
+    'small': ((20, 90), {'turned': 8}, None),
+    'smaller': ((3, 4), {}, None),
+}
+
+
+@pytest.mark.parametrize('form', TYPES)
+def test_long_jpegs_are_resized_and_all_others_copied(form, tmp_path):
+    rng = np.random.default_rng(0)
+    smooth = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
+    contents = {}
+    for number, (kind, (size, options, _)) in enumerate(SHRUNK.items()):
+        exif = Image.Exif()
+        if 'turned' in options:
+            exif[0x0112] = options['turned']
+        image = Image.fromarray(smooth).resize(size[::-1]).convert(options.get('mode', 'RGB'))
+        path = tmp_path / 'photos' / f'c{number}' / f'{kind}.jpg'
+        path.parent.mkdir(parents=True)
+        kept = {key: options[key] for key in ('quality', 'progressive') if key in options}
+        image.save(path, exif=exif, **kept)
+        contents[number] = path.read_bytes()
+    Image.fromarray(smooth).resize((90, 80)).save(tmp_path / 'photos' / 'c0' / 'other.png')
+    options = ['--format', form, '--with-labels', '--short-side', '20']
+    make_shards([str(tmp_path / 'photos'), str(tmp_path / 'new'), *options])
+    made = DATASETS.build({'type': TYPES[form], 'root': str(tmp_path / 'new')})
+    old = ImageFolder(str(tmp_path / 'photos'), with_labels=True)
+    before = {old.label(index): old.load(index) for index in range(len(old))[::-1]}
+    assert len(made) == len(SHRUNK) + 1
+    for index in range(len(made)):
+        image, label = made.load(index), made.label(index)
+        if made.suffix(index) == '.png':
+            assert image.shape == (3, 80, 90)
+            continue
+        size = list(SHRUNK.values())[label][2]
+        if size is None:
+            assert made.content(index) == contents[label]
+            continue
+        assert image.shape == (3, *size)
+        expected = resize(before[label], size, 'bicubic').int()
+        assert (image - expected).abs().float().mean() < 2.5
+        assert len(made.content(index)) < 40_000
+
+
+def test_a_damaged_jpeg_that_is_to_be_resized_is_named(folder, tmp_path):
+    bad = folder / 'dog' / '21.x.jpg'
+    bad.write_bytes(bad.read_bytes()[:-30])
+    with pytest.raises(BadDataError, match=r'21\.x\.jpg.*repair the file or remove it'):
+        make_shards([str(folder), str(tmp_path / 'new'), '--short-side', '20'])
+    assert not (tmp_path / 'new').exists()
+    with pytest.raises(ValueError, match='--short-side 0 must be at least 1'):
+        make_shards([str(folder), str(tmp_path / 'new'), '--short-side', '0'])
 
 
 @pytest.mark.parametrize('form', TYPES)

@@ -1,5 +1,6 @@
 """Crops, flips and resizes against Pillow and torchvision; borrowed augmentations."""
 
+import math
 import random
 
 import numpy as np
@@ -64,6 +65,19 @@ def test_crops_follow_the_distribution_of_torchvision(height, width):
     error = np.sqrt((ours.var(0) + theirs.var(0)) / count)
     assert (np.abs(ours.mean(0) - theirs.mean(0)) <= 4.5 * error + 1e-9).all()
     np.testing.assert_allclose(ours.std(0), theirs.std(0), rtol=0.12, atol=0.05)
+
+
+@pytest.mark.parametrize('scale', [(0.8, 1.0), (0.08, 1.0), (0.2, 0.7)])
+def test_the_draws_of_a_crop_are_uniform_and_log_uniform_in_this_order(scale):
+    crop = build('RandomResizedCrop', size=224, scale=scale)
+    for seed in range(300):
+        draws = rng(seed)
+        area = 375 * 500 * draws.uniform(*scale)
+        ratio = math.exp(draws.uniform(math.log(3 / 4), math.log(4 / 3)))
+        rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if rows <= 375 and columns <= 500:
+            place = int(draws.random() * (376 - rows)), int(draws.random() * (501 - columns))
+            assert crop.box(375, 500, rng(seed)) == (*place, rows, columns)
 
 
 def test_the_same_draws_crop_the_same_part_of_a_smaller_picture():

@@ -1,9 +1,11 @@
-"""How fast one core turns JPEG files into samples, against the classic path.
+"""How fast one core turns JPEG files into samples, against the classic path and the bare decoder.
 
 Ours is ``MaskedImageDataset`` as training uses it: one uint8 image and a block mask. The classic
 path decodes, crops and resizes with Pillow, makes floats, normalises, and fills the masked blocks
-in the worker: two float images. Both take the same files, crops, flips and masks in turn, in one
-process with one thread, so that their ratio does not depend on what else the machine does.
+in the worker: two float images. The floor decodes the files, which are in memory, by simplejpeg and
+does nothing else. All take the same files in turn, a batch at a time, in one process with one
+thread, and ours and the classic path the same crops, flips and masks, so that their ratios do not
+depend on what else the machine does.
 
     python tools/benchmarks/loader.py
 """
@@ -17,10 +19,12 @@ from collections.abc import Callable
 from importlib import resources
 from operator import truediv
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 import PIL
+import simplejpeg
 import torch
 import torchvision
 from PIL import Image
@@ -34,6 +38,9 @@ from a2mim.datasets import (
     SampleKey,
     channels_last_collate,
 )
+from a2mim.datasets.decoding import REDUCTIONS
+
+T = TypeVar('T')
 
 SIZE, SCALE = 224, (0.8, 1.0)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -45,7 +52,12 @@ PHOTOS = (
 )  # fmt: skip
 
 
-def write_files(folder: Path, enlarge: int, count: int) -> None:
+# Enlargement, range of JPEG qualities, and shrink_to of each row; ImageNet's files have 110 KB.
+USUAL, FINE = (85, 96), (96, 99)
+ROWS = ((1, USUAL, None), (1, FINE, None), (3, USUAL, None), (3, USUAL, 256))
+
+
+def write_files(folder: Path, enlarge: int, count: int, quality: tuple[int, int] = USUAL) -> None:
     """Write ``count`` JPEG files of 500 × 375 pixels times ``enlarge``, with sensor noise."""
     rng = np.random.default_rng(0)
     for number in range(count):
@@ -59,7 +71,7 @@ def write_files(folder: Path, enlarge: int, count: int) -> None:
         pixels = np.asarray(photo.resize((500, 375), Image.Resampling.BICUBIC, box=box))
         noisy = (pixels + rng.normal(0, 3, pixels.shape)).clip(0, 255).astype(np.uint8)
         picture = Image.fromarray(noisy).resize((500 * enlarge, 375 * enlarge))
-        picture.save(folder / f'{number:03}.jpg', quality=int(rng.integers(85, 96)))
+        picture.save(folder / f'{number:03}.jpg', quality=int(rng.integers(*quality)))
 
 
 def build_ours(folder: Path, shrink_to: int | None) -> MaskedImageDataset:
@@ -92,47 +104,68 @@ def classic_sample(path: Path, key: SampleKey, ours: MaskedImageDataset) -> tupl
     return filled, image, mask
 
 
-def timed_batch(
-    sample: Callable[[int, int], object], collate: Callable[[list], object], epoch: int, count: int
-) -> tuple[list[float], float]:
-    """Processor time of every sample, and of collation per sample, in milliseconds."""
-    times, samples = [], []
-    for index in range(count):
-        start = time.process_time()
-        samples.append(sample(index, epoch))
-        times.append(1000 * (time.process_time() - start))
-    start = time.process_time()
-    collate(samples)
-    return times, 1000 * (time.process_time() - start) / count
+def bare_decode(data: bytes, shrink_to: int | None) -> np.ndarray:
+    """The pixels of a file at the scale at which ours decodes it."""
+    height, width = simplejpeg.decode_jpeg_header(data)[:2]
+    short = min(height, width)
+    factor = next(f for f in REDUCTIONS if f == 1 or short >= f * (shrink_to or short))
+    return simplejpeg.decode_jpeg(
+        data, 'RGB', min_height=-(-height // factor), min_width=-(-width // factor)
+    )
 
 
 def compare(folder: Path, shrink_to: int | None, rounds: int) -> str:
-    """One row of the table: the two paths take turns, a batch of all files each."""
+    """One row of the table: the paths take turns, a batch of all files each."""
     dataset = build_ours(folder, shrink_to)
     paths = sorted(folder.iterdir())
+    contents = [path.read_bytes() for path in paths]
 
-    def ours(index: int, epoch: int) -> dict[str, Tensor]:
-        return dataset[SampleKey(index, epoch)]
+    def keys(epoch: int) -> list[SampleKey]:
+        return [SampleKey(index, epoch) for index in range(len(paths))]
 
-    def classic(index: int, epoch: int) -> tuple[Tensor, ...]:
-        return classic_sample(paths[index], SampleKey(index, epoch), dataset)
+    def ours(epoch: int) -> list:
+        return dataset.__getitems__(keys(epoch))  # as DataLoader
 
-    collate = {ours: channels_last_collate, classic: default_collate}
-    samples, batches = {ours: [], classic: []}, {ours: [], classic: []}
-    for epoch in range(rounds):
-        for path in (ours, classic) if epoch % 2 else (classic, ours):
-            times, collation = timed_batch(path, collate[path], epoch, len(paths))
-            samples[path] += times
-            batches[path] += [one + collation for one in times]
-    apart = torch.stack(
-        [pixel_difference(ours(index, 0), classic(index, 0)) for index in range(len(paths))]
-    )
+    def classic(epoch: int) -> list:
+        return [classic_sample(paths[key.index], key, dataset) for key in keys(epoch)]
+
+    def floor(epoch: int) -> None:
+        for data in contents:
+            bare_decode(data, shrink_to)
+
+    times = {form: [] for form in (ours, classic, floor)}
+    whole = {ours: [], classic: []}
+    for epoch in range(rounds + 1):
+        for form in times if epoch % 2 else reversed(times):
+            took, batch = timed(form, epoch)
+            times[form].append(took / len(paths))
+            if form is not floor:
+                collate = channels_last_collate if form is ours else default_collate
+                whole[form].append(times[form][-1] + timed(collate, batch)[0] / len(paths))
+            del batch
+    apart = torch.stack(list(map(pixel_difference, ours(0), classic(0))))
+    one, all_, bare = times[ours][1:], whole[ours][1:], times[floor][1:]
     columns = [
-        f'{statistics.median(times[ours]):.2f} | {statistics.median(times[classic]):.2f} | '
-        f'**{statistics.median(map(truediv, times[classic], times[ours])):.2f}**'
-        for times in (samples, batches)
+        *(f'{statistics.median(values):.2f}' for values in (one, times[classic][1:])),
+        f'**{ratio(times[classic][1:], one):.2f}**',
+        f'{statistics.median(bare):.2f}',
+        f'**{ratio(bare, one):.2f}**',
+        f'{ratio(whole[classic][1:], all_):.2f}',
+        f'{apart.mean():.4f} / {apart.max():.0f}',
     ]
-    return f'{" | ".join(columns)} | {apart.mean():.4f} / {apart.max():.0f}'
+    return ' | '.join(columns)
+
+
+def timed(call: Callable[[Any], T], argument: object) -> tuple[float, T]:
+    """Processor time of a call in milliseconds, and its result."""
+    start = time.process_time()
+    result = call(argument)
+    return 1000 * (time.process_time() - start), result
+
+
+def ratio(numerator: list[float], denominator: list[float]) -> float:
+    """Median of the ratios within each round."""
+    return statistics.median(map(truediv, numerator, denominator))
 
 
 def pixel_difference(ours: dict[str, Tensor], classic: tuple[Tensor, ...]) -> Tensor:
@@ -147,21 +180,24 @@ def main() -> None:
     parser.add_argument(
         '--files', type=int, default=32, help='files per size, which make one batch'
     )
-    parser.add_argument('--rounds', type=int, default=5, help='passes over the files')
+    parser.add_argument('--rounds', type=int, default=15, help='timed passes over the files')
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     print(
         f'{platform.processor() or platform.machine()}, Python {platform.python_version()}, '
         f'torch {torch.__version__}, torchvision {torchvision.__version__}, '
-        f'OpenCV {cv2.__version__}, Pillow {PIL.__version__}; one thread, processor time\n'
+        f'simplejpeg {simplejpeg.__version__}, Pillow {PIL.__version__}; one thread, '
+        'processor time\n'
     )
-    print('| files | decoding | sample: ours, ms | classic | ratio | with collation: ours, ms | '
-          'classic | ratio | mean / max pixel difference |')  # fmt: skip
+    print(
+        '| files | decoding | sample: ours, ms | classic | ratio | bare decode, ms | its share of '
+        'ours | ratio with collation | mean / max pixel difference |'
+    )
     print('|---|---|---:|---:|---:|---:|---:|---:|---:|')
-    for enlarge, shrink_to in ((1, None), (3, None), (3, 256)):
+    for enlarge, quality, shrink_to in ROWS:
         with tempfile.TemporaryDirectory() as folder:
-            write_files(Path(folder), enlarge, args.files)
+            write_files(Path(folder), enlarge, args.files, quality)
             size = statistics.mean(path.stat().st_size for path in Path(folder).iterdir())
             row = compare(Path(folder), shrink_to, args.rounds)
         files = f'{500 * enlarge}×{375 * enlarge}, {size / 1024:.0f} KB'

@@ -2,36 +2,50 @@
 
     python tools/prepare_data/make_shards.py data/photos data/shards --images-per-shard 5000
     python tools/prepare_data/make_shards.py data/flowers data/lmdb --format lmdb --with-labels
+    python tools/prepare_data/make_shards.py data/photos data/shards --short-side 320
 
-The bytes of the files are copied as they are. Their order is random, so that a shard has images of
-all classes; the same ``--seed`` gives the same order. The new folder appears once it is complete.
-Until then its files are in ``OUT.partial-shards``, which is removed if the command is stopped; if
-it is killed, the next call empties the folder.
+The bytes of the files are copied as they are. With ``--short-side`` JPEG files whose short side is
+longer are resized to it, by a bicubic filter with antialiasing, turned upright, and written again
+as JPEG of quality 95 with half the resolution of colours (4:2:0); smaller ones and other formats
+are copied. The order of the files is random, so that a shard has images of all classes; the same
+``--seed`` gives the same order. The new folder appears once it is complete. Until then its files
+are in ``OUT.partial-shards``, which is removed if the command is stopped; if it is killed, the next
+call empties the folder.
 """
 
 import argparse
 import fcntl
+import io
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
 from a2mim.datasets import ImageFolder
 from a2mim.datasets.archives import CLASSES, ENTRIES, KEYS, SUMMARY, write_index
-from a2mim.datasets.decoding import refusal
+from a2mim.datasets.decoding import START, decode_image, refusal
+from a2mim.datasets.transforms import resize
 from a2mim.engine.command_line import one_line_errors
 from a2mim.engine.signals import ending_on_signals
 from a2mim.errors import BadDataError
 
 # What a call writes.
 OWN = ('*.tar', 'data.mdb', 'lock.mdb', KEYS, CLASSES, ENTRIES, SUMMARY, '*.partial')
-ROOM = 2  # an LMDB database may take so many times the bytes that it holds; unused room is no file
+# An LMDB database may take so many times the bytes of the files; unused room is no file. A file of
+# low quality grows where it is written again.
+ROOM = 16
+QUALITY = 95
+AT_A_TIME = 64  # images that are resized in parallel
 
 
 class Sample(NamedTuple):
@@ -59,27 +73,68 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--with-labels', action='store_true', help='the folders are the classes')
     parser.add_argument('--seed', type=int, default=0, help='seed of the order')
+    parser.add_argument(
+        '--short-side',
+        type=int,
+        metavar='N',
+        help='resize JPEG files to a short side of N pixels, never to a longer one: 256 or more '
+        'for crops of 224 pixels',
+    )
     return parser.parse_args(argv)
 
 
-def read_samples(source: ImageFolder, seed: int) -> Iterator[Sample]:
-    """All images in random order.
+def read_samples(source: ImageFolder, seed: int, short_side: int | None = None) -> Iterator[Sample]:
+    """All images in random order; JPEG files are resized where ``short_side`` is given.
 
     Raises:
-        BadDataError: If a file cannot be read; whether it is an image is not looked at.
+        BadDataError: If a file cannot be read; whether it is an image is only looked at where it
+            may be resized.
     """
     order = np.random.default_rng(seed).permutation(len(source)).tolist()
-    console = Console(stderr=True)
-    for number, index in enumerate(track(order, 'copying', console=console)):
-        key = f'{number:09}{source.suffix(index)}'
-        try:
-            data = source.content(index)
-        except OSError as error:
-            raise BadDataError(
-                f'{refusal(error, source.name(index), source.channels)}; repair the file or remove '
-                'it (tools/prepare_data/verify_dataset.py finds all such files)'
-            ) from error
-        yield Sample(key, data, source.label(index))
+    places = enumerate(track(order, 'copying', console=Console(stderr=True)))
+    read = partial(read_sample, source, short_side)
+    if short_side is None:
+        yield from map(read, places)
+        return
+    torch.set_num_threads(1)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        while batch := list(islice(places, AT_A_TIME)):
+            yield from pool.map(read, batch)
+
+
+def read_sample(source: ImageFolder, short_side: int | None, place: tuple[int, int]) -> Sample:
+    """The image at ``place``: its number in the new order and its index in the source."""
+    number, index = place
+    try:
+        data = source.content(index)
+        if short_side is not None and data.startswith(START):
+            data = shrink(data, short_side)
+    except (OSError, BadDataError) as error:
+        raise BadDataError(
+            f'{refusal(error, source.name(index), source.channels)}; repair the file or remove '
+            'it (tools/prepare_data/verify_dataset.py finds all such files)'
+        ) from error
+    return Sample(f'{number:09}{source.suffix(index)}', data, source.label(index))
+
+
+def shrink(data: bytes, short_side: int) -> bytes:
+    """A JPEG file with its short side resized; the file itself if that is no longer.
+
+    Raises:
+        BadDataError: If it cannot be decoded.
+    """
+    image = decode_image(data, '.jpg', 3)
+    short = min(image.shape[1:])
+    if short <= short_side:
+        return data
+    height, width = (round(side * short_side / short) for side in image.shape[1:])
+    image = resize(image, (height, width), 'bicubic')
+    pixels = image.permute(1, 2, 0).numpy()
+    if (pixels == pixels[..., :1]).all():  # grey
+        pixels = pixels[..., 0]
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, 'JPEG', quality=QUALITY)
+    return file.getvalue()
 
 
 def write_tar_files(
@@ -163,6 +218,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     out = Path(args.out)
     if args.images_per_shard < 1:
         raise ValueError(f'--images-per-shard {args.images_per_shard} must be at least 1')
+    if args.short_side is not None and args.short_side < 1:
+        raise ValueError(f'--short-side {args.short_side} must be at least 1 pixel')
     if out.exists():
         raise FileExistsError(f'{out} is there already; remove it or give another name')
     source = ImageFolder(args.root, with_labels=args.with_labels)
@@ -170,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with ending_on_signals():
         handle = claim(partial)
         try:
-            samples = read_samples(source, args.seed)
+            samples = read_samples(source, args.seed, args.short_side)
             WRITERS[args.format](samples, partial, source, args.images_per_shard)
             partial.rename(out)
         except BaseException:

@@ -5,12 +5,18 @@ import torch
 from mmengine import Config
 
 from a2mim.engine import processes
-from a2mim.engine.processes import count_processes, fit_workers, is_first_process, join_processes
+from a2mim.engine.processes import (
+    LOCAL,
+    count_processes,
+    fit_workers,
+    is_first_process,
+    join_processes,
+)
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch) -> None:
-    for variable in ('WORLD_SIZE', 'LOCAL_RANK', 'SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE'):
+    for variable in ('WORLD_SIZE', 'LOCAL_RANK', 'SLURM_NTASKS', 'OMPI_COMM_WORLD_SIZE', *LOCAL):
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -78,15 +84,50 @@ def test_slurm_without_gpu_is_refused(monkeypatch):
         join_processes(Config(), 'slurm')
 
 
-@pytest.mark.parametrize('gpus, count, workers', [(0, 1, 4), (0, 2, 2), (0, 8, 1), (1, 1, 10)])
-def test_data_workers_leave_the_cores_of_a_cpu_to_training(monkeypatch, gpus, count, workers):
+@pytest.mark.parametrize('gpus', [0, 8])
+@pytest.mark.parametrize(
+    'cores, count, variables, workers',
+    [
+        (range(4), 1, {}, 4),
+        (range(4), 2, {}, 2),
+        (range(2), 2, {'LOCAL_WORLD_SIZE': '2'}, 1),
+        (range(4), 8, {}, 1),
+        (range(16), 1, {}, 10),
+        (range(16), 16, {'LOCAL_WORLD_SIZE': '2'}, 8),  # on eight machines
+        (range(16), 16, {'SLURM_NTASKS_PER_NODE': '4'}, 4),
+        (range(16), 8, {'OMPI_COMM_WORLD_LOCAL_SIZE': '8'}, 2),
+        (range(3), 16, {'SLURM_NTASKS_PER_NODE': '4'}, 3),  # a process bound to its own cores
+        (range(4), 2, {'LOCAL_WORLD_SIZE': '2', 'SLURM_NTASKS_PER_NODE': '1'}, 2),
+        (range(16), 1, {'SLURM_NTASKS_PER_NODE': '4'}, 10),  # started by hand
+        (range(8), 1, {'SLURM_NTASKS_PER_NODE': ''}, 8),
+    ],
+)
+def test_data_workers_leave_a_core_to_every_process(
+    monkeypatch, gpus, cores, count, variables, workers
+):
     has_gpus(monkeypatch, gpus)
-    monkeypatch.setattr('os.sched_getaffinity', lambda process: range(4))
-    cfg = Config(dict(train_dataloader=dict(num_workers=10), val_dataloader=dict(num_workers=0)))
+    monkeypatch.setattr('os.sched_getaffinity', lambda process: cores)
+    bound = variables.get('SLURM_NTASKS_PER_NODE') == '4' and len(cores) == 3
+    monkeypatch.setattr('os.cpu_count', lambda: 16 if bound else len(cores))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    loaders = dict(
+        train_dataloader=dict(num_workers=10),
+        val_dataloader=dict(num_workers=0),
+        test_dataloader=dict(num_workers=1),
+    )
+    cfg = Config(loaders)
     note = fit_workers(cfg, count)
     assert cfg.train_dataloader.num_workers == workers
     assert cfg.val_dataloader.num_workers == 0
-    assert (note is None) == (workers == 10)
+    assert cfg.test_dataloader.num_workers == 1
+    if workers == 10:
+        assert note is None
+    else:
+        assert f'{workers} data workers per process in place of 10' in note
+    cfg = Config(loaders)
+    fit_workers(cfg, count, ['train_dataloader.num_workers', 'seed'])
+    assert cfg.train_dataloader.num_workers == 10
 
 
 def test_without_workers_their_options_go():

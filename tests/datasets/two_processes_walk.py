@@ -1,0 +1,60 @@
+"""Two gloo processes that build the loader of one folder; run by a test, never imported.
+
+Usage: two_processes_walk.py FOLDER ROOT, where each process writes ``RANK.json``: how often it
+walked, the images, or the error. Afterwards files are added, and process 0 builds a source alone.
+"""
+
+import json
+import multiprocessing
+import sys
+from pathlib import Path
+
+from torch import distributed
+
+from a2mim.datasets import image_files
+from a2mim.engine.runner import ToolRunner
+
+
+def build(rank: int, folder: Path, root: Path) -> None:
+    store = f'file://{folder}/store'
+    distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
+    walks, walk = [], image_files.scan_folder
+
+    def counted(folder: str) -> image_files.FolderScan:
+        walks.append(folder)
+        return walk(folder)
+
+    image_files.scan_folder = counted
+    loader = dict(
+        dataset=dict(
+            type='a2mim.ImageDataset',
+            source=dict(type='a2mim.ImageFolder', root=str(root), with_labels=True),
+            pipeline=[],
+        ),
+        sampler=dict(type='a2mim.EpochSampler', seed=0),
+        batch_size=2,
+        num_workers=0,
+    )
+    try:
+        source = ToolRunner.build_dataloader(loader).dataset.source
+        found = dict(
+            names=[source.name(index) for index in range(len(source))],
+            labels=source.labels.tolist(),
+        )
+        (root / 'a' / f'late{rank}.png').touch()  # seen by who walks by itself
+        distributed.barrier()
+        found['alone'] = len(image_files.ImageFolder(str(root))) if rank == 0 else 0
+    except Exception as error:
+        found = dict(error=repr(error))
+    (folder / f'{rank}.json').write_text(json.dumps(dict(found, walks=len(walks))))
+    distributed.destroy_process_group()
+
+
+if __name__ == '__main__':
+    context = multiprocessing.get_context('fork')
+    arguments = Path(sys.argv[1]), Path(sys.argv[2])
+    processes = [context.Process(target=build, args=(rank, *arguments)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()

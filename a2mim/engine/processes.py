@@ -112,6 +112,7 @@ def fit_workers(cfg: Config, processes: int) -> str | None:
     return f'{most} data workers per process, since there are {cores} cores' if crowded else None
 
 
+DDP = 'MMDistributedDataParallel'
 # As ``sync_bn``: torch's own layer, in place of the one of this package.
 NATIVE_SYNC_BN = 'torch_native'
 
@@ -167,7 +168,7 @@ def start_gloo_process(cfg: Config) -> None:
     timeout = timedelta(seconds=dist_cfg.get('timeout', PATIENCE_FOR_RANKS))
     distributed.init_process_group('gloo', timeout=timeout)
     wrapper = dict(
-        type='MMDistributedDataParallel',
+        type=DDP,
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from a2mim.masking import random_patch_mask
 from a2mim.models import (
@@ -149,6 +151,29 @@ def test_the_loss_of_reduced_precision_is_computed_in_float32():
     expected = head.loss(decoder(features), image, mask)
     assert all(loss.dtype == torch.float32 for loss in losses.values())
     torch.testing.assert_close(losses, expected, rtol=2e-2, atol=1e-3)
+
+
+class RoundedProducts(TorchDispatchMode):
+    """Round what enters matrix products and convolutions, as TF32 and bfloat16 do."""
+
+    PRODUCTS = ('mm', 'bmm', 'addmm', 'baddbmm', 'convolution')
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ in self.PRODUCTS:
+            args = tree_map_only(Tensor, lambda x: x.bfloat16().to(x.dtype), args)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('fill', ['target', 'mixed', 'prediction'])
+def test_rounded_products_round_the_reconstruction_and_not_the_target(fill):
+    _, image, mask, num_masked = (x.float() if isinstance(x, Tensor) else x for x in batch(*GRIDS[0]))
+    features = torch.zeros(3, 5, *GRIDS[0][1])  # decoded to zero, in any precision
+    decoder = PixelShuffleDecoder(5, 8)
+    head = MIMHead(dict(type='L1Loss'), SPECTRAL[1], visible_fill=fill)
+    exact = masked_decoding.losses(decoder, head, features, image, mask, num_masked)
+    with RoundedProducts():
+        rounded = masked_decoding.losses(decoder, head, features, image, mask, num_masked)
+    assert rounded == exact and all(loss > 0 for loss in exact.values())
 
 
 def test_the_frequency_loss_of_a_difference_is_that_of_its_images():

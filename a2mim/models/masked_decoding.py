@@ -11,7 +11,6 @@ s pixels of a side per position, c channels of the image.
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from a2mim.masking import upsample_mask
@@ -104,7 +103,7 @@ def spatial(
     width = patches.shape[2]
     image_index = torch.arange(len(rows), device=rows.device)[:, None]
     target = patches[image_index, index // width, index % width]  # (B, M, s, s, c)
-    error = head.spatial(as_patches(decode(neck, chosen), target.shape[2:]), target)
+    error = head.spatial(as_patches(neck.project(chosen), target.shape[2:]), target)
     # 1e-5 as in the full form.
     return error.sum() / (error[..., 0].numel() + 1e-5) / error.shape[-1]
 
@@ -134,11 +133,6 @@ def decode_mean(neck: PixelShuffleDecoder, rows: Tensor, share: Tensor) -> Tenso
     mean = torch.einsum('bp,bpc->pc', share, rows) / len(rows)
     weight, bias = (precise(cast(Tensor, x)) for x in neck.projection.parameters())
     return mean @ weight.flatten(1).t() + share.mean(0)[:, None] * bias
-
-
-def decode(neck: PixelShuffleDecoder, rows: Tensor) -> Tensor:
-    """(…, C) to (…, c · s · s): the decoder's convolution, as the matrix product that it is."""
-    return F.linear(rows, neck.projection.weight.flatten(1), neck.projection.bias)
 
 
 def as_patches(decoded: Tensor, patch: tuple[int, ...]) -> Tensor:

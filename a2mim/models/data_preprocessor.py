@@ -92,7 +92,12 @@ class ImagePreprocessor(BaseDataPreprocessor):
         data = self.to_device(data)
         boxes = data.pop('erase', None)
         changed = boxes is not None or self.mixup is not None
-        if self.normalizes_later and training and not changed and data['image'].dtype == torch.uint8:
+        if (
+            self.normalizes_later
+            and training
+            and not changed
+            and data['image'].dtype == torch.uint8
+        ):
             data['pixels'] = data.pop('image')
         else:
             data['image'] = self.normalize(data['image'])

@@ -86,7 +86,7 @@ class PixelShuffleDecoder(nn.Module):
         return self.activation(F.pixel_shuffle(pixels, self.stride))
 
     def project(self, features: Tensor) -> Tensor:
-        """(…, in_channels) to (…, stride² · out_channels): a 1×1 convolution as a matrix product."""
+        """(…, in_channels) to (…, stride² · out_channels): the convolution, where it is 1×1."""
         return F.linear(features, self.projection.weight.flatten(1), self.projection.bias)
 
 

@@ -160,7 +160,9 @@ def test_on_a_gpu_a_batch_is_copied_on_a_stream_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'current_stream', lambda device: computing)
     monkeypatch.setattr(Tensor, 'record_stream', lambda self, by: events.append(('read by', by)))
     monkeypatch.setattr(ImagePreprocessor, 'device', torch.device('cuda', 0))
-    monkeypatch.setattr(ImagePreprocessor, 'cast_data', lambda self, data: events.append('copy') or data)
+    monkeypatch.setattr(
+        ImagePreprocessor, 'cast_data', lambda self, data: events.append('copy') or data
+    )
     batch = dict(image=torch.zeros(1, 3, 4, 4, dtype=torch.uint8), mask=torch.ones(1, 2, 2))
     ImagePreprocessor(MEAN, STD)(batch)
     assert events[:4] == [
@@ -173,7 +175,8 @@ def test_on_a_gpu_a_batch_is_copied_on_a_stream_of_its_own(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'changes', [dict(erase=torch.zeros(2, 4, dtype=torch.int64)), dict(image=torch.zeros(2, 3, 4, 4))]
+    'changes',
+    [dict(erase=torch.zeros(2, 4, dtype=torch.int64)), dict(image=torch.zeros(2, 3, 4, 4))],
 )
 def test_only_untouched_bytes_are_left_to_a_compiled_model(changes):
     batch = dict(image=torch.zeros(2, 3, 4, 4, dtype=torch.uint8))

@@ -1,9 +1,9 @@
 """Decoder and losses of a pre-training in three forms, which compute the same.
 
-``convolution`` decodes every position by the 1×1 convolution, ``matrix product`` by the product that
-it is, and ``masked`` decodes masked positions alone, and one mean image for the spectral loss. A
-call is forward and backward, to the gradients of features and decoder; features are noise with the
-shape of the recipe's backbone (ResNet-50: 2048×7×7, channels last).
+``convolution`` decodes every position by the 1×1 convolution, ``matrix product`` by the product
+that it is, and ``masked`` decodes masked positions alone, and one mean image for the spectral loss.
+A call is forward and backward, to the gradients of features and decoder; features are noise with
+the shape of the recipe's backbone (ResNet-50: 2048×7×7, channels last).
 
     OMP_NUM_THREADS=1 python tools/benchmarks/decoding.py --batches 16 64 --threads 1
 """

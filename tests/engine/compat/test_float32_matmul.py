@@ -1,4 +1,4 @@
-"""How float32 matrices are multiplied: TF32 by default, on GPUs alone, and as before in old runs."""
+"""How float32 matrices are multiplied: in TF32 by default, on GPUs alone, not in older runs."""
 
 from collections.abc import Iterator
 

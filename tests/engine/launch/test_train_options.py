@@ -91,7 +91,7 @@ def test_precision_is_one_of_four_and_stands_alone(capsys):
         assert left.value.code == 2
     assert 'not allowed with' in (said := capsys.readouterr().err)
     assert 'auto' in said and 'bf16' in said
-    with pytest.raises(ValueError, match="--precision bf16 needs.*not 'OptimWrapperDict'"):
+    with pytest.raises(ValueError, match=r"--precision bf16 needs.*not 'OptimWrapperDict'"):
         applied('--precision', 'bf16', optim_wrapper__type='OptimWrapperDict')
 
 

@@ -301,8 +301,8 @@ class TimmBackbone(BaseModule):
             self.mask_token = MaskToken(self.mask_channels, **mask_token)
 
     def _masked_pass(self, image: Tensor, masking: Masking) -> Tensor:
-        # Blocks that a backward pass computes again may set nothing where they are compiled, or they
-        # run uncompiled. Their graph holds the token, and no hook runs again.
+        # Compiled blocks that a backward pass computes again may set nothing, or they run
+        # uncompiled. Their graph holds the token, and no hook runs again.
         compiling = torch.compiler.is_compiling()
         self._masking, self._inserted = masking, compiling
         try:

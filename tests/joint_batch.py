@@ -15,10 +15,13 @@ from typing import Any
 import timm
 import torch
 from mmengine import Config
+from mmengine.model import MMDistributedDataParallel
 from torch import Tensor, distributed, nn
+from torch._dynamo import lookup_backend
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
+from a2mim.engine.mmengine_fixes import compile_forward
 from a2mim.engine.runner import ToolRunner
 from a2mim.engine.sync_batch_norm import JointBatchNorm, join_batch_norm
 from host_sync import no_host_sync
@@ -74,6 +77,20 @@ class CountCollectives(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def in_compiled_ddp(x: Tensor) -> dict[str, Any]:
+    """One pass in DDP, whose graph is split where the all-reduce of a bucket can begin."""
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable:
+        graphs.append(graph)
+        return lookup_backend('aot_eager')(graph, inputs)
+
+    model = join_batch_norm(network('resnet10t'))
+    wrapped = MMDistributedDataParallel(model, gradient_as_bucket_view=True)
+    compile_forward(wrapped, dict(backend=backend))
+    return dict(results(model, wrapped, x), buckets=len(graphs))
+
+
 def train_by_runner(folder: Path, rank: int) -> dict[str, Any]:
     """Two steps of the published recipe with a smaller network: none waits for the device."""
     cfg = Config.fromfile(CONFIGS / R50)
@@ -111,7 +128,8 @@ def train_by_runner(folder: Path, rank: int) -> dict[str, Any]:
     runner.train_loop.run_iter = guarded
     runner.train()
     layers = sum(isinstance(layer, JointBatchNorm) for layer in runner.model.modules())
-    return dict(layers=layers, counts=counts)
+    views = runner.model.gradient_as_bucket_view
+    return dict(layers=layers, counts=counts, views=views)
 
 
 def compute(rank: int, folder: Path) -> None:
@@ -128,6 +146,7 @@ def compute(rank: int, folder: Path) -> None:
     model = join_batch_norm(network('resnet10t'))
     compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
     found['compiled'] = results(model, compiled, part(images(), rank, SPLITS['equal']))
+    found['compiled in DDP'] = in_compiled_ddp(part(images(), rank, SPLITS['equal']))
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model(images()[:0])
     found['nothing'] = (before, dict(model.named_buffers()))

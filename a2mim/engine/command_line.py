@@ -22,6 +22,7 @@ from mmengine.runner import Runner
 
 from a2mim.engine.config_edit import find_datasets
 from a2mim.engine.config_options import ConfigOptions
+from a2mim.engine.precision import PRECISIONS, use_mixed_precision, use_precision
 from a2mim.engine.processes import LAUNCHERS
 from a2mim.errors import (
     NOT_FINITE,
@@ -105,7 +106,13 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     )
     add_schedule_option(parser)
     parser.add_argument('--pretrained', metavar='FILE', help='start from the backbone in FILE')
-    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument('--amp', action='store_true', help='mixed precision')
+    precision.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        help='auto: bf16 (mixed precision) where the device computes in it, else fp32',
+    )
     parser.add_argument('--compile', action='store_true', help='torch.compile')
     parser.add_argument('--seed', type=int, help='seed of every random draw')
     parser.add_argument('--deterministic', action='store_true', help='deterministic algorithms')
@@ -149,6 +156,8 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
     """
     if args.amp:
         use_mixed_precision(cfg)
+    if args.precision:
+        use_precision(cfg, args.precision)
     if args.compile:
         cfg.compile = cfg.get('compile') or True
     set_seed(cfg, args.seed)
@@ -196,14 +205,6 @@ def set_bad_image_rule(cfg: Config, strict: bool) -> None:
             dataset['on_bad_image'] = 'raise'
         else:
             dataset.setdefault('on_bad_image', 'substitute')
-
-
-def use_mixed_precision(cfg: Config) -> None:
-    """Replace the plain optimiser wrapper by the one with autocast."""
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ValueError(f"--amp needs optim_wrapper.type='OptimWrapper', not {kind!r}")
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
 
 
 def existing_file(path: str, option: str) -> str:

@@ -19,6 +19,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader
 
 from a2mim import registry as registries
+from a2mim.engine.precision import MATMUL
 from a2mim.engine.processes import bare_model
 
 
@@ -88,7 +89,7 @@ PLAIN_ENTRIES = {
     'train_dataloader': LOADER_KEYS,
     'val_dataloader': LOADER_KEYS,
     'test_dataloader': LOADER_KEYS,
-    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+    'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit', MATMUL},
     'env_cfg.mp_cfg': {'mp_start_method', 'opencv_num_threads'},
     'randomness': {*inspect.signature(Runner.set_randomness).parameters} - {'self'},
     'auto_scale_lr': {'base_batch_size', 'enable'},

@@ -34,6 +34,7 @@ from a2mim.engine.config_edit import (
 )
 from a2mim.engine.mmengine_fixes import silence_harmless_warnings
 from a2mim.engine.pixel_scale import adopt_from_weights, adopt_scale, resolve_scale
+from a2mim.engine.precision import adopt_matmul, state_matmul
 from a2mim.engine.preflight import PreflightHook
 from a2mim.engine.processes import (
     WorkDirLock,
@@ -104,7 +105,7 @@ def launch(
     if is_first_process(args.launcher):
         write_config(cfg)
     join_processes(cfg, args.launcher)
-    notes += resolve_scale(cfg)
+    notes += [*resolve_scale(cfg), state_matmul(cfg)]
     name_run(cfg, name)
     runner = cast(ToolRunner, ToolRunner.from_cfg(cfg))
     share_start(runner)
@@ -142,8 +143,12 @@ def launch_test(cfg: Config, args: argparse.Namespace) -> ToolRunner:
     cfg.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
     fit_workers(cfg, count_processes(args.launcher), args.cfg_options)
     join_processes(cfg, args.launcher)
+    note = state_matmul(cfg)
     name_run(cfg, f'{Path(args.config).stem}_test')
-    return cast(ToolRunner, ToolRunner.from_cfg(cfg))
+    runner = cast(ToolRunner, ToolRunner.from_cfg(cfg))
+    if note:
+        runner.logger.info(note)
+    return runner
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -228,6 +233,7 @@ def choose_start(cfg: Config, resume: str | None, schedule: str | None, folder: 
     if resume == 'auto' and found_in != Path(cfg.work_dir).resolve():
         refuse_foreign(checkpoint, cfg.work_dir)
     notes = adopt_scale(cfg, checkpoint)
+    adopt_matmul(cfg, checkpoint)
     notes += check_config(cfg, checkpoint, schedule)
     adopt_seed(cfg, checkpoint)
     cfg.resume, cfg.load_from = True, checkpoint

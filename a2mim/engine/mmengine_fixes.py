@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from a2mim.engine.guard import GuardedStep
 from a2mim.engine.history import bound_histories, keep_curves, log_window, record_loss
 from a2mim.engine.processes import bare_model
+from a2mim.interfaces import Algorithm
 from a2mim.registry import HOOKS, OPTIM_WRAPPERS
 from a2mim.weights.safe_load import load_file, weights_only_switch
 
@@ -164,7 +165,9 @@ def compile_forward(model: nn.Module, options: bool | dict | None) -> None:
 
     mmengine compiles the whole training step. Its iteration counter and the learning rate are
     numbers that the compiled code depends on, so that every step is compiled anew, until torch
-    gives up and runs uncompiled.
+    gives up and runs uncompiled. Images are normalized in the compiled pass, if that is by the
+    preprocessor of this package. In DDP torch splits the graph where the all-reduce of a bucket
+    begins, so that it overlaps with the rest of the backward pass.
 
     Args:
         model: The model, possibly in DDP.
@@ -172,7 +175,18 @@ def compile_forward(model: nn.Module, options: bool | dict | None) -> None:
     """
     if options is None or options is False:
         return
-    bare_model(model).compile(**({} if options is True else options))
+    bare = cast(Algorithm, bare_model(model))
+    preprocessor: Any = getattr(bare, 'data_preprocessor', None)
+    if hasattr(preprocessor, 'normalizes_later'):
+        preprocessor.normalizes_later = True
+
+    def call(*args: Any, pixels: Tensor | None = None, **kwargs: Any) -> Any:
+        if pixels is not None:
+            kwargs['image'] = bare.data_preprocessor.normalize(pixels)
+        return bare._call_impl(*args, **kwargs)
+
+    # As nn.Module.compile does with _call_impl alone.
+    bare._compiled_call_impl = torch.compile(call, **({} if options is True else options))
 
 
 # ``_base_ = ['mmseg::...']`` finds the installed MMSegmentation: mmengine looks for a distribution

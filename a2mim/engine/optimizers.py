@@ -4,7 +4,8 @@ import logging
 import platform
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -26,6 +27,7 @@ OPTIMIZERS.register_module(module=Lamb)  # timm's; mmengine registers torch's
 RULE_OPTIONS = ('weight_decay', 'lr_mult')
 PARAMWISE_OPTIONS = ('rules', 'layer_decay', 'layers')
 DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16}
+AUTO = 'auto'
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -182,8 +184,10 @@ class AmpOptimWrapper(GuardedStep, MMEngineAmpOptimWrapper):
     only.
 
     Args:
-        dtype: ``'bfloat16'``, ``'float16'`` or None, which takes bfloat16 where the device
-            computes in it and float16 elsewhere. The CPU always takes bfloat16.
+        dtype: ``'bfloat16'``, ``'float16'``, None or ``'auto'``. None takes bfloat16 where the
+            device computes in it and float16 elsewhere; a CPU takes bfloat16 for all of these.
+            ``'auto'`` takes bfloat16 where the device, also a CPU, has units for it, and float32
+            elsewhere.
         loss_scale: Loss scale of float16: ``'dynamic'``, a number, or arguments of
             ``torch.amp.GradScaler``.
         **kwargs: Arguments of ``OptimWrapper``.
@@ -209,13 +213,17 @@ class AmpOptimWrapper(GuardedStep, MMEngineAmpOptimWrapper):
         self.cast_dtype = cast_dtype
         self.loss_scaler = torch.amp.GradScaler(device, enabled=False)
         self._scale_update_param = None
-        if device == 'cpu' and not cpu_computes_bfloat16():
-            print_log(
-                'mixed precision: this CPU has no bfloat16 units, and bfloat16 is 2 to 4 times '
-                'slower on it than float32; optim_wrapper.type=OptimWrapper switches it off',
-                logger='current',
-                level=logging.WARNING,
-            )
+        slow = cast_dtype is torch.bfloat16 and not computes_bfloat16(device)
+        if note := _precision_note(dtype, cast_dtype, slow):
+            level = logging.WARNING if slow else logging.INFO
+            print_log(f'mixed precision: {note}', logger='current', level=level)
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast, unless the device computes in float32 by ``'auto'``."""
+        parent = OptimWrapper if self.cast_dtype is torch.float32 else MMEngineAmpOptimWrapper
+        with parent.optim_context(self, model):
+            yield
 
     def step(self, **kwargs: Any) -> None:
         """The guarded step; on an overflow in float16 the scaler skips and shrinks its scale."""
@@ -241,13 +249,20 @@ class AmpOptimWrapper(GuardedStep, MMEngineAmpOptimWrapper):
 
 def autocast_dtype(dtype: str | None, device: str) -> torch.dtype:
     """The dtype of autocast on ``device``, for ``dtype`` as a config gives it."""
-    if dtype is not None and dtype not in DTYPES:
-        raise ValueError(f'optim_wrapper.dtype={dtype!r} must be one of {[*DTYPES]} or None')
+    if dtype is not None and dtype not in (*DTYPES, AUTO):
+        raise ValueError(f'optim_wrapper.dtype={dtype!r} must be one of {[*DTYPES, AUTO]} or None')
+    if dtype == AUTO:
+        return torch.bfloat16 if computes_bfloat16(device) else torch.float32
     if device == 'cpu':
         return torch.bfloat16
     if dtype is not None:
         return DTYPES[dtype]
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+    return torch.bfloat16 if computes_bfloat16(device) else torch.float16
+
+
+def computes_bfloat16(device: str) -> bool:
+    """Whether ``device`` has units for bfloat16."""
+    return cpu_computes_bfloat16() if device == 'cpu' else torch.cuda.is_bf16_supported(False)
 
 
 def cpu_computes_bfloat16() -> bool:
@@ -255,3 +270,18 @@ def cpu_computes_bfloat16() -> bool:
     if platform.machine().lower() not in ('x86_64', 'amd64'):
         return True
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def _precision_note(asked: str | None, taken: torch.dtype, slow: bool) -> str:
+    """What a user should know about the dtype that is taken; empty if it is what was asked for."""
+    if slow:
+        return (
+            'this device has no bfloat16 units, and computes in bfloat16 several times more slowly '
+            'than in float32; --precision fp32 or optim_wrapper.type=OptimWrapper switches it off'
+        )
+    if asked == AUTO:
+        has = 'has' if taken is torch.bfloat16 else 'has no'
+        return f"{str(taken).removeprefix('torch.')} by 'auto': this device {has} bfloat16 units"
+    if asked is not None and taken is not DTYPES[asked]:
+        return f'a CPU computes in bfloat16 where {asked} is asked for'
+    return ''

@@ -138,7 +138,9 @@ class ReconstructionHook(Hook):
         training = model.training
         model.eval()
         try:
-            outputs = cast(dict[str, Tensor], model.val_step(batch))
+            # A graph of its own would be compiled for these few images.
+            with torch.compiler.set_stance('force_eager'):
+                outputs = cast(dict[str, Tensor], model.val_step(batch))
         finally:
             model.train(training)
         image, reconstruction = outputs['image'], outputs['reconstruction'].float()

@@ -141,6 +141,7 @@ def cores_per_process(processes: int) -> int:
     return max(1, cores // max(1, min([*here[:1], processes])))
 
 
+DDP = 'MMDistributedDataParallel'
 # As ``sync_bn``: torch's own layer, in place of the one of this package.
 NATIVE_SYNC_BN = 'torch_native'
 
@@ -196,7 +197,7 @@ def start_gloo_process(cfg: Config) -> None:
     timeout = timedelta(seconds=dist_cfg.get('timeout', PATIENCE_FOR_RANKS))
     distributed.init_process_group('gloo', timeout=timeout)
     wrapper = dict(
-        type='MMDistributedDataParallel',
+        type=DDP,
         broadcast_buffers=False,
         find_unused_parameters=cfg.get('find_unused_parameters', False),
     )

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 from a2mim.engine.guard import check_clipping
 from a2mim.engine.loops import batch_size
 from a2mim.engine.mmengine_fixes import compile_forward, filter_log
-from a2mim.engine.processes import NATIVE_SYNC_BN
+from a2mim.engine.precision import MATMUL, set_matmul
+from a2mim.engine.processes import DDP, NATIVE_SYNC_BN
 from a2mim.engine.records import guard_handlers, guard_visualizer
 from a2mim.engine.sharding import FullyShard
 from a2mim.engine.sync_batch_norm import join_batch_norm
@@ -97,6 +98,11 @@ class ToolRunner(Runner):
         guard_visualizer(built)
         return built
 
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set it up as mmengine does, and choose how float32 matrices are multiplied."""
+        super().setup_env(env_cfg)
+        set_matmul(env_cfg.get(MATMUL, 'high'))
+
     def register_hooks(
         self,
         default_hooks: dict[str, Hook | dict] | None = None,
@@ -122,12 +128,25 @@ class ToolRunner(Runner):
             model, self.cfg.sync_bn = join_batch_norm(model, every=sync_bn == 'torch'), None
         elif sync_bn == NATIVE_SYNC_BN:
             self.cfg.sync_bn = 'torch'
+        if self.distributed:
+            model_wrapper_cfg = self._ddp_options(model_wrapper_cfg)
         if model_wrapper_cfg and 'type' in model_wrapper_cfg:
             kind = MODEL_WRAPPERS.get(model_wrapper_cfg['type'])
             model_wrapper_cfg = {**model_wrapper_cfg, 'type': kind}
         wrapped = super().wrap_model(model_wrapper_cfg, model)
         self.cfg.sync_bn = sync_bn
         return wrapped
+
+    def _ddp_options(self, given: dict | None) -> dict:
+        """``given``; for DDP, with gradients that lie in the buffers of the all-reduce.
+
+        Without, each gradient is copied into its buffer and back, and is there twice.
+        """
+        unused = self.cfg.get('find_unused_parameters', False)
+        options = given or dict(broadcast_buffers=False, find_unused_parameters=unused)
+        if options.get('type', DDP) != DDP:
+            return options
+        return {'type': DDP, 'gradient_as_bucket_view': True, **options}
 
     def build_optim_wrapper(self, optim_wrapper: dict | OptimWrapper) -> OptimWrapper:
         """Build it as mmengine does, and tell it if the model is sharded.

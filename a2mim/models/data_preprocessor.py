@@ -6,6 +6,7 @@ images of the reference implementation; the conversion to float happens here.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -46,6 +47,10 @@ class ImagePreprocessor(BaseDataPreprocessor):
             images have as many masked blocks, their number is returned as ``num_masked``.
         label: (B,) class indices; with ``mixup``, (B, K) class probabilities in training.
 
+    Attributes:
+        normalizes_later: Return uint8 images that nothing is mixed with as ``pixels``, as they are,
+            in training: a compiled model normalizes them, see ``compile_forward``.
+
     Raises:
         ValueError: If ``mean`` and ``std`` differ in length, ``scale`` is no rule, or a batch has
             another channel count.
@@ -72,6 +77,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
         self.mixup = Mixup(**mixup) if mixup else None
+        self.normalizes_later = False
         self.scale = scale
         ends = check_scale(scale, len(mean))
         if ends is not None:
@@ -83,17 +89,40 @@ class ImagePreprocessor(BaseDataPreprocessor):
         """Return a new batch dict, ready for the model."""
         data = {name: value for name, value in data.items() if name != 'unreadable'}
         num_masked = count_masked(data.get('mask')) if training else None
-        data = dict(cast(dict[str, Any], self.cast_data(data)))
-        data['image'] = self.normalize(data['image'])
+        data = self.to_device(data)
+        boxes = data.pop('erase', None)
+        changed = boxes is not None or self.mixup is not None
+        if (
+            self.normalizes_later
+            and training
+            and not changed
+            and data['image'].dtype == torch.uint8
+        ):
+            data['pixels'] = data.pop('image')
+        else:
+            data['image'] = self.normalize(data['image'])
         if 'mask' in data:
             data['mask'] = data['mask'].float()
         if num_masked is not None:
             data['num_masked'] = num_masked
-        boxes = data.pop('erase', None)
         if training and boxes is not None:
             data['image'] = fill_boxes(data['image'], boxes)
         if training and self.mixup is not None:
             data['image'], data['label'] = _mix(self.mixup, data['image'], data['label'])
+        return data
+
+    def to_device(self, data: dict) -> dict[str, Any]:
+        """A batch on the device of the model, copied while a GPU still computes the last step."""
+        if self.device.type != 'cuda':
+            return dict(cast(dict, self.cast_data(data)))
+        copying = copy_stream(self.device)
+        with torch.cuda.stream(copying):
+            data = dict(cast(dict, self.cast_data(data)))
+        computing = torch.cuda.current_stream(self.device)
+        computing.wait_stream(copying)
+        for value in data.values():
+            if isinstance(value, Tensor):
+                value.record_stream(computing)  # its memory is free once that has read it
         return data
 
     def normalize(self, image: Tensor) -> Tensor:
@@ -129,6 +158,12 @@ class ImagePreprocessor(BaseDataPreprocessor):
         """Undo ``normalize`` and round to uint8, for pictures."""
         pixels = image.float() * self.std + self.mean
         return pixels.round().clamp(0, 255).to(torch.uint8)
+
+
+@cache
+def copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream on which batches are copied to ``device``; no part of a model, to copy it."""
+    return torch.cuda.Stream(device)
 
 
 def count_masked(mask: Tensor | None) -> int | None:

@@ -78,8 +78,16 @@ class PixelShuffleDecoder(nn.Module):
                 f'the decoder expects in_channels={self.in_channels}, the backbone gives '
                 f'{features.shape[1]} channels'
             )
-        pixels = self.projection(self.block(features))
+        features = self.block(features)
+        if self.projection.kernel_size == (1, 1):
+            pixels = self.project(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        else:
+            pixels = self.projection(features)
         return self.activation(F.pixel_shuffle(pixels, self.stride))
+
+    def project(self, features: Tensor) -> Tensor:
+        """(…, in_channels) to (…, stride² · out_channels): the convolution, where it is 1×1."""
+        return F.linear(features, self.projection.weight.flatten(1), self.projection.bias)
 
 
 @MODELS.register_module()

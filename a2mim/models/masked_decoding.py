@@ -11,7 +11,6 @@ s pixels of a side per position, c channels of the image.
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from a2mim.masking import upsample_mask
@@ -104,7 +103,7 @@ def spatial(
     width = patches.shape[2]
     image_index = torch.arange(len(rows), device=rows.device)[:, None]
     target = patches[image_index, index // width, index % width]  # (B, M, s, s, c)
-    error = head.spatial(as_patches(decode(neck, chosen), target.shape[2:]), target)
+    error = head.spatial(as_patches(neck.project(chosen), target.shape[2:]), target)
     # 1e-5 as in the full form.
     return error.sum() / (error[..., 0].numel() + 1e-5) / error.shape[-1]
 
@@ -122,8 +121,9 @@ def mean_difference(
             filled = predicted * decode_mean(neck, rows, 1 - share)
         decoded = decoded + filled
     # The target in the fill, less the target itself.
-    factor = ((1 - share) * (1 - predicted) - 1).view(patches.shape[:3])
-    target = torch.einsum('bhw,bhwijc->hwijc', factor, patches) / len(rows)
+    factor = ((1 - share) * (1 - predicted) - 1).view(*patches.shape[:3], 1, 1, 1)
+    # No matrix product, which may round to TF32: the target is exact.
+    target = (factor * patches).sum(0) / len(rows)
     difference = as_patches(decoded, patches.shape[3:]).view_as(target) + target
     return difference.permute(4, 0, 2, 1, 3).flatten(3, 4).flatten(1, 2)[None]
 
@@ -133,11 +133,6 @@ def decode_mean(neck: PixelShuffleDecoder, rows: Tensor, share: Tensor) -> Tenso
     mean = torch.einsum('bp,bpc->pc', share, rows) / len(rows)
     weight, bias = (precise(cast(Tensor, x)) for x in neck.projection.parameters())
     return mean @ weight.flatten(1).t() + share.mean(0)[:, None] * bias
-
-
-def decode(neck: PixelShuffleDecoder, rows: Tensor) -> Tensor:
-    """(…, C) to (…, c · s · s): the decoder's convolution, as the matrix product that it is."""
-    return F.linear(rows, neck.projection.weight.flatten(1), neck.projection.bias)
 
 
 def as_patches(decoded: Tensor, patch: tuple[int, ...]) -> Tensor:

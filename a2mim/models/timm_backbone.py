@@ -301,14 +301,17 @@ class TimmBackbone(BaseModule):
             self.mask_token = MaskToken(self.mask_channels, **mask_token)
 
     def _masked_pass(self, image: Tensor, masking: Masking) -> Tensor:
-        self._masking, self._inserted = masking, False
+        # Compiled blocks that a backward pass computes again may set nothing, or they run
+        # uncompiled. Their graph holds the token, and no hook runs again.
+        compiling = torch.compiler.is_compiling()
+        self._masking, self._inserted = masking, compiling
         try:
             features = self.model(image)
         finally:
             self._masking = None
         if not self._inserted:
             raise RuntimeError(f'{self.mask_after!r} did not run: the features are not masked')
-        if self.grad_checkpointing and features.requires_grad:
+        if self.grad_checkpointing and features.requires_grad and not compiling:
             # Checkpointing runs the hook again in the backward pass, which begins here.
             features.register_hook(partial(self._mask_again, masking))
         return features
@@ -323,7 +326,8 @@ class TimmBackbone(BaseModule):
     def _insert_token(self, _module: nn.Module, _inputs: tuple, features: Tensor) -> Tensor:
         if self._masking is None or self.mask_token is None:
             return features
-        self._inserted = True
+        if not torch.compiler.is_compiling():
+            self._inserted = True
         mask, image_size = self._masking
         layout = self._mask_layout
         grid = layout.grid_at(features, image_size)

@@ -59,6 +59,16 @@ def test_a_network_is_compiled_in_one_graph_and_gives_the_same(found):
 
 
 @pytest.mark.integration
+def test_compiled_in_ddp_the_all_reduce_of_a_bucket_begins_within_the_backward_pass(found):
+    plain = [found[rank]['resnet10t equal']['gradients'] for rank in (0, 1)]
+    mean = {name: (plain[0][name] + plain[1][name]) / 2 for name in plain[0]}
+    for rank in (0, 1):
+        one = found[rank]['compiled in DDP']
+        assert one['buckets'] > 1
+        torch.testing.assert_close(one['gradients'], mean, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.integration
 def test_without_an_image_in_any_process_the_running_statistics_stay(found):
     for rank in (0, 1):
         before, after = found[rank]['nothing']
@@ -70,7 +80,7 @@ def test_without_an_image_in_any_process_the_running_statistics_stay(found):
 def test_a_step_of_the_runner_never_waits_and_has_one_collective_a_layer_and_direction(found):
     for rank in (0, 1):
         layers, counts = found[rank]['runner']['layers'], found[rank]['runner']['counts']
-        assert layers > 10 and len(counts) == 2
+        assert found[rank]['runner']['views'] and layers > 10 and len(counts) == 2
         assert [count['all_reduce'] for count in counts] == [2 * layers] * 2
         # No other collective: the rest wait for one or wrap it.
         others = {name for count in counts for name in count} - {'all_reduce', 'wait_tensor'}

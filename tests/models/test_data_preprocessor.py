@@ -1,8 +1,13 @@
 """The preprocessor normalises on the device, agrees with the published numbers, and mixes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 import torch
+from torch import Tensor
 
+from a2mim.models import data_preprocessor
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from host_sync import no_host_sync
 
@@ -134,3 +139,49 @@ def test_erasing_never_waits_for_the_device_and_keeps_the_layout():
     with no_host_sync():
         image = preprocessor(erasable(), training=True)['image']
     assert image.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_on_a_gpu_a_batch_is_copied_on_a_stream_of_its_own(monkeypatch):
+    events = []
+
+    class Stream:
+        def wait_stream(self, other: object) -> None:
+            events.append(('computing waits for', other))
+
+    @contextmanager
+    def stream(which: object) -> Iterator[None]:
+        events.append(('begin', which))
+        yield
+        events.append(('end', which))
+
+    copying, computing = 'copying', Stream()
+    monkeypatch.setattr(data_preprocessor, 'copy_stream', lambda device: copying)
+    monkeypatch.setattr(torch.cuda, 'stream', stream)
+    monkeypatch.setattr(torch.cuda, 'current_stream', lambda device: computing)
+    monkeypatch.setattr(Tensor, 'record_stream', lambda self, by: events.append(('read by', by)))
+    monkeypatch.setattr(ImagePreprocessor, 'device', torch.device('cuda', 0))
+    monkeypatch.setattr(
+        ImagePreprocessor, 'cast_data', lambda self, data: events.append('copy') or data
+    )
+    batch = dict(image=torch.zeros(1, 3, 4, 4, dtype=torch.uint8), mask=torch.ones(1, 2, 2))
+    ImagePreprocessor(MEAN, STD)(batch)
+    assert events[:4] == [
+        ('begin', copying),
+        'copy',
+        ('end', copying),
+        ('computing waits for', copying),
+    ]
+    assert events[4:] == [('read by', computing)] * 2
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [dict(erase=torch.zeros(2, 4, dtype=torch.int64)), dict(image=torch.zeros(2, 3, 4, 4))],
+)
+def test_only_untouched_bytes_are_left_to_a_compiled_model(changes):
+    batch = dict(image=torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+    preprocessor = ImagePreprocessor(MEAN, STD)
+    preprocessor.normalizes_later = True
+    assert preprocessor(batch, training=True)['pixels'] is batch['image']
+    for data, training in ((batch, False), ({**batch, **changes}, True)):
+        assert set(preprocessor(data, training)) == {'image'}

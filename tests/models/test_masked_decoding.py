@@ -5,7 +5,10 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from a2mim.masking import random_patch_mask
 from a2mim.models import (
@@ -18,6 +21,8 @@ from a2mim.models import (
 )
 from a2mim.models.data_preprocessor import count_masked
 from a2mim.registry import MODELS
+from loss_cases import assert_gradient, cases
+from loss_cases import batch as pinned_batch
 
 CRITERIA = (dict(type='L1Loss'), dict(type='FocalL1Loss'), dict(type='MSELoss'))
 SPECTRAL = (None, dict(type='FocalFrequencyLoss', loss_weight=0.5, batch_norm_weight=False))
@@ -66,6 +71,36 @@ def test_losses_and_gradients_are_those_of_the_full_form(grid):
         assert masked_decoding.is_linear(decoder, head) and masked_decoding.tiles(*sample[::2])
         full, saved = both(decoder, head, sample)
         torch.testing.assert_close(saved, full, rtol=1e-12, atol=1e-14, msg=str(options))
+
+
+@pytest.mark.parametrize('case', cases('heads.json'))
+@pytest.mark.parametrize('side', [4, 2])
+def test_the_published_losses_are_those_of_the_short_form_too(case, side):
+    # Features that hold the pixels of the prediction, and a decoder that copies them.
+    pred, target, mask = pinned_batch(case['inputs'])
+    width = pred.shape[1] * side**2
+    decoder, head = (
+        PixelShuffleDecoder(width, side, pred.shape[1]).double(),
+        MIMHead(**case['head']),
+    )
+    nn.init.dirac_(decoder.projection.weight)
+    features = F.pixel_unshuffle(pred, side)
+    assert masked_decoding.tiles(features, mask) and len({int(one.sum()) for one in mask}) == 1
+    if not masked_decoding.is_linear(decoder, head):
+        losses = head.loss(decoder(features), target, mask)
+    else:
+        count = int(mask[0].sum())
+        losses = masked_decoding.losses(decoder, head, features, target, mask, count)
+    sum(losses.values()).backward()
+    assert sum(losses.values()).item() == pytest.approx(case['loss'], rel=1e-7)
+    assert losses['loss_spatial'].item() == pytest.approx(case['loss_spatial'], rel=1e-7)
+    assert_gradient(pred, case)
+
+
+def test_most_published_heads_have_the_short_form():
+    heads = [MIMHead(**case.values[0]['head']) for case in cases('heads.json')]
+    short = [masked_decoding.is_linear(PixelShuffleDecoder(3, 1), head) for head in heads]
+    assert len(short) == 28 and sum(short) == 19
 
 
 def test_a_block_before_the_convolution_is_applied():
@@ -149,6 +184,31 @@ def test_the_loss_of_reduced_precision_is_computed_in_float32():
     expected = head.loss(decoder(features), image, mask)
     assert all(loss.dtype == torch.float32 for loss in losses.values())
     torch.testing.assert_close(losses, expected, rtol=2e-2, atol=1e-3)
+
+
+class RoundedProducts(TorchDispatchMode):
+    """Round what enters matrix products and convolutions, as TF32 and bfloat16 do."""
+
+    PRODUCTS = ('mm', 'bmm', 'addmm', 'baddbmm', 'convolution')
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ in self.PRODUCTS:
+            args = tree_map_only(Tensor, lambda x: x.bfloat16().to(x.dtype), args)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('fill', ['target', 'mixed', 'prediction'])
+def test_rounded_products_round_the_reconstruction_and_not_the_target(fill):
+    _, image, mask, num_masked = (
+        x.float() if isinstance(x, Tensor) else x for x in batch(*GRIDS[0])
+    )
+    features = torch.zeros(3, 5, *GRIDS[0][1])  # decoded to zero, in any precision
+    decoder = PixelShuffleDecoder(5, 8)
+    head = MIMHead(dict(type='L1Loss'), SPECTRAL[1], visible_fill=fill)
+    exact = masked_decoding.losses(decoder, head, features, image, mask, num_masked)
+    with RoundedProducts():
+        rounded = masked_decoding.losses(decoder, head, features, image, mask, num_masked)
+    assert rounded == exact and all(loss > 0 for loss in exact.values())
 
 
 def test_the_frequency_loss_of_a_difference_is_that_of_its_images():

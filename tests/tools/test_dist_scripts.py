@@ -50,10 +50,11 @@ def command(result: subprocess.CompletedProcess) -> list[str]:
 
 
 def test_training_starts_a_process_per_gpu_and_passes_options_on(tmp_path, started):
-    words = command(bash(tmp_path, 'dist_train.sh', PRETRAIN, '8', '--seed', '3', **started))
+    options = ('--seed', '3', '--precision', 'auto')
+    words = command(bash(tmp_path, 'dist_train.sh', PRETRAIN, '8', *options, **started))
     assert words[0] == '--nproc_per_node=8'
     assert words[1].endswith('tools/train.py')
-    assert words[2:] == [PRETRAIN, '--launcher', 'pytorch', '--seed', '3']
+    assert words[2:] == [PRETRAIN, '--launcher', 'pytorch', *options]
 
 
 def test_evaluation_takes_the_checkpoint_third(tmp_path, started):

@@ -111,9 +111,15 @@ def test_a_run_is_not_resumed_into_the_folder_of_another(config, capsys):
 
 
 @pytest.mark.integration
-def test_amp_and_compile_train_on_the_cpu(config):
-    train([config, '--amp', '--compile', '--cfg-options', 'compile.backend=eager'])
-    assert Path('work_dirs', Path(config).stem, 'latest.pth').exists()
+@pytest.mark.parametrize('precision', [['--amp'], ['--precision', 'auto']], ids=str)
+def test_mixed_precision_and_compile_train_on_the_cpu(config, capsys, precision):
+    options = ['--work-dir', 'd', '--compile', '--cfg-options', 'compile.backend=eager']
+    train([config, *precision, *options])
+    meta = torch.load('d/latest.pth', weights_only=False)['meta']
+    assert "float32_matmul='high'" in meta['cfg']
+    # The precision belongs to the training.
+    line = refused(capsys, config, '--resume', *options)
+    assert "optim_wrapper.type: 'AmpOptimWrapper' then" in line and 'float32_matmul' not in line
 
 
 def test_fewer_images_per_iteration_accumulate_to_the_same_batch(config):

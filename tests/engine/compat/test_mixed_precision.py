@@ -84,6 +84,32 @@ def test_a_gpu_takes_what_is_asked_and_otherwise_what_it_has(monkeypatch, asked,
     assert autocast_dtype(asked, 'cuda') is taken
 
 
+@pytest.mark.parametrize('device', ['cpu', 'cuda'])
+@pytest.mark.parametrize('native, taken', [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_is_bfloat16_where_the_device_has_it_and_float32_elsewhere(
+    monkeypatch, device, native, taken
+):
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda emulated: native)
+    monkeypatch.setattr(optimizers, 'cpu_computes_bfloat16', lambda: native)
+    assert autocast_dtype('auto', device) is taken
+
+
+@pytest.mark.parametrize('native, taken', [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_says_what_it_takes_and_a_step_computes_in_it(monkeypatch, native, taken):
+    messages = []
+    monkeypatch.setattr(optimizers, 'cpu_computes_bfloat16', lambda: native)
+    logger = MMLogger.get_current_instance()
+    monkeypatch.setattr(logger, 'log', lambda level, message: messages.append(message))
+    model, wrapper = build(dtype='auto')
+    with wrapper.optim_context(model):
+        output = model(torch.ones(3, 4))
+    assert output.dtype is taken and not wrapper.loss_scaler.is_enabled()
+    assert len([text for text in messages if str(taken).split('.')[1] in text]) == 1
+    before = model.weight.detach().clone()
+    wrapper.update_params(output.float().square().mean())
+    assert not torch.equal(model.weight, before)
+
+
 @pytest.mark.parametrize('native, warnings', [(False, 1), (True, 0)])
 def test_a_cpu_without_bfloat16_units_is_warned_about_once(monkeypatch, native, warnings):
     messages = []

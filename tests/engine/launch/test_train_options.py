@@ -56,6 +56,45 @@ def test_amp_refuses_a_wrapper_that_it_does_not_know():
         applied('--amp', optim_wrapper__type='OptimWrapperDict')
 
 
+@pytest.mark.parametrize(
+    'precision, expected',
+    [
+        ('auto', dict(type='AmpOptimWrapper', dtype='auto')),
+        ('fp32', dict(type='OptimWrapper')),
+        ('bf16', dict(type='AmpOptimWrapper', dtype='bfloat16')),
+        ('fp16', dict(type='AmpOptimWrapper', dtype='float16')),
+    ],
+)
+@pytest.mark.parametrize(
+    'before',
+    [
+        dict(optim_wrapper__type='OptimWrapper'),
+        dict(
+            optim_wrapper__type='AmpOptimWrapper',
+            optim_wrapper__dtype='float16',
+            optim_wrapper__loss_scale=8.0,
+        ),
+    ],
+    ids=['plain', 'mixed'],
+)
+def test_a_precision_is_that_whatever_the_config_has(precision, expected, before):
+    wrapper = applied('--precision', precision, **before).optim_wrapper.to_dict()
+    optimizer = applied().optim_wrapper.optimizer.to_dict()
+    kept = {key: wrapper[key] for key in ('type', 'dtype', 'loss_scale') if key in wrapper}
+    assert kept == expected and wrapper['optimizer'] == optimizer
+
+
+def test_precision_is_one_of_four_and_stands_alone(capsys):
+    for options in (['--amp', '--precision', 'auto'], ['--precision', 'half']):
+        with pytest.raises(SystemExit) as left:
+            parse(*options)
+        assert left.value.code == 2
+    assert 'not allowed with' in (said := capsys.readouterr().err)
+    assert 'auto' in said and 'bf16' in said
+    with pytest.raises(ValueError, match=r"--precision bf16 needs.*not 'OptimWrapperDict'"):
+        applied('--precision', 'bf16', optim_wrapper__type='OptimWrapperDict')
+
+
 def test_compile_keeps_the_options_of_the_config():
     assert applied('--compile').compile is True
     assert applied('--compile', compile__backend='eager').compile == dict(backend='eager')

@@ -134,6 +134,20 @@ def test_it_compiles_to_one_graph_and_follows_the_mask(case):
     torch.compiler.reset()
 
 
+@pytest.mark.integration
+@pytest.mark.parametrize('case', ['resnet', 'convnext', 'vit before positions', 'swin'])
+def test_it_compiles_to_one_graph_with_checkpointing_too(case):
+    backbone, (image, mask) = build(case).train(), batch()
+    replayed = build(case).train()
+    replayed.model.set_grad_checkpointing(True)
+    replayed.grad_checkpointing = True
+    replayed.compile(fullgraph=True, backend='aot_eager')
+    for masked in (mask, 1 - mask):
+        plain = gradients(backbone, (image, masked))
+        torch.testing.assert_close(gradients(replayed, (image, masked)), plain)
+    torch.compiler.reset()
+
+
 @pytest.mark.parametrize('case', ['resnet', 'convnext', 'vit', 'swin'])
 def test_it_runs_under_autocast(case):
     backbone, (image, mask) = build(case).train(), batch()

@@ -24,7 +24,6 @@ from a2mim.engine.command_line import add_common_options, add_train_options
 from a2mim.engine.launch import build_train_runner
 from a2mim.engine.loops import EpochBasedTrainLoop, Finishes
 from a2mim.engine.processes import WorkDirLock
-from a2mim.weights.files import write_atomically
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 PRETRAIN = CONFIGS / 'openmixup/pretrain/a2mim/imagenet'
@@ -49,7 +48,7 @@ def recipe_options(
     """``KEY=VALUE`` options of the shipped recipe of ``name``; gradients are not accumulated."""
     options = {
         'log_level': 'WARNING',
-        'auto_scale_lr.base_batch_size': batch,
+        'auto_scale_lr.enable': True,  # the batch stays what is asked for
         'optim_wrapper.accumulative_counts': 1,
         'optim_wrapper.type': 'OptimWrapper',
         'train_dataloader.batch_size': batch,
@@ -67,14 +66,19 @@ def recipe_options(
 
 
 def write_images(folder: Path, count: int) -> None:
-    """``count`` JPEG files of coloured waves, 2 KB each."""
-    folder.mkdir(parents=True, exist_ok=True)
-    y, x = np.mgrid[:256, :256] / 256 * 2 * np.pi
+    """``count`` JPEG files of coloured waves, a few KB each."""
+    folder.mkdir(parents=True)
+    contents = [encode_waves(number) for number in range(5)]
     for number in range(count):
-        turns = np.array([1, 2, 3]) + number % 5
-        waves = np.sin(x[..., None] * turns + number) * np.cos(y[..., None] * turns)
-        _, data = cv2.imencode('.jpg', (127.5 + 100 * waves).astype(np.uint8))
-        write_atomically(folder / f'{number:05}.jpg', lambda file, data=data: file.write(data))
+        (folder / f'{number:05}.jpg').write_bytes(contents[number % len(contents)])
+
+
+def encode_waves(number: int) -> bytes:
+    """A JPEG file of 256 pixels a side."""
+    y, x = np.mgrid[:256, :256, :3][:2] / 256 * 2 * np.pi
+    turns = number + np.array([1, 2, 3])
+    waves = np.sin(x * turns + number) * np.cos(y * turns)
+    return cv2.imencode('.jpg', (127.5 + 100 * waves).astype(np.uint8))[1].tobytes()
 
 
 class RealRun:

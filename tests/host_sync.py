@@ -1,7 +1,7 @@
 """Detect operators that make the CPU wait for the accelerator (``a2mim.engine.host_waits``).
 
-    with no_host_sync():
-        model(image=image, mask=mask, mode='loss')['loss_spatial'].backward()
+with no_host_sync():
+    model(image=image, mask=mask, mode='loss')['loss_spatial'].backward()
 """
 
 from collections.abc import Callable, Iterator

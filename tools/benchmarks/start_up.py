@@ -8,7 +8,6 @@ in the same turns, and adds the ratio of its times to those of this one.
     git worktree add ../before main~5 && python tools/benchmarks/start_up.py --against ../before
 """
 
-import argparse
 import os
 import signal
 import statistics

@@ -19,7 +19,6 @@ import timm
 import torch
 
 
-
 def children_time() -> float:
     """Processor time of processes that this one has started and that have ended."""
     return sum(os.times()[2:4])

@@ -74,7 +74,13 @@ def work(args: argparse.Namespace) -> None:
             times = compare(run, args)
             counts = count(run)
         ratios = [f'**{paired_ratios(times[form], times[OURS])[0]:.2f}**' for form in SUPERVISED]
-        row = [name, len(run.batch['image']), f'{statistics.median(times[OURS]):.0f}', *ratios, *counts]
+        row = [
+            name,
+            len(run.batch['image']),
+            f'{statistics.median(times[OURS]):.0f}',
+            *ratios,
+            *counts,
+        ]
         say(f'| {" | ".join(map(str, row))} |', flush=True)
         del run
 

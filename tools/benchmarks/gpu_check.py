@@ -65,14 +65,14 @@ class Check:
         """Seconds."""
         return self.args.budget - (time.monotonic() - self.started)
 
-    def note(self, part: str, **row: object) -> None:
+    def note(self, kind: str, /, **row: object) -> None:
         """Print a row, and write all rows to the file."""
-        self.rows.setdefault(part, []).append(row)
+        self.rows.setdefault(kind, []).append(row)
         text = json.dumps(self.rows, indent=1)
         partial = self.args.json.with_suffix('.partial')
         partial.write_text(text + '\n')
         os.replace(partial, self.args.json)
-        print(part, ' '.join(f'{k}={short(v)}' for k, v in row.items()), flush=True)
+        print(kind, ' '.join(f'{k}={short(v)}' for k, v in row.items()), flush=True)
 
     def step_options(self, name: str, dtype: str | None = None) -> argparse.Namespace:
         """What a step of the recipe ``name`` is made of, and how it is timed."""

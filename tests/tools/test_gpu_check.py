@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from toy_run import ROOT, load_tool
 
@@ -60,3 +61,23 @@ def test_a_part_that_fails_or_has_no_time_leaves_the_others(tool, tmp_path, monk
     assert rows['failed'] == [{'part': 'norm', 'error': 'RuntimeError: no kernel'}]
     assert rows['skipped'][0]['part'] == 'waits'
     assert rows['precision'] == [{'it': 'ran'}]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_the_table_has_what_only_a_gpu_tells(tool):
+    with pytest.warns(UserWarning, match='CUDA is not available'):
+        inside = tool.look_inside(lambda: tool.torch.ones(3).sum())
+    assert inside.keys() == {'launches', 'synchronizations', 'host_ms', 'kernel_ms'}
+    assert inside['launches'] == inside['synchronizations'] == 0 < inside['host_ms']
+    inside.update(part='step', model='vit_base', who='timm', busy=0.876, launches=1234)
+    check = tool.argparse.Namespace(rows={'inside': [inside], 'failed': [{'part': 'norm'}]})
+    text = '\n'.join(tool.summary(check))
+    assert 'device busy 0.88, 1234 launches, 0 synchronisations' in text
+    assert "| failed | {'part': 'norm'} |" in text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
+def test_without_a_gpu_the_command_says_what_to_do(tool, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        tool.main(['--device', 'cuda'])
+    assert '--device cpu --reduced' in capsys.readouterr().err

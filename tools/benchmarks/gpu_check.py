@@ -29,6 +29,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import timm
@@ -115,27 +116,25 @@ def wait_for(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def peak_memory(
-    build: Callable[[], Callable[[], object]], device: str
-) -> tuple[Callable[[], object], float | None]:
-    """A form, and the MiB that it takes at most: weights, moments, gradients, activations."""
-    if device != 'cuda':
-        return build(), None
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    form = build()
+def allocated(device: str) -> int:
+    """Bytes of the GPU that tensors take."""
+    return torch.cuda.memory_allocated() if device == 'cuda' else 0
+
+
+def peak_memory(form: Callable[[], object], before: int, device: str) -> float | None:
+    """MiB above ``before`` at most: weights, moments, gradients, activations."""
     form()  # allocates the moments, and tries algorithms
+    if device != 'cuda':
+        return None
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     form()
     torch.cuda.synchronize()
-    return form, (torch.cuda.max_memory_allocated() - before) / 2**20
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
 
 
-def look_inside(form: Callable[[], object], device: str) -> dict[str, float]:
+def look_inside(form: Callable[[], object]) -> dict[str, float]:
     """Of one call: kernels, waits of the host, and its time apart from them, by the profiler."""
-    if device != 'cuda':
-        return {}
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as recorded:
         start = time.perf_counter()
         form()
@@ -157,44 +156,43 @@ def look_inside(form: Callable[[], object], device: str) -> dict[str, float]:
     )
 
 
+def compile_as_ours(model: nn.Module, device: str) -> nn.Module:
+    """As ``Check.run`` compiles: on a CPU the first half of it, for the rest takes minutes."""
+    model.compile(**(dict(backend='aot_eager') if device == 'cpu' else {}))
+    return model
+
+
 def compare_steps(check: Check, part: str, name: str, *, compiled: bool) -> None:
-    """A row of ``step`` or ``compile``."""
+    """A row of ``step`` or ``compile``, and on a GPU one of ``inside``."""
     options = check.step_options(name)
-    device, started = options.device, time.monotonic()
-
-    def change(model: nn.Module) -> nn.Module:
-        if compiled:
-            # Compiling for a CPU takes minutes; its first half shows that the script works.
-            model.compile(**(dict(backend='aot_eager') if device == 'cpu' else {}))
-        return model
-
+    device, started, before = options.device, time.monotonic(), allocated(options.device)
+    change = partial(compile_as_ours, device=device) if compiled else lambda model: model
     with check.run(name, options, compiled=compiled) as run:
-        form, memory = peak_memory(lambda: run.step, device)
-        cfg, image = run.runner.cfg, run.batch['image']
-        twin, other = peak_memory(
-            lambda: timm_step(cfg, image, device, options.dtype, change), device
-        )
-        times = take_turns({'A2MIM': form, 'timm': twin}, options)
+        memory, between = peak_memory(run.step, before, device), allocated(device)
+        twin = timm_step(run.runner.cfg, run.batch['image'], device, options.dtype, change)
+        other = peak_memory(twin, between, device)
+        times = take_turns({'A2MIM': run.step, 'timm': twin}, options)
         ratio, lowest, highest = paired_ratios(times['timm'], times['A2MIM'])
-        ours, theirs = (statistics.median(times[key]) for key in ('A2MIM', 'timm'))
-        inside, beside = look_inside(form, device), look_inside(twin, device)
-    check.note(
-        part,
-        model=name,
-        batch=options.batch,
-        dtype=options.dtype,
-        images_s=1e3 * options.batch / ours,
-        timm_images_s=1e3 * options.batch / theirs,
-        ratio=ratio,
-        lowest=lowest,
-        highest=highest,
-        peak_mib=memory,
-        memory_ratio=memory / other if memory and other else None,
-        device_busy=inside['kernel_ms'] / ours if inside else None,
-        **inside,
-        **{f'timm_{key}': value for key, value in beside.items()},
-        seconds=time.monotonic() - started,
-    )
+        rates = {k: 1e3 * options.batch / statistics.median(v) for k, v in times.items()}
+        check.note(
+            part,
+            model=name,
+            batch=options.batch,
+            dtype=options.dtype,
+            images_s=rates['A2MIM'],
+            timm_images_s=rates['timm'],
+            ratio=ratio,
+            lowest=lowest,
+            highest=highest,
+            peak_mib=memory,
+            memory_ratio=memory / other if memory and other else None,
+            seconds=time.monotonic() - started,
+        )
+        if device == 'cuda':
+            for who, form in (('A2MIM', run.step), ('timm', twin)):
+                found, took = look_inside(form), statistics.median(times[who])
+                busy = found['kernel_ms'] / took
+                check.note('inside', part=part, model=name, who=who, busy=busy, **found)
 
 
 def watch_waits(check: Check, name: str) -> None:
@@ -245,48 +243,33 @@ def compare_precision(check: Check) -> None:
     torch.set_float32_matmul_precision(kept)
 
 
+def write_copies(folder: Path, count: int) -> float:
+    """``count`` JPEG files of 64 pictures; KB of a file."""
+    folder.mkdir()
+    write_files(folder, 1, min(count, 64))
+    written = sorted(folder.iterdir())
+    for number in range(len(written), count):
+        shutil.copyfile(written[number % len(written)], folder / f'copy{number:06}.jpg')
+    return statistics.mean(file.stat().st_size for file in written) / 1e3
+
+
 def train_on_files(check: Check) -> None:
     """The row of ``train``: what the log of ``tools/train.py`` says."""
     args, count = check.args, 16 if check.args.reduced else 8192
-    images = check.folder / 'train'
-    images.mkdir()
-    write_files(images, 1, min(count, 64))
-    written = sorted(images.iterdir())
-    for number in range(len(written), count):  # the same pictures, as files of their own
-        shutil.copyfile(written[number % len(written)], images / f'copy{number:06}.jpg')
+    size = write_copies(check.folder / 'train', count)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    size, batch = (REDUCED_SIZE, 4) if args.reduced else (224, BATCH['resnet50'])
-    options = [
-        *recipe_options('resnet50', batch, size, check.dtype, reduced=args.reduced),
-        f'train_dataloader.num_workers={1 if args.reduced else cores}',
-        f'train_cfg.max_epochs={1 if args.reduced else 4}',
-        'log_level=INFO',
-        'default_hooks.logger.interval=4',
-        'default_hooks.checkpoint.interval=1',
-        'log_processor.window_size=4',
-        'param_scheduler.warmup=0',
-    ]
-    tool = Path(__file__).parents[1] / 'train.py'
-    words = [tool, PRETRAIN / RECIPES['resnet50'], '--data-root', images]
-    words += ['--work-dir', check.folder / 'run', '--cfg-options', *options]
     started = time.monotonic()
-    try:
-        done = subprocess.run(
-            [sys.executable, *words], capture_output=True, text=True, timeout=check.left()
-        )
-        said, code = done.stdout + done.stderr, done.returncode
-    except subprocess.TimeoutExpired as error:
-        said, code = (error.stdout or b'').decode(), -1
+    said, code = run_train(check, 1 if args.reduced else cores or 1)
     lines = re.findall(r'images/s: ([\d.e+]+)\s+data wait: (\d+)%', said)
     steady = lines[len(lines) // 3 :]  # workers and cuDNN have started
     if code or not steady:
-        check.note('train', failed=code, said=said[-600:])
+        check.note('failed', part='train', error=said[-600:])
         return
     rates, waits = ([float(pair[i]) for pair in steady] for i in (0, 1))
     check.note(
         'train',
         files=count,
-        kb_per_file=statistics.mean(file.stat().st_size for file in written) / 1e3,
+        kb_per_file=size,
         cores=cores,
         images_s=statistics.median(rates),
         best_images_s=max(rates),
@@ -294,6 +277,31 @@ def train_on_files(check: Check) -> None:
         checkpoint_pauses_s=re.findall(r'training paused for ([\d.]+) s', said),
         seconds=time.monotonic() - started,
     )
+
+
+def run_train(check: Check, workers: int) -> tuple[str, int]:
+    """Output and exit code of a training of a few epochs with a checkpoint after each."""
+    reduced = check.args.reduced
+    size, batch = (REDUCED_SIZE, 4) if reduced else (224, BATCH['resnet50'])
+    options = [
+        *recipe_options('resnet50', batch, size, check.dtype, reduced=reduced),
+        f'train_dataloader.num_workers={workers}',
+        f'train_cfg.max_epochs={1 if reduced else 4}',
+        'log_level=INFO',
+        'default_hooks.logger.interval=4',
+        'default_hooks.checkpoint.interval=1',
+        'log_processor.window_size=4',
+        'param_scheduler.warmup=0',
+    ]
+    words = [Path(__file__).parents[1] / 'train.py', PRETRAIN / RECIPES['resnet50']]
+    words += ['--data-root', check.folder / 'train', '--work-dir', check.folder / 'run']
+    command = [sys.executable, *words, '--cfg-options', *options]
+    limit = None if reduced else check.left()
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired as error:
+        return f'no end after {limit:.0f} s: {error.stdout!r}', 1
+    return done.stdout + done.stderr, done.returncode
 
 
 def check_norm(check: Check) -> None:
@@ -325,8 +333,14 @@ def summary(check: Check) -> list[str]:
                 f'| {part}, {row["model"]}, {row["dtype"]}, batch {row["batch"]} | '
                 f'{row["images_s"]:.4g} images/s, **{row["ratio"]:.2f}** of timm '
                 f'({row["lowest"]:.2f} – {row["highest"]:.2f}), memory '
-                f'{short(row["memory_ratio"])}, device busy {short(row["device_busy"])} |'
+                f'{short(row["memory_ratio"])} |'
             )
+    for row in check.rows.get('inside', []):
+        lines.append(
+            f'| {row["part"]}, {row["model"]}, {row["who"]} | device busy {row["busy"]:.2f}, '
+            f'{row["launches"]} launches, {row["synchronizations"]} synchronisations, host '
+            f'{row["host_ms"]:.3g} ms apart from them |'
+        )
     for row in check.rows.get('waits', []):
         lines.append(f'| waits, {row["model"]}, {row["steps"]} steps | {row["warnings"]} |')
     for row in check.rows.get('precision', []):
@@ -363,7 +377,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--budget', type=float, default=520, help='seconds')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='of the CPU')
     parser.add_argument('--json', type=Path, default=Path('gpu_check.json'), help='of the results')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.device == 'cuda' and not torch.cuda.is_available():
+        parser.error('--device cuda: torch finds no GPU; --device cpu --reduced tries the script')
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> None:

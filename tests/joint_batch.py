@@ -7,7 +7,6 @@ on its part of the batch that the test makes again.
 import multiprocessing
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from mmengine import Config
 from mmengine.model import MMDistributedDataParallel
 from torch import Tensor, distributed, nn
 from torch._dynamo import lookup_backend
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
+from a2mim.engine.host_waits import StepCounts
 from a2mim.engine.mmengine_fixes import compile_forward
 from a2mim.engine.runner import ToolRunner
 from a2mim.engine.sync_batch_norm import JointBatchNorm, join_batch_norm
@@ -60,21 +59,6 @@ def results(model: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) ->
 def part(x: Tensor, rank: int, sizes: tuple[int, int]) -> Tensor:
     """The images of one process."""
     return x.split(sizes)[rank]
-
-
-class CountCollectives(TorchDispatchMode):
-    """Count the all-reduces of the layers; those of DDP are in its C++ code and not seen."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: Counter[str] = Counter()
-
-    def __torch_dispatch__(
-        self, func: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        if func.namespace == '_c10d_functional':
-            self.found[func.overloadpacket.__name__] += 1
-        return func(*args, **(kwargs or {}))
 
 
 def in_compiled_ddp(x: Tensor) -> dict[str, Any]:
@@ -121,9 +105,9 @@ def train_by_runner(folder: Path, rank: int) -> dict[str, Any]:
     run_iter, counts = runner.train_loop.run_iter, []
 
     def guarded(*args: object) -> None:
-        with CountCollectives() as collectives, no_host_sync():
+        with no_host_sync(), StepCounts() as found:
             run_iter(*args)
-        counts.append(dict(collectives.found))
+        counts.append((dict(found.forward), dict(found.backward)))
 
     runner.train_loop.run_iter = guarded
     runner.train()

@@ -340,19 +340,20 @@ class GuardedStep(OptimWrapper):
 
         It is not finite either if the gradients after it, which the optimiser gets, are not.
         """
-        gradients = [cast(Tensor, parameter.grad) for parameter in self._updated()]
-        if self.clip_grad_kwargs and self.grad_name == 'grad_norm':
+        clip = self.clip_grad_kwargs or {}
+        if clip and self.grad_name == 'grad_norm':
             self._clip_grad()
-            norm = cast(Tensor, self.pending_grad_norm)
-        else:
-            # Clipping by value would make infinity finite: measure first.
-            norm = torch.nn.utils.get_total_norm(gradients)
-            if self.clip_grad_kwargs:
-                self._clip_grad()
-        if not self.clip_grad_kwargs:
-            return norm
-        clipped = full_tensor(torch.nn.utils.get_total_norm(gradients))
-        return full_tensor(norm) + 0 * clipped  # NaN where ``clipped`` is not finite
+            norm = full_tensor(cast(Tensor, self.pending_grad_norm))
+            # All gradients were multiplied by it, and it is NaN where the bound is.
+            factor = (float(clip['max_norm']) / (norm + 1e-6)).clamp(max=1)
+            return norm + 0 * factor
+        # Clipping by value would make infinity finite: measure first.
+        norm = torch.nn.utils.get_total_norm(
+            [cast(Tensor, parameter.grad) for parameter in self._updated()]
+        )
+        if clip:
+            self._clip_grad()
+        return norm * math.nan if math.isnan(clip.get('clip_value', 0)) else norm
 
     def _clip_grad(self) -> None:
         clip = cast(Callable[..., Tensor | None], self.clip_func)

@@ -1,9 +1,10 @@
-"""The A2MIM step against timm's supervised step of the same backbone.
+"""The A2MIM step of the real runner against timm's supervised step of the same backbone.
 
-The supervised model is ``timm.create_model(…, num_classes=1000)`` with the backbone options of the
-recipe, cross-entropy and fused AdamW in timm's two parameter groups. A2MIM runs as the recipe
-trains it, gradient clipping included. Both take the same uint8 batch, normalize it on the device,
-and have one dtype and memory layout; they take turns.
+A2MIM runs as ``tools/train.py`` trains the shipped config: its runner, with the finite guard,
+seeds, schedules, log lines and hooks, on one batch in memory. The supervised model is
+``timm.create_model(…, num_classes=1000)`` with the backbone options of the config, cross-entropy
+and fused AdamW in timm's two parameter groups, in a bare loop. Both take the same uint8 batch,
+normalize it on the device, and have one dtype and memory layout; they take turns.
 
     python tools/benchmarks/train_step.py --models resnet50 convnext_small --batch 8
 """
@@ -11,69 +12,25 @@ and have one dtype and memory layout; they take turns.
 import argparse
 import logging
 import statistics
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import timm
 import torch
 from mmengine import Config
 from mmengine.logging import MMLogger
+from real_run import RECIPES, REDUCED_SIZE, real_recipe
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torch.nn import functional as F
 from turns import describe_run, make_parser, paired_ratios, take_turns
 
-import a2mim.engine
-import a2mim.models  # noqa: F401, registers the parts of the recipes
-from a2mim.engine.optimizers import ParamRuleConstructor
-from a2mim.masking import block_grid, random_patch_mask
 from a2mim.models.timm_inspection import prefers_channels_last
-from a2mim.registry import MODELS
-from a2mim.weights.config_files import read_config
 
-PRETRAIN = Path(__file__).parents[2] / 'configs/openmixup/pretrain/a2mim/imagenet'
-RECIPES = {
-    'resnet50': 'r50_l3_sz224_init_8xb256_cos_ep300.py',
-    'vit_base': 'vit_base_l0_sz224_8xb128_accu2_step_ep800.py',
-    'convnext_small': 'convnext_s_l3_sz224_init_8xb256_cos_ep300.py',
-}
-TARGETS = {'resnet50': 0.85, 'vit_base': 0.9, 'convnext_small': 0.9}
+TARGETS = {'resnet50': 0.92, 'vit_base': 0.98, 'convnext_small': 0.97}
 MASKING_OPTIONS = ('type', 'mask_after', 'mask_token', 'init_cfg')
 CLASSES = 1000
-
-
-def load_recipe(name: str, image_size: int) -> Config:
-    """The shipped recipe of ``name``, for images of another size."""
-    cfg = read_config(PRETRAIN / RECIPES[name])
-    if 'use_abs_pos_emb' in cfg.model.backbone:  # positions are made for one size
-        cfg.model.backbone.img_size = image_size
-    return cfg
-
-
-def make_batch(cfg: Config, batch: int, image_size: int, device: str) -> dict[str, Tensor]:
-    """Noise as the loader would hand it out: uint8 in channels-last, and a block mask."""
-    torch.manual_seed(0)
-    rng = np.random.default_rng(0)
-    mask = cfg.train_dataloader.dataset.mask
-    grid = block_grid(image_size, mask.block_size)
-    masks = [random_patch_mask(grid, mask.ratio, rng) for _ in range(batch)]
-    image = torch.randint(0, 256, (batch, 3, image_size, image_size), dtype=torch.uint8)
-    image = image.to(device, memory_format=torch.channels_last)
-    return dict(image=image, mask=torch.from_numpy(np.stack(masks)).to(device))
-
-
-def a2mim_step(
-    cfg: Config, batch: dict[str, Tensor], device: str, dtype: str
-) -> Callable[[], Tensor]:
-    """One iteration of pre-training, as the Runner calls it; gradients are not accumulated."""
-    model = MODELS.build(cfg.model).to(device).train()
-    settings = dict(type='OptimWrapper', optimizer=cfg.optim_wrapper.optimizer)
-    if dtype != 'float32':
-        settings.update(type='AmpOptimWrapper', dtype=dtype)
-    settings['clip_grad'] = cfg.optim_wrapper.get('clip_grad')
-    wrapper = ParamRuleConstructor(settings, cfg.optim_wrapper.paramwise_cfg)(model)
-    return lambda: model.train_step(batch, wrapper)['loss']
 
 
 def supervised_model(cfg: Config) -> nn.Module:
@@ -84,21 +41,35 @@ def supervised_model(cfg: Config) -> nn.Module:
 
 
 def timm_step(
-    cfg: Config, batch: dict[str, Tensor], device: str, dtype: str
+    cfg: Config,
+    image: Tensor,
+    device: str,
+    dtype: str,
+    change: Callable[[nn.Module], nn.Module] = lambda model: model,
 ) -> Callable[[], Tensor]:
-    """One iteration of supervised training of the same backbone."""
+    """One iteration of supervised training of the same backbone.
+
+    Args:
+        cfg: Of the pre-training.
+        image: (B, C, H, W), uint8, as the loader hands it out.
+        device: To train on.
+        dtype: Of autocast; float32 for none.
+        change: Compiles or wraps the model.
+    """
     model, pixels = supervised_model(cfg).train(), cfg.model.data_preprocessor
     layout = torch.channels_last if prefers_channels_last(model) else torch.contiguous_format
     model.to(device, memory_format=layout)
     optimizer = torch.optim.AdamW(param_groups_weight_decay(model, 0.05), lr=1e-3, fused=True)
-    label = torch.randint(0, CLASSES, (len(batch['image']),), device=device)
+    label = torch.randint(0, CLASSES, (len(image),), device=device)
     mean, std = (torch.tensor(x, device=device).view(-1, 1, 1) for x in (pixels.mean, pixels.std))
     autocast = torch.autocast(device, getattr(torch, dtype), enabled=dtype != 'float32')
+    model = change(model)
 
     def step() -> Tensor:
-        image = batch['image'].to(torch.float32, memory_format=layout).sub_(mean).div_(std)
+        batch = image.to(device, non_blocking=True)
+        batch = batch.to(torch.float32, memory_format=layout).sub_(mean).div_(std)
         with autocast:
-            loss = F.cross_entropy(model(image), label)
+            loss = F.cross_entropy(model(batch), label)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -107,36 +78,50 @@ def timm_step(
     return step
 
 
-def compare(cfg: Config, args: argparse.Namespace) -> dict[str, list[float]]:
+def compare(name: str, args: argparse.Namespace) -> dict[str, list[float]]:
     """Milliseconds per step of both, round by round."""
-    batch = make_batch(cfg, args.batch, args.image_size, args.device)
-    forms = {
-        name: build(cfg, batch, args.device, args.dtype)
-        for name, build in (('A2MIM', a2mim_step), ('timm', timm_step))
-    }
-    return take_turns(forms, args)
+    with tempfile.TemporaryDirectory() as folder, real_recipe(name, Path(folder), args) as run:
+        cfg, image = run.runner.cfg, run.batch['image']
+        forms = {'A2MIM': run.step, 'timm': timm_step(cfg, image, args.device, args.dtype)}
+        return take_turns(forms, args)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = make_parser(__doc__.split('\n')[0], rounds=9)
     parser.add_argument('--models', nargs='+', choices=RECIPES, default=list(RECIPES))
+    add_step_options(parser)
+    return parser.parse_args(argv)
+
+
+def add_step_options(parser: argparse.ArgumentParser) -> None:
+    """What a step is made of."""
     parser.add_argument('--batch', type=int, default=8)
     parser.add_argument('--image-size', type=int, default=224)
     parser.add_argument('--dtype', choices=('float32', 'bfloat16'), default='float32')
-    return parser.parse_args(argv)
+    parser.add_argument(
+        '--reduced',
+        action='store_true',
+        help=f'tiny backbones at {REDUCED_SIZE} pixels, to try the script',
+    )
+
+
+def describe_step(args: argparse.Namespace) -> str:
+    """What ran where."""
+    size = f'{REDUCED_SIZE} pixels, tiny backbones' if args.reduced else f'{args.image_size} pixels'
+    return f'{describe_run(args)}; {args.dtype}, {size}; A2MIM in the real runner'
 
 
 def main(argv: list[str] | None = None) -> None:
     """Print one row per backbone."""
     args = parse_args(argv)
     MMLogger.get_current_instance().setLevel(logging.WARNING)  # no lines about groups in the table
-    print(f'{describe_run(args)}; {args.dtype}, {args.image_size} pixels\n')
+    print(f'{describe_step(args)}\n')
     columns = ('A2MIM, images/s', 'timm, images/s', 'ratio', 'lowest – highest', 'target')
     print(f'| backbone | batch | {" | ".join(columns)} |')
     print('|---|---:|---:|---:|---:|---:|---:|')
     for name in args.models:
-        times = compare(load_recipe(name, args.image_size), args)
+        times = compare(name, args)
         rates = [1000 * args.batch / statistics.median(values) for values in times.values()]
         ratio, lowest, highest = paired_ratios(times['timm'], times['A2MIM'])
         print(

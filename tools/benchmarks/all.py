@@ -89,6 +89,11 @@ BENCHMARKS = (
         (Figure('step at 1 M history / at 1 k', '≤ 1.02', '', ('times the first',)),),
     ),
     Benchmark(
+        f'decoding.py --batches 64 --rounds 5 {QUIET}',
+        '--batches 1 --rounds 1',
+        (Figure('neck + head, ResNet-50, batch 64, times faster', '≥ 1.8', '64', ('times',)),),
+    ),
+    Benchmark(
         'loader.py --rounds 5',
         '--files 1 --rounds 1',
         (

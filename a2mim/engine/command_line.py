@@ -20,7 +20,7 @@ from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.engine.config_edit import find_datasets
+from a2mim.engine.config_edit import find_datasets, hooks_of
 from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.processes import LAUNCHERS
 from a2mim.errors import (
@@ -175,9 +175,10 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def set_seed(cfg: Config, seed: int | None) -> None:
-    """One seed for weights, order, crops and masks: ``seed``, or that of the config, or 0.
+    """One seed for weights, order, crops, masks and few labels: ``seed``, or the config's, or 0.
 
-    The runner hands its seed to the sampler, but not to the data set, which draws crops and masks.
+    The runner hands its seed to the sampler, but not to the data set, which draws crops and masks,
+    nor to the source, which draws ``labels_per_class``. Images to measure on stay as they are.
     """
     cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}
     if seed is not None:
@@ -187,6 +188,11 @@ def set_seed(cfg: Config, seed: int | None) -> None:
             dataset['seed'] = seed
         elif cfg.randomness.seed is not None:
             dataset.setdefault('seed', cfg.randomness.seed)
+    learnt = [cfg.get('train_dataloader'), *(hook.get('train') for hook in hooks_of(cfg))]
+    for dataset in find_datasets(learnt):
+        source = dataset['source']
+        if source.get('labels_per_class') is not None and source.get('seed') is None:
+            source['seed'] = cfg.randomness.seed
 
 
 def set_bad_image_rule(cfg: Config, strict: bool) -> None:

@@ -67,7 +67,8 @@ def refuse_same_images(train: object, test: object, name: str, remedy: str) -> N
 
 def options_of(source: dict) -> dict:
     """What else than the folder decides which images a source reads; a few are a part of all."""
-    return {key: item for key, item in source.items() if key not in ('root', 'labels_per_class')}
+    apart = ('root', 'labels_per_class', 'seed')
+    return {key: item for key, item in source.items() if key not in apart}
 
 
 def hooks_of(cfg: Config) -> Iterator[dict]:

@@ -1,7 +1,7 @@
 """Fine-tuning of ResNet-50 with ten labelled images of each class, at 224 pixels.
 
-DIR is that of the fine-tuning with all labels: ten images per class are used, spread evenly over
-its files and the same in every run. ``labels_per_class`` sets another number.
+DIR is that of the fine-tuning with all labels: ten images per class are used, drawn by the seed of
+the run. ``labels_per_class`` sets another number.
 Run: python tools/train.py \
          configs/own_data/finetune_resnet50_1xb32-cos-100e_10-labels-224px.py \
          --data-root DIR --pretrained CKPT --cfg-options model.backbone.num_classes=CLASSES

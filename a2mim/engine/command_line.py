@@ -20,7 +20,7 @@ from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.engine.config_edit import find_datasets, hooks_of
+from a2mim.engine.config_edit import add_probe, find_datasets, hooks_of
 from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.processes import LAUNCHERS
 from a2mim.errors import (
@@ -105,6 +105,12 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     )
     add_schedule_option(parser)
     parser.add_argument('--pretrained', metavar='FILE', help='start from the backbone in FILE')
+    parser.add_argument(
+        '--probe',
+        metavar='DIR',
+        help='during a pre-training, classify the images in the class folders of DIR, or of '
+        'DIR/train and DIR/val, by the features: nearest neighbours and a linear probe',
+    )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--compile', action='store_true', help='torch.compile')
     parser.add_argument('--seed', type=int, help='seed of every random draw')
@@ -153,6 +159,8 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.compile = cfg.get('compile') or True
     set_seed(cfg, args.seed)
     set_bad_image_rule(cfg, args.strict_data)
+    if args.probe:
+        add_probe(cfg, args.probe)
     if args.deterministic:
         cfg.randomness.deterministic = True
         # Without it cuBLAS refuses; read when CUDA starts.

@@ -269,6 +269,26 @@ def local_processes() -> int:
     return next((int(os.environ[name]) for name in LOCAL_PROCESSES if name in os.environ), 1)
 
 
+def branch_scales(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Trained scales of residual branches that are about zero: a branch that does nothing yet.
+
+    These are the weights of norms and layer scales, one number a channel.
+    """
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.ndim == 1
+        and parameter.requires_grad
+        and not name.endswith(('bias', 'beta'))
+        and not any(part in NO_BRANCHES for part in name.split('.'))
+        and parameter.detach().abs().max() < CLOSED
+    }
+
+
+CLOSED = 1e-3  # layer scales start at 1e-6 to 1e-4 where they are meant to be closed
+NO_BRANCHES = ('grn', 'mask_token')  # the former stands in a residual connection of its own
+
+
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Context manager that restores buffers, gradients, modes and RNG state on exit.

@@ -156,7 +156,7 @@ class UnlabelledProbeHook(EpochProbe):
         ValueError: If a number is too small, or before training if the images have no masks.
     """
 
-    def __init__(self, interval: int, number: int = 256, batch_size: int = 64) -> None:
+    def __init__(self, interval: int, number: int = 128, batch_size: int = 64) -> None:
         super().__init__(interval, batch_size)
         if number < 2:
             raise ValueError(f'number={number} of UnlabelledProbeHook must be at least 2')

@@ -19,4 +19,4 @@ train_dataloader = dict(
     ),
 )
 # What a run without labels can tell of its features.
-default_hooks = dict(unlabelled_probe=dict(type='UnlabelledProbeHook', interval=10))
+custom_hooks = [dict(type='UnlabelledProbeHook', interval=10)]

@@ -303,9 +303,8 @@ def warn_of_closed_branches(runner: Runner) -> None:
     if closed and steps < OPENING:
         runner.logger.warning(
             f'preflight: {len(closed)} residual branches start at zero ({abridged([*closed])}), '
-            f'and {steps} steps, less than {OPENING}, are few to open them (a ResNet-10 was not done '
-            'in 1000); with model.backbone.zero_init_last=False, in every run that is compared, they '
-            'start open'
+            f'and {steps} steps, less than {OPENING}, are few to open them (1000 were not enough '
+            'for a ResNet-10); set model.backbone.zero_init_last=False in all compared runs'
         )
 
 

@@ -302,9 +302,9 @@ def warn_of_closed_branches(runner: Runner) -> None:
     steps = runner.max_iters // runner.cfg.optim_wrapper.get('accumulative_counts', 1)
     if closed and steps < OPENING:
         runner.logger.warning(
-            f'preflight: {len(closed)} residual branches start at zero ({abridged([*closed])}), '
-            f'and {steps} steps, less than {OPENING}, are few to open them (1000 were not enough '
-            'for a ResNet-10); set model.backbone.zero_init_last=False in all compared runs'
+            f'preflight: branches: {len(closed)} residual branches start at zero '
+            f'({abridged([*closed])}), and {steps} steps, less than {OPENING}, are few to open '
+            'them (1000 were not enough for a ResNet-10); set model.backbone.zero_init_last=False in all compared runs'
         )
 
 

@@ -50,7 +50,7 @@ def warnings(build_runner, monkeypatch, **changes: object) -> list[str]:
 def test_a_short_run_is_told_and_a_long_one_is_not(build_runner, monkeypatch):
     (line,) = warnings(build_runner, monkeypatch)
     assert '4 residual branches start at zero (backbone.model.layer1.0.bn2.weight, ' in line
-    assert '12 steps, less than 3000, are few to open them' in line
+    assert '12 steps, less than 3000, are few to open them (' in line
     assert 'model.backbone.zero_init_last=False' in line
     assert '\n' not in line
     assert not warnings(build_runner, monkeypatch, model__backbone__zero_init_last=False)

@@ -1,7 +1,7 @@
 """Image sources, transforms, data sets and samplers; importing this registers them all."""
 
 from a2mim.datasets.archives import LmdbImages, WebShards
-from a2mim.datasets.builtin import CIFAR, PhotoPatches
+from a2mim.datasets.builtin import CIFAR, Digits, PhotoPatches
 from a2mim.datasets.datasets import ImageDataset, MaskedImageDataset, channels_last_collate
 from a2mim.datasets.decoding import IMAGE_SUFFIXES, read_image
 from a2mim.datasets.image_files import ImageFolder, ImageList
@@ -29,6 +29,7 @@ __all__ = [
     'IMAGE_SUFFIXES',
     'CenterCrop',
     'ClassBalancedSampler',
+    'Digits',
     'EpochSampler',
     'ImageDataset',
     'ImageFolder',

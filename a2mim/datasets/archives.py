@@ -81,7 +81,7 @@ class WebShards(StoredImages):
         root: Folder of ``*.tar`` with an index, written by ``tools/prepare_data/make_shards.py``
             or, for existing shards, ``tools/prepare_data/index_shards.py``.
         channels, shrink_to: See ``read_image``.
-        labels_per_class: Keep only so many images of each class.
+        labels_per_class: See ``draw_per_class``.
         **options: See ``StoredImages``.
 
     Raises:
@@ -174,7 +174,7 @@ class LmdbImages(StoredImages):
             with keys in place of paths, each with an image suffix. Classes are named by the lines
             of ``classes.txt`` if it exists, otherwise by number.
         channels, shrink_to: See ``read_image``.
-        labels_per_class: Keep only so many images of each class.
+        labels_per_class: See ``draw_per_class``.
         **options: See ``StoredImages``.
 
     Raises:

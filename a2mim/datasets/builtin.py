@@ -1,4 +1,6 @@
-"""Data sets that need no preparation: CIFAR-10 and -100, and patches of photographs.
+"""Data sets that need no preparation: CIFAR-10 and -100, patches of photographs, and digits.
+
+The photographs come with scikit-image, the digits with scikit-learn: nothing is downloaded.
 
 Axes: N images, (H, W) pixels.
 """
@@ -11,10 +13,11 @@ import numpy as np
 import torch
 from mmengine.dist import barrier, is_main_process
 from PIL import Image
+from sklearn.datasets import load_digits
 from torch import Tensor
 from torchvision import datasets
 
-from a2mim.datasets.image_files import spread_over_classes
+from a2mim.datasets.image_files import draw_per_class
 from a2mim.registry import DATASETS
 
 
@@ -27,7 +30,7 @@ class CIFAR:
         name: 'cifar10' or 'cifar100'.
         train: The 50,000 training images, otherwise the 10,000 test images.
         download: Download the data if they are missing.
-        labels_per_class: Keep only so many images of each class.
+        labels_per_class, seed: See ``draw_per_class``.
 
     Raises:
         ValueError: If ``name`` is neither.
@@ -45,6 +48,7 @@ class CIFAR:
         download: bool = False,
         *,
         labels_per_class: int | None = None,
+        seed: int | None = None,
     ) -> None:
         readers = {'cifar10': datasets.CIFAR10, 'cifar100': datasets.CIFAR100}
         if name not in readers:
@@ -53,7 +57,7 @@ class CIFAR:
         self.images, self.labels = data.data, np.array(data.targets)  # (N, H, W, 3), (N,)
         self.classes = tuple(data.classes)
         if labels_per_class is not None:
-            kept = spread_over_classes(self.labels, labels_per_class)
+            kept = draw_per_class(self.labels, labels_per_class, seed)
             self.images, self.labels = self.images[kept], self.labels[kept]
 
     def __len__(self) -> int:
@@ -110,7 +114,7 @@ class PhotoPatches:
         split: 'train', 'val' or 'test'.
         patch_size: Side of a patch in pixels, at most 112.
         stride: Distance of neighbouring patches in a region, in pixels.
-        labels_per_class: Keep only so many patches of each photograph, spread over its regions.
+        labels_per_class, seed: See ``draw_per_class``; it spreads the patches over the regions.
 
     Raises:
         ValueError: If ``split`` is unknown or no patch fits.
@@ -124,6 +128,7 @@ class PhotoPatches:
         stride: int = 8,
         *,
         labels_per_class: int | None = None,
+        seed: int | None = None,
     ) -> None:
         if split not in ('train', 'val', 'test'):
             raise ValueError(f"split={split!r} must be 'train', 'val' or 'test'")
@@ -144,7 +149,8 @@ class PhotoPatches:
             ]
         )
         if labels_per_class is not None:
-            self.patches = self.patches[spread_over_classes(self.patches[:, 0], labels_per_class)]
+            kept = draw_per_class(self.patches[:, 0], labels_per_class, seed)
+            self.patches = self.patches[kept]
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -190,3 +196,71 @@ def _corners(photo: int, split: str, patch_size: int, stride: int) -> list[tuple
 def _split_of(photo: int, row: int, column: int) -> str:
     """One region of each row for validation and one for test, shifted by two per row."""
     return {0: 'val', 2: 'test'}.get((2 * row + column + photo) % COLUMNS, 'train')
+
+
+TEST, VAL = 50, 30  # digits of each class
+
+
+@DATASETS.register_module()
+class Digits:
+    """1,797 images of handwritten digits, 8 × 8 pixels of 17 grey levels, from scikit-learn.
+
+    Of each class 50 are for test, evenly spaced in the order of the file, and 30 of the others for
+    validation. ``train`` is all but the test images, 1,297: to pre-train on, without labels. With
+    ``labels_per_class`` it leaves the 300 images of validation out, so that the labels that a
+    network learns from, those that choose its learning rate and those that measure it are apart.
+
+    Args:
+        split: 'train', 'val' or 'test'.
+        labels_per_class, seed: See ``draw_per_class``.
+
+    Raises:
+        ValueError: If ``split`` is unknown.
+
+    Reference:
+        Alpaydin and Kaynak, 1998, Optical Recognition of Handwritten Digits, UCI Machine Learning
+        Repository (https://doi.org/10.24432/C50P49), licence CC BY 4.0; of it, the test set.
+    """
+
+    classes = tuple('0123456789')
+
+    def __init__(
+        self,
+        split: str = 'train',
+        *,
+        labels_per_class: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if split not in ('train', 'val', 'test'):
+            raise ValueError(f"split={split!r} must be 'train', 'val' or 'test'")
+        grey, labels = load_digits(return_X_y=True)
+        test = _evenly(labels, TEST)
+        val = np.zeros_like(test)
+        val[~test] = _evenly(labels[~test], VAL)
+        kept = np.flatnonzero({'train': ~test, 'val': val, 'test': test}[split])
+        if labels_per_class is not None:
+            kept = kept[~val[kept]] if split == 'train' else kept
+            kept = kept[draw_per_class(labels[kept], labels_per_class, seed)]
+        # From 0 … 16 to 0 … 255.
+        self.images = np.rint(grey[kept] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+        self.labels = labels[kept]  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def load(self, index: int) -> Tensor:
+        """An image, (3, 8, 8), uint8, its three channels equal; a view of the data."""
+        return torch.from_numpy(self.images[index]).expand(3, -1, -1)
+
+    def label(self, index: int) -> int:
+        """The digit."""
+        return int(self.labels[index])
+
+
+def _evenly(labels: np.ndarray, number: int) -> np.ndarray:
+    """(N,) bool: ``number`` images of each class, evenly spaced in their order."""
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        chosen[of_class[np.arange(number) * len(of_class) // number]] = True
+    return chosen

@@ -44,7 +44,7 @@ class StoredImages(ABC):
         labels: (N,), one class per image; (N, M), several, see ``read_list``; or None.
         classes: Names of the classes, empty without labels.
         channels, shrink_to: See ``read_image``.
-        labels_per_class: Keep only so many images of each class.
+        labels_per_class, seed: See ``draw_per_class``.
         bands, page, axes, nodata: See ``Layout``.
         dtype: The type that every image must have, such as 'uint16'; None takes any.
 
@@ -63,6 +63,7 @@ class StoredImages(ABC):
         channels: int = 3,
         shrink_to: int | None = None,
         labels_per_class: int | None = None,
+        seed: int | None = None,
         bands: Sequence[int] | None = None,
         page: int | None = None,
         axes: str | None = None,
@@ -91,7 +92,7 @@ class StoredImages(ABC):
                     f'labels_per_class={labels_per_class} needs one class per image, and those of '
                     f'{root!r} have several; leave it out'
                 )
-            kept = spread_over_classes(self.labels, labels_per_class)
+            kept = draw_per_class(self.labels, labels_per_class, seed)
             self.entries, self.labels = self.entries[kept], self.labels[kept]
 
     def __len__(self) -> int:
@@ -221,7 +222,7 @@ class ImageFolder(ImageFiles):
         root: The folder.
         with_labels: Take the folders directly below ``root`` as classes, in alphabetical order.
         channels, shrink_to: See ``read_image``.
-        labels_per_class: Keep only so many images of each class.
+        labels_per_class: See ``draw_per_class``.
         **options: See ``StoredImages``.
 
     Raises:
@@ -440,7 +441,7 @@ class ImageList(ImageFiles):
         list_file: The text file, UTF-8; file names may have other bytes.
         root: Folder to which the paths are relative.
         channels, shrink_to: See ``read_image``.
-        labels_per_class: Keep only so many images of each class.
+        labels_per_class: See ``draw_per_class``.
         **options: See ``StoredImages``.
 
     Raises:
@@ -481,24 +482,29 @@ class ImageList(ImageFiles):
         )
 
 
-def spread_over_classes(labels: np.ndarray, per_class: int) -> np.ndarray:
-    """Pick ``per_class`` images of each class, evenly spaced over the class.
+def draw_per_class(labels: np.ndarray, per_class: int, seed: int | None = None) -> np.ndarray:
+    """Draw ``per_class`` images of each class, spread over the class.
 
-    Neighbours in a source are often similar (frames of a video, patches of a photograph), so the
-    first few images would be less diverse.
+    Neighbours in a source are often similar (frames of a video, patches of a photograph). So each
+    class, taken as a ring from a random start, is cut into ``per_class`` equal runs, and one image
+    is drawn from each: every image is as likely as any other, and neighbours are rarely both drawn.
 
     Args:
         labels: (N,), class of each image.
         per_class: Images to keep of each class.
+        seed: Of the draw. None is the seed of the run, which ``tools/train.py`` writes into the
+            config of the training images; images to measure on, and those of a source that no run
+            builds, are drawn with 0.
 
     Returns:
         Ascending indices into ``labels``.
 
     Raises:
-        ValueError: If a class has fewer images, or ``per_class`` is not positive.
+        ValueError: If a class has fewer images, ``per_class`` is below 1, or ``seed`` negative.
+        TypeError: If one of them is no whole number.
     """
-    if per_class < 1:
-        raise ValueError(f'labels_per_class={per_class} must be at least 1, or None for all')
+    check_whole('labels_per_class', per_class, 1, 'None for all')
+    check_whole('seed', 0 if seed is None else seed, 0, 'None for the seed of the run')
     by_class = np.argsort(labels, kind='stable')
     classes, counts = np.unique(labels, return_counts=True)
     if counts.min(initial=per_class) < per_class:
@@ -507,6 +513,24 @@ def spread_over_classes(labels: np.ndarray, per_class: int) -> np.ndarray:
             f'labels_per_class={per_class} is more than the {counts[scarce]} images of class '
             f'{classes[scarce]}'
         )
-    within = ((np.arange(per_class) + 0.5) * counts[:, None] / per_class).astype(np.int64)
+    rng = np.random.default_rng((seed or 0, DRAW))
+    edges = np.arange(per_class + 1) * counts[:, None] // per_class  # (K, per_class + 1)
+    drawn = rng.integers(edges[:, :-1], edges[:, 1:])
+    within = (drawn + rng.integers(counts)[:, None]) % counts[:, None]
     starts = np.cumsum(counts) - counts
     return np.sort(by_class[(starts[:, None] + within).ravel()])
+
+
+DRAW = 2  # appended to the seed: a random stream apart from those of samples
+
+
+def check_whole(name: str, value: object, least: int, otherwise: str) -> None:
+    """Refuse what is no whole number from ``least`` on.
+
+    Raises:
+        TypeError, ValueError: If so.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f'{name}={value!r} must be a whole number, or {otherwise}')
+    if value < least:
+        raise ValueError(f'{name}={value} must be at least {least}, or {otherwise}')

@@ -20,7 +20,7 @@ from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.engine.config_edit import find_datasets
+from a2mim.engine.config_edit import add_probe, find_datasets, hooks_of
 from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.precision import PRECISIONS, use_mixed_precision, use_precision
 from a2mim.engine.processes import LAUNCHERS
@@ -106,6 +106,12 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     )
     add_schedule_option(parser)
     parser.add_argument('--pretrained', metavar='FILE', help='start from the backbone in FILE')
+    parser.add_argument(
+        '--probe',
+        metavar='DIR',
+        help='during a pre-training, classify the images in the class folders of DIR, or of '
+        'DIR/train and DIR/val, by the features: nearest neighbours and a linear probe',
+    )
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument('--amp', action='store_true', help='mixed precision')
     precision.add_argument(
@@ -162,6 +168,8 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
         cfg.compile = cfg.get('compile') or True
     set_seed(cfg, args.seed)
     set_bad_image_rule(cfg, args.strict_data)
+    if args.probe:
+        add_probe(cfg, args.probe)
     if args.deterministic:
         cfg.randomness.deterministic = True
         # Without it cuBLAS refuses; read when CUDA starts.
@@ -184,9 +192,10 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def set_seed(cfg: Config, seed: int | None) -> None:
-    """One seed for weights, order, crops and masks: ``seed``, or that of the config, or 0.
+    """One seed for weights, order, crops, masks and few labels: ``seed``, or the config's, or 0.
 
-    The runner hands its seed to the sampler, but not to the data set, which draws crops and masks.
+    The runner hands its seed to the sampler, but not to the data set, which draws crops and masks,
+    nor to the source, which draws ``labels_per_class``. Images to measure on stay as they are.
     """
     cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}
     if seed is not None:
@@ -196,6 +205,11 @@ def set_seed(cfg: Config, seed: int | None) -> None:
             dataset['seed'] = seed
         elif cfg.randomness.seed is not None:
             dataset.setdefault('seed', cfg.randomness.seed)
+    learnt = [cfg.get('train_dataloader'), *(hook.get('train') for hook in hooks_of(cfg))]
+    for dataset in find_datasets(learnt):
+        source = dataset['source']
+        if source.get('labels_per_class') is not None and source.get('seed') is None:
+            source['seed'] = cfg.randomness.seed
 
 
 def set_bad_image_rule(cfg: Config, strict: bool) -> None:

@@ -48,6 +48,52 @@ def set_data_root(cfg: Config, root: str) -> None:
         refuse_same_images(hook.get('train'), hook.get('test'), name, hook_remedy)
 
 
+PROBED = 1000  # images of each part of a probe: seconds at 224 pixels
+# What decides how the files of a source are read.
+READING = ('channels', 'shrink_to', 'bands', 'page', 'axes', 'nodata', 'dtype')
+
+
+def add_probe(cfg: Config, folder: str) -> None:
+    """Measure the features by the class folders in ``folder`` during a pre-training.
+
+    Its ``train`` and ``val`` where it has both; otherwise the hook splits every class in halves.
+    The files are read as those of the training, and resized to its size. A probe that the config
+    has is replaced.
+
+    Raises:
+        FileNotFoundError: If ``folder`` is none.
+        ValueError: If the config does not pre-train.
+    """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f'--probe {folder} is not a folder; give one of class folders')
+    learnt = next((d for d in find_datasets(cfg.get('train_dataloader')) if d.get('mask')), None)
+    if learnt is None:
+        raise ValueError(
+            '--probe measures features during a pre-training, and this config trains on images '
+            'without masks: its validation measures it'
+        )
+    options = {key: value for key, value in learnt['source'].items() if key in READING}
+    options.setdefault('channels', len(cfg.model.data_preprocessor.mean))
+    size = learnt['mask']['image_size']
+    pipeline = [dict(type='Resize', size=size), dict(type='CenterCrop', size=size)]
+
+    def images(part: Path) -> dict:
+        source = dict(type='ImageFolder', root=str(part), with_labels=True, **options)
+        return dict(type='ImageDataset', source=source, pipeline=pipeline)
+
+    parts = [Path(folder, name) for name in ('train', 'val')]
+    parts = parts if all(part.is_dir() for part in parts) else [Path(folder)]
+    hook = dict(
+        type='FeatureProbeHook',
+        interval=max(1, (cfg.train_cfg.get('max_epochs') or 1) // 20),
+        linear=True,
+        most=PROBED,
+        **dict(zip(('train', 'test'), map(images, parts), strict=False)),
+    )
+    others = [one for one in cfg.get('custom_hooks') or [] if one['type'] != hook['type']]
+    cfg.custom_hooks = [*others, hook]
+
+
 def refuse_same_images(train: object, test: object, name: str, remedy: str) -> None:
     """Keep images to learn from, all or a few of each class, out of evaluation.
 
@@ -67,7 +113,8 @@ def refuse_same_images(train: object, test: object, name: str, remedy: str) -> N
 
 def options_of(source: dict) -> dict:
     """What else than the folder decides which images a source reads; a few are a part of all."""
-    return {key: item for key, item in source.items() if key not in ('root', 'labels_per_class')}
+    apart = ('root', 'labels_per_class', 'seed')
+    return {key: item for key, item in source.items() if key not in apart}
 
 
 def hooks_of(cfg: Config) -> Iterator[dict]:

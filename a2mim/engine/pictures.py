@@ -1,10 +1,11 @@
-"""Pictures of a run for its work dir: reconstructions of a few images, and loss curves.
+"""Pictures of a run for its work dir: reconstructions of a few images, losses, and probes.
 
 Axes: N images, C channels, (H, W) pixels, (h, w) mask blocks.
 """
 
 import time
-from collections.abc import Mapping, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -157,10 +158,11 @@ class ReconstructionHook(Hook):
 
 @HOOKS.register_module()
 class LossCurveHook(Hook):
-    """Draw ``loss.png`` in the work dir at the end of the run, and in between.
+    """Draw ``loss.png`` in the work dir at the end of the run and in between, and ``probe.png``.
 
     Each loss has its own axes, since the terms differ by orders of magnitude. The curves begin at
-    the first iteration of the run, through every resume.
+    the first iteration of the run, through every resume. The second shows what the hooks that are
+    ``EpochProbe`` measured, where there are any.
     """
 
     priority = 'LOWEST'  # after the checkpoint
@@ -186,6 +188,10 @@ class LossCurveHook(Hook):
         if curves and not self._record.off:
             with self._record.attempt():
                 draw_curves(curves, Path(runner.work_dir) / 'loss.png')
+        probes = runner.message_hub.get_info('probes', {})
+        if probes and not self._record.off:
+            with self._record.attempt():
+                draw_probes(probes, Path(runner.work_dir) / 'probe.png')
         self._drawn = time.monotonic()
 
 
@@ -196,19 +202,46 @@ def draw_curves(curves: Mapping[str, Curve], path: Path) -> None:
         curves: Values over iterations, by name.
         path: Where the PNG goes.
     """
+    with stacked_axes([*curves], 'iteration', path) as axes:
+        for axis, curve in zip(axes, curves.values(), strict=True):
+            iterations, values = curve_points(curve)
+            axis.plot(iterations, values, alpha=0.3, linewidth=1)
+            axis.plot(iterations, _smoothed(values), color='C0', linewidth=1.5)
+
+
+def draw_probes(probes: Mapping[str, tuple[list[int], list[float]]], path: Path) -> None:
+    """Draw one axes per kind of probe; errors of masked pixels share theirs.
+
+    Args:
+        probes: Epochs and values, by name.
+        path: Where the PNG goes.
+    """
+    kinds: dict[str, list[str]] = {}
+    for name in probes:
+        kinds.setdefault(name.rpartition('_')[2], []).append(name)
+    labels = [', '.join(name.removeprefix('probe/') for name in names) for names in kinds.values()]
+    with stacked_axes(labels, 'epoch', path) as axes:
+        for axis, names in zip(axes, kinds.values(), strict=True):
+            for name in names:
+                axis.plot(*probes[name], marker='.', label=name.removeprefix('probe/'))
+            if len(names) > 1:
+                axis.legend()
+
+
+@contextmanager
+def stacked_axes(labels: Sequence[str], unit: str, path: Path) -> Iterator[np.ndarray]:
+    """Axes below each other for each of ``labels``, over ``unit``; written as a PNG on exit."""
     # Here, since a run without this hook needs no matplotlib, which takes long to import.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 2.4 * len(curves)), layout='constrained')
-    axes = figure.subplots(len(curves), sharex=True, squeeze=False)[:, 0]
-    for axis, (name, curve) in zip(axes, curves.items(), strict=True):
-        iterations, values = curve_points(curve)
-        axis.plot(iterations, values, alpha=0.3, linewidth=1)
-        axis.plot(iterations, _smoothed(values), color='C0', linewidth=1.5)
-        axis.set_ylabel(name)
+    figure = Figure(figsize=(8, 2.4 * len(labels)), layout='constrained')
+    axes = figure.subplots(len(labels), sharex=True, squeeze=False)[:, 0]
+    yield axes
+    for axis, label in zip(axes, labels, strict=True):
+        axis.set_ylabel(label)
         axis.grid(alpha=0.3)
-    axes[-1].set_xlabel('iteration')
+    axes[-1].set_xlabel(unit)
     FigureCanvasAgg(figure).print_png(path)
 
 

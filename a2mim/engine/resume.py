@@ -115,7 +115,7 @@ TRAINING = (
 )
 # Names at any depth of these that define nothing.
 FREE = {
-    'init_cfg',  # the checkpoint replaces initial weights
+    *('init_cfg', 'zero_init_last'),  # the checkpoint replaces initial weights
     *('grad_checkpointing', 'with_cp'),  # the same values in less memory
     *('num_workers', 'persistent_workers', 'pin_memory', 'prefetch_factor', 'timeout'),
     *('batch_size', 'accumulative_counts'),  # their product with the world size is in the record

@@ -1,5 +1,6 @@
 """Evaluation: accuracy of a classifier, and what frozen features are worth."""
 
+from a2mim.evaluation.epoch_probe import UnlabelledProbeHook, effective_rank
 from a2mim.evaluation.feature_probe import (
     FeatureProbeHook,
     extract_features,
@@ -21,6 +22,8 @@ __all__ = [
     'MeanAveragePrecision',
     'PerClassAccuracy',
     'StageAccuracy',
+    'UnlabelledProbeHook',
+    'effective_rank',
     'extract_features',
     'knn_accuracy',
     'linear_probe_accuracy',

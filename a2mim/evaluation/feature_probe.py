@@ -1,28 +1,23 @@
-"""Quality of frozen features: kNN and linear probe accuracy, and a hook for pre-training.
+"""Quality of frozen features: kNN and linear probe accuracy, and the hook that measures them.
 
 Axes: N images, D features.
 """
 
-import time
-from collections.abc import Callable, Iterable, Sized
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
-from mmengine.dist import barrier, get_world_size, is_main_process
-from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import distributed, nn
-from torch.distributed.tensor import DTensor
-from torch.utils.data import DataLoader
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Subset
 
+from a2mim.evaluation.epoch_probe import EpochProbe, evenly
 from a2mim.interfaces import Algorithm
 from a2mim.registry import DATASETS, HOOKS
 
@@ -105,50 +100,43 @@ def linear_probe_accuracy(train: Split, test: Split) -> float:
 
 
 @HOOKS.register_module()
-class FeatureProbeHook(Hook):
+class FeatureProbeHook(EpochProbe):
     """Classify some labelled images by frozen features, before, during and after pre-training.
 
     The loss of masked image modelling measures the reconstruction, not the features. This hook
-    measures accuracies before the first epoch, as the baseline of the untrained network, after
-    every n-th epoch and after the last: ``probe/knn_top1`` and ``probe/linear_top1`` in the log and
-    in the visualizer's back ends, with the number of epochs as the step.
-
-    Training is not affected: the model runs in evaluation mode, uncompiled, and no random number is
-    drawn from a global generator. Rank 0 measures the network as it would save it, with its own
-    batch statistics, while the other processes wait; a sharded network computes in all of them.
+    measures accuracies: ``probe/knn_top1`` and ``probe/linear_top1``, see ``EpochProbe``.
 
     Args:
         interval: Epochs from one measurement to the next.
         train: Config of a data set with labels, for kNN and the fit. A few hundred images
             suffice, for example an ``ImageDataset`` whose source has ``labels_per_class``.
-        test: Config of the data set that is classified.
+        test: Config of the data set that is classified. None takes the second half of each class of
+            ``train``, in the order of its source, where files of one series stand together.
         neighbours: Number of votes per image.
         linear: Also fit a linear probe, which takes longer than kNN.
         batch_size: Images per forward pass.
+        most: At most so many images of each of the two, evenly spread; None for all.
 
     Raises:
         ValueError: If a number is less than 1. Before training also if images have no labels, or
             there are fewer of them than ``neighbours``.
     """
 
-    priority = 'LOW'
-    only_looks = True
-
     def __init__(
         self,
         interval: int,
         train: dict,
-        test: dict,
+        test: dict | None = None,
         neighbours: int = 20,
         linear: bool = False,
         batch_size: int = 256,
+        most: int | None = None,
     ) -> None:
-        if min(interval, neighbours, batch_size) < 1:
+        super().__init__(interval, batch_size)
+        if min(neighbours, most or 1) < 1:
             raise ValueError(
-                f'interval={interval}, neighbours={neighbours} and batch_size={batch_size} of '
-                'FeatureProbeHook must be at least 1'
+                f'neighbours={neighbours} and most={most} of FeatureProbeHook must be at least 1'
             )
-        self.interval = interval
         self.configs = dict(train=train, test=test)
         self.neighbours = neighbours
         self.measures: dict[str, Callable[[Split, Split], float]] = {
@@ -156,78 +144,74 @@ class FeatureProbeHook(Hook):
         }
         if linear:
             self.measures['probe/linear_top1'] = linear_probe_accuracy
-        self.batch_size = batch_size
-        self._loaders: dict[str, DataLoader] = {}
-        self._waiting: distributed.ProcessGroup | None = None
+        self.most = most
 
-    def before_train(self, runner: Runner) -> None:
-        """Prepare the images in every process, and measure the initial network."""
-        for split, config in self.configs.items():
-            self._loaders[split] = self._loader(runner, split, config)
-        num_images = len(cast(Sized, self._loaders['train'].dataset))
-        if num_images < self.neighbours:
+    def images(self, runner: Runner) -> dict[str, Dataset]:
+        """The two parts; the log says how many images they have, and what to compare with."""
+        parts = {split: labelled(split, config) for split, config in self.configs.items() if config}
+        classes = {split: part.source.classes for split, part in parts.items()}
+        if len({*classes.values()}) > 1:
             raise ValueError(
-                f'FeatureProbeHook: neighbours={self.neighbours} is more than the {num_images} '
-                f'images of train; give more images, or '
-                'fewer neighbours'
+                f'FeatureProbeHook: train has the classes {classes["train"][:5]}…, and test '
+                f'{classes["test"][:5]}…; give both the same'
             )
-        if get_world_size() > 1:
-            # gloo, since NCCL would keep the GPUs of waiting processes busy; without its limit of
-            # 10 minutes.
-            group = distributed.new_group(backend='gloo', timeout=timedelta(days=1))
-            self._waiting = cast(distributed.ProcessGroup, group)  # of all processes
-        if runner.iter == 0:
-            self._measure(runner, 0)
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        """Measure, if the epoch is due."""
-        epoch = runner.epoch + 1
-        if epoch == runner.max_epochs or epoch % self.interval == 0:
-            self._measure(runner, epoch)
-
-    def _loader(self, runner: Runner, split: str, config: dict) -> DataLoader:
-        """Batches of one split, read by as many workers as the training images."""
-        dataset = DATASETS.build(config)
-        if dataset[0].get('label') is None:
+        places = {split: np.arange(len(part)) for split, part in parts.items()}
+        if 'test' not in parts:
+            parts['test'], places = parts['train'], halves(parts['train'])
+        if self.most is not None:
+            places = {split: part[evenly(len(part), self.most)] for split, part in places.items()}
+        learnt, classified = map(len, places.values())
+        if learnt < self.neighbours:
             raise ValueError(
-                f'FeatureProbeHook: the images of {split} have no labels; give an ImageDataset '
-                'whose source has with_labels=True'
+                f'FeatureProbeHook: neighbours={self.neighbours} is more than the {learnt} '
+                f'images of train; give more images, or fewer neighbours'
             )
-        # Workers as those of the training: whether they ignore signals is theirs to know.
-        kind = type(runner.train_dataloader)
-        return kind(
-            dataset,
-            batch_size=self.batch_size,
-            num_workers=runner.train_dataloader.num_workers,
-            collate_fn=runner.train_dataloader.collate_fn,
-            # Every pass through a loader draws a seed, which must not come from the global one.
-            generator=torch.Generator(),
+        runner.logger.info(
+            f'probe: {learnt} labelled images of {len(classes["train"])} classes to learn from, '
+            f'{classified} to classify, every {self.interval} epochs; compare with epoch 0, the '
+            'network before pre-training'
         )
+        return {split: Subset(parts[split], part.tolist()) for split, part in places.items()}
 
-    def _measure(self, runner: Runner, epoch: int) -> None:
-        """Let the main process measure and report, while the others wait."""
-        started = time.perf_counter()
-        wrapped = is_model_wrapper(runner.model)
-        model = cast(Algorithm, runner.model.module if wrapped else runner.model)
-        if is_main_process():
-            accuracies = self._accuracies(*self._features(model))
-            seconds = time.perf_counter() - started
-            values = '  '.join(f'{name}: {value:.2f}' for name, value in accuracies.items())
-            runner.logger.info(f'Epoch(probe) [{epoch}]  {values}  time: {seconds:.1f} s')
-            runner.visualizer.add_scalars(accuracies, step=epoch)
-        elif any(isinstance(parameter, DTensor) for parameter in model.parameters()):
-            self._features(model)  # a sharded model computes in all processes or in none
-        if self._waiting is not None:
-            barrier(self._waiting)
-
-    def _features(self, model: nn.Module) -> list[Split]:
-        """Features and labels of both data sets."""
-        # A compiled model would be compiled once more for evaluation.
-        with torch.compiler.set_stance('force_eager'):
-            return [extract_features(model, loader) for loader in self._loaders.values()]
-
-    def _accuracies(self, train: Split, test: Split) -> dict[str, float]:
+    def values(self, model: nn.Module, loaders: Mapping[str, DataLoader]) -> dict[str, float]:
         """Accuracies in per cent by name; NaN where training has diverged."""
+        train, test = (extract_features(model, loader) for loader in loaders.values())
         if not (np.isfinite(train[0]).all() and np.isfinite(test[0]).all()):
             return dict.fromkeys(self.measures, np.nan)
         return {name: measure(train, test) for name, measure in self.measures.items()}
+
+
+def labelled(split: str, config: dict) -> Any:
+    """Build the data set of a part.
+
+    Raises:
+        ValueError: If its images have no labels.
+    """
+    dataset = DATASETS.build(config)
+    if dataset[0].get('label') is None:
+        raise ValueError(
+            f'FeatureProbeHook: the images of {split} have no labels; give an ImageDataset '
+            'whose source has with_labels=True'
+        )
+    return dataset
+
+
+def halves(dataset: Any) -> dict[str, np.ndarray]:
+    """Places of the first and second half of each class; the middle one is in the first.
+
+    Raises:
+        ValueError: If no class has two images, or images have several classes.
+    """
+    labels = np.array([dataset.source.label(index) for index in range(len(dataset))])
+    if labels.ndim != 1:
+        raise ValueError('the images have several labels each, and features are probed by one')
+    second = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        second[of_class[(len(of_class) + 1) // 2 :]] = True
+    if not second.any():
+        raise ValueError(
+            f'FeatureProbeHook: {len(labels)} images, one of each class, leave none to classify; '
+            'give more of each'
+        )
+    return dict(train=np.flatnonzero(~second), test=np.flatnonzero(second))

@@ -24,6 +24,7 @@ model = dict(
         type='TimmBackbone',
         model_name='resnet10t',
         output_stride=8,  # 4×4 features; weights compatible with every other ResNet-10-T
+        zero_init_last=False,  # 1,950 steps do not open branches that start at zero
         mask_after='layer1',
         mask_token=dict(mode='add', gamma_init=1e-6),
     ),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from a2mim.datasets.image_files import draw_per_class
 from a2mim.registry import DATASETS
 
 
@@ -134,8 +135,45 @@ def test_class_folders_are_numbered_by_name(classes):
     assert [source.label(index) for index in range(8)] == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
-def test_few_labels_are_spread_over_each_class(classes):
-    assert levels(folder(classes, with_labels=True, labels_per_class=2)) == [11, 13, 21, 23]
+def drawn(classes, labels_per_class: int, seed: int | None) -> list[int]:
+    options = {'labels_per_class': labels_per_class, 'seed': seed}
+    return levels(folder(classes, with_labels=True, **options))
+
+
+def test_few_labels_are_drawn_of_each_class_by_the_seed(classes):
+    draws = [drawn(classes, 2, seed) for seed in range(20)]
+    assert len({tuple(draw) for draw in draws}) > 5
+    assert {level for draw in draws for level in draw} == {*range(10, 14), *range(20, 24)}
+    assert all([level // 10 for level in draw] == [1, 1, 2, 2] for draw in draws)
+    assert drawn(classes, 2, 7) == draws[7]
+    assert drawn(classes, 2, None) == draws[0]
+    assert drawn(classes, 4, 3) == [10, 11, 12, 13, 20, 21, 22, 23]
+
+
+@pytest.mark.parametrize('per_class', [1, 2, 3, 5, 6])
+def test_every_image_is_drawn_as_often_and_neighbours_rarely(per_class):
+    labels = np.repeat([3, 1, 7], 6)[np.random.default_rng(0).permutation(18)]
+    draws = [draw_per_class(labels, per_class, seed) for seed in range(600)]
+    often = np.bincount(np.concatenate(draws), minlength=18) / 600
+    np.testing.assert_allclose(often, per_class / 6, atol=0.08)
+    ring = [np.flatnonzero(np.isin(np.flatnonzero(labels == 1), draw)) for draw in draws]
+    gaps = np.array([np.diff([*places, places[0] + 6]) for places in ring])
+    assert gaps.min() >= 1
+    assert gaps.max() <= 2 * np.ceil(6 / per_class)
+
+
+@pytest.mark.parametrize(
+    ('options', 'kind', 'message'),
+    [
+        ({'labels_per_class': 0}, ValueError, 'labels_per_class=0 must be at least 1, or None'),
+        ({'labels_per_class': 2.5}, TypeError, r'labels_per_class=2\.5 must be a whole number'),
+        ({'labels_per_class': 1, 'seed': -1}, ValueError, 'seed=-1 must be at least 0, or None'),
+        ({'labels_per_class': 1, 'seed': 'a'}, TypeError, "seed='a' must be a whole number"),
+    ],
+)
+def test_a_draw_that_is_none_is_refused(classes, options, kind, message):
+    with pytest.raises(kind, match=message):
+        folder(classes, with_labels=True, **options)
 
 
 def test_more_labels_than_images_are_refused(classes):
@@ -206,7 +244,10 @@ def test_a_list_may_have_no_labels(classes):
 def test_few_labels_of_a_list(classes):
     lines = [f'dog/{n}.PNG 1' for n in range(4)] + [f'a cat/deeper/{n}.png 0' for n in range(4)]
     (classes / 'list.txt').write_text('\n'.join(lines))
-    assert levels(image_list(classes / 'list.txt', classes, labels_per_class=1)) == [22, 12]
+    options = {'labels_per_class': 1}
+    draws = [levels(image_list(classes / 'list.txt', classes, seed=s, **options)) for s in range(9)]
+    assert len({tuple(draw) for draw in draws}) > 2
+    assert all([level // 10 for level in draw] == [2, 1] for draw in draws)
 
 
 def test_a_missing_list_is_refused(tmp_path):

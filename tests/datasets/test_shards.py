@@ -191,9 +191,12 @@ def test_what_a_killed_call_left_is_replaced_and_a_folder_of_the_user_is_not(for
     assert (partial / 'notes.txt').read_text() == 'mine'
 
 
-def test_few_labels_are_spread_over_each_class(made):
-    source = DATASETS.build({**made, 'labels_per_class': 2})
-    assert sorted(source.label(index) for index in range(len(source))) == [0, 0, 1, 1]
+def test_few_labels_are_drawn_of_each_class_by_the_seed(made):
+    sources = [DATASETS.build({**made, 'labels_per_class': 2, 'seed': seed}) for seed in range(9)]
+    for source in sources:
+        assert sorted(source.label(index) for index in range(len(source))) == [0, 0, 1, 1]
+    draws = {tuple(source.name(index) for index in range(len(source))) for source in sources}
+    assert len(draws) > 1
 
 
 def test_without_labels_there_are_none(folder, tmp_path):

@@ -40,6 +40,12 @@ model = dict(
     data_preprocessor=dict(
         type='ImagePreprocessor', mean=[125.3, 123.0, 113.9], std=[51.6, 50.8, 51.3]
     ),
-    backbone=dict(type='TimmBackbone', model_name='resnet10t', output_stride=8, num_classes=10),
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='resnet10t',
+        output_stride=8,
+        zero_init_last=False,  # for a start from scratch: 600 steps do not open its branches
+        num_classes=10,
+    ),
     loss=dict(type='CrossEntropyLoss', label_smoothing=0.1),
 )

@@ -18,3 +18,5 @@ train_dataloader = dict(
         mask=dict(type='BlockMask', image_size=224, block_size=32, ratio=0.6),
     ),
 )
+# What a run without labels can tell of its features.
+custom_hooks = [dict(type='UnlabelledProbeHook', interval=10)]

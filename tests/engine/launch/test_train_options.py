@@ -120,6 +120,30 @@ def test_the_seed_is_that_of_the_data_too():
     assert applied(train_dataloader__dataset__seed=3).train_dataloader.dataset.seed == 3
 
 
+def few(seed: int | None = None) -> dict:
+    source = dict(
+        type='PhotoPatches', labels_per_class=2, **({} if seed is None else {'seed': seed})
+    )
+    return dict(type='ImageDataset', source=source, pipeline=[])
+
+
+def test_few_labels_to_learn_from_are_drawn_by_the_seed_and_those_to_measure_on_are_fixed():
+    parts = dict(
+        train_dataloader=dict(dataset=dict(type='ConcatDataset', datasets=[few(), few(seed=4)])),
+        val_dataloader=dict(dataset=few()),
+        custom_hooks=[dict(type='FeatureProbeHook', train=few(), test=few())],
+    )
+    cfg = applied('--seed', '7', **parts)
+    drawn, fixed = (part.source for part in cfg.train_dataloader.dataset.datasets)
+    assert (drawn.seed, fixed.seed) == (7, 4)
+    (hook,) = cfg.custom_hooks
+    assert hook.train.source.seed == 7
+    assert 'seed' not in hook.test.source
+    assert 'seed' not in cfg.val_dataloader.dataset.source
+    assert 'source=dict(labels_per_class=2, seed=7,' in ' '.join(cfg.pretty_text.split())
+    assert 'seed' not in applied('--seed', '7').train_dataloader.dataset.source
+
+
 def test_auto_scale_lr_needs_a_base_batch():
     assert applied('--auto-scale-lr').auto_scale_lr.enable is True
     with pytest.raises(ValueError, match='base_batch_size'):

@@ -132,6 +132,8 @@ def _dataset(source: dict) -> str:
         return source.get('name', 'cifar10').upper().replace('CIFAR', 'CIFAR-')
     if source['type'] == 'PhotoPatches':
         return 'embedded photographs'
+    if source['type'] == 'Digits':
+        return 'digits'
     place = f'{source.get("list_file", "")} {source.get("root", "")}'.lower()
     names = {
         'imagenet100': 'ImageNet-100',

@@ -1,7 +1,7 @@
 """The page of a study: tables in Markdown, and a plot with the points of all seeds."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -56,7 +56,7 @@ def state_line(study: Study, results: Mapping[str, dict]) -> str:
 
 
 def accuracy_table(study: Study, cells: Cells, margin: float) -> str:
-    """A row for each cell: accuracy, gain over the first start, final loss, rate, failures."""
+    """A row for each cell: accuracy, gain over the first start, final loss, rates, failures."""
     baseline = next(iter(study.starts))
     head = ['network', 'labels per class', 'start', 'n', 'top-1', f'gain over {baseline}']
     rows = [
@@ -106,7 +106,7 @@ def seeds_table(study: Study, cells: Cells, margin: float) -> str:
             rows.append([network, labels, str(found.n), f'{found.deviation:.1f}', *numbers])
     heads = [f'seeds for {points} points' for points in PAPER]
     head = ['network', 'labels per class', 'n', 's.d. of a2mim − simmim', *heads]
-    return markdown(head, rows) if rows else ''
+    return markdown(head, rows)
 
 
 def legend(margin: float) -> str:
@@ -138,8 +138,10 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     return text if len(values) == 1 else f'{text} ± {np.std(values, ddof=1):.{digits}f}'
 
 
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table."""
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table, or nothing without rows."""
+    if not rows:
+        return ''
     lines = [head, ['---'] * len(head), *rows]
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 

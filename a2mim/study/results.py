@@ -22,21 +22,17 @@ def read_results(path: Path) -> dict[str, dict]:
     """The record of each run by its name; the first one counts, were there several.
 
     Raises:
-        ValueError: If a line but the last is no record.
+        ValueError: If a line is no record.
     """
     records: dict[str, dict] = {}
     if not path.is_file():
         return records
-    lines = path.read_text(encoding='utf-8').split('\n')
-    for number, line in enumerate(lines, 1):
-        if not line:
-            continue
+    # After the last line end is nothing, or what a killed writer left.
+    for number, line in enumerate(path.read_text(encoding='utf-8').split('\n')[:-1], 1):
         try:
             record = json.loads(line)
             records.setdefault(record['run'], record)
         except (ValueError, TypeError, KeyError) as error:
-            if number == len(lines):
-                break  # its writer was killed
             raise ValueError(
                 f'{path}, line {number} is no record of a run: {line[:60]!r}'
             ) from error

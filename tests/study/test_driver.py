@@ -1,0 +1,88 @@
+"""The driver of a study: each run once, killed or not, and failures that enter no mean."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from a2mim.study.driver import run_study
+from a2mim.study.evaluation import read_cells
+from a2mim.study.results import read_results
+from tiny_study import tiny_study
+from toy_run import ROOT
+
+pytestmark = pytest.mark.integration
+MEASURED = ('steps', 'train_loss', 'accuracy', 'rate', 'config')
+
+
+def measured(folder: Path) -> dict[str, dict]:
+    """What two studies of equal runs have in common."""
+    records = read_results(folder / 'results.jsonl')
+    return {n: {k: r[k] for k in MEASURED if k in r} for n, r in records.items()}
+
+
+def driver(study: Path, out: Path, *options: str) -> subprocess.Popen:
+    tool = [sys.executable, ROOT / 'tools/study/run.py', study, '--out', out, *options]
+    return subprocess.Popen(tool, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+
+
+def test_a_killed_driver_resumes_to_equal_numbers_and_repeats_no_run(tmp_path):
+    study = tiny_study(tmp_path / 'study')
+    run_study(study, tmp_path / 'whole')
+    whole = (tmp_path / 'whole/results.jsonl').read_text()
+    assert len(whole.splitlines()) == len(study.jobs()) == 6
+    assert not list((tmp_path / 'whole/runs').iterdir())
+
+    killed = driver(tmp_path / 'study', tmp_path / 'killed')
+    # Within the last pre-training, after its first checkpoint.
+    checkpoint = tmp_path / 'killed/runs/pretrain.vit.a2mim.seed0/epoch_1.pth'
+    deadline = time.monotonic() + 300
+    while not checkpoint.exists() and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    before = read_results(tmp_path / 'killed/results.jsonl')
+    assert 'pretrain.vit.a2mim.seed0' not in before
+    with (tmp_path / 'killed/results.jsonl').open('a') as file:
+        file.write('{"run": "final.vit.scr')  # the line of another one that was killed
+    lines = []
+    run_study(study, tmp_path / 'killed', tell=lines.append)
+    assert len(lines) == 6 - len(before)
+    assert measured(tmp_path / 'killed') == measured(tmp_path / 'whole')
+
+    run_study(study, tmp_path / 'whole', tell=lambda line: pytest.fail(f'twice: {line}'))
+    assert (tmp_path / 'whole/results.jsonl').read_text() == whole
+
+
+def test_two_processes_share_the_runs_and_a_signal_stops_both(tmp_path):
+    study = tiny_study(tmp_path / 'study', seeds=[0, 1])
+    command = driver(tmp_path / 'study', tmp_path / 'out', '--processes', '2')
+    deadline = time.monotonic() + 300
+    results = tmp_path / 'out/results.jsonl'
+    while not results.exists() and command.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    command.terminate()
+    assert command.wait() in (75, 128 + signal.SIGTERM)
+    assert driver(tmp_path / 'study', tmp_path / 'out', '--processes', '2').wait() == 0
+    names = [json.loads(line)['run'] for line in results.read_text().splitlines()]
+    assert sorted(names) == sorted(job.name for job in study.jobs())
+
+
+def test_runs_that_diverge_are_recorded_as_failed_and_enter_no_mean(tmp_path):
+    options = dict(pretrain={'optim_wrapper.optimizer.lr': 1e25})
+    study = tiny_study(tmp_path / 'study', options=options, rates=[1e-3, 1e25])
+    run_study(study, tmp_path / 'out')
+    results = read_results(tmp_path / 'out/results.jsonl')
+    assert len(results) == len(study.jobs()) == 8
+    assert results['rate.vit.scratch.labels2.rate1e+25.seed9']['status'] == 'failed'
+    assert results['final.vit.scratch.labels2.seed0']['rate'] == 1e-3
+    assert results['pretrain.vit.a2mim.seed0']['status'] == 'failed'
+    assert results['final.vit.a2mim.labels2.seed0']['status'] == 'failed'
+    cells = read_cells(study, results)
+    assert cells['vit', '2', 'a2mim'].accuracy == {}
+    assert cells['vit', '2', 'a2mim'].failed == (0,)
+    assert len(cells['vit', '2', 'scratch'].accuracy) == 1

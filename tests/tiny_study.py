@@ -29,7 +29,7 @@ MATRIX = dict(
     starts={'scratch': None, 'a2mim': {}},
     labels={2: {}},
     seeds=[0],
-    rates=[1e-3],
+    rates=[1e-3, 3e-3],
     rate_seeds=[9],
 )
 

@@ -130,7 +130,7 @@ def in_memory(
 def draw_masks(
     number: int, grid: tuple[int, int], ratio: float, generator: torch.Generator
 ) -> Tensor:
-    """Masks (B, h, w), uint8, of ``ceil(ratio * h * w)`` blocks each, as ``PatchMask`` draws them."""
+    """Masks (B, h, w), uint8, of ``ceil(ratio * h * w)`` blocks each, as of ``PatchMask``."""
     blocks, device = grid[0] * grid[1], generator.device
     order = torch.rand(number, blocks, generator=generator, device=device).argsort(1)
     masks = torch.zeros(number, blocks, dtype=torch.uint8, device=device)

@@ -7,14 +7,19 @@ from mmengine import Config
 
 from a2mim.engine.command_line import set_seed
 from a2mim.engine.config_check import check_names, check_option_names
+from a2mim.engine.config_edit import set_data_root
 from a2mim.models.a2mim import A2MIM
 from a2mim.registry import DATASETS, MODELS, TRANSFORMS
 from a2mim.study.matrix import PRETRAIN, Job, Study
 from a2mim.weights.config_files import read_config
 
 
-def check_study(study: Study) -> None:
+def check_study(study: Study, data_root: str | None = None) -> None:
     """Build every network with every start, and every draw of labels, without training.
+
+    Args:
+        study: The matrix.
+        data_root: Folder of the images, for studies that read files.
 
     Raises:
         ValueError: If a network has no place for the token of a start, a class has fewer images
@@ -26,7 +31,9 @@ def check_study(study: Study) -> None:
             if changes is not None:
                 check_start(study, Job(PRETRAIN, network, start, seed))
         for labels in study.labels:
-            check_labels(study, Job('final', network, next(iter(study.starts)), seed, labels))
+            check_labels(
+                study, Job('final', network, next(iter(study.starts)), seed, labels), data_root
+            )
 
 
 def changed_config(study: Study, job: Job) -> Config:
@@ -57,7 +64,7 @@ def check_start(study: Study, job: Job) -> None:
         raise ValueError(f'{job.network} cannot start by {job.start}: {reason}') from error
 
 
-def check_labels(study: Study, job: Job) -> None:
+def check_labels(study: Study, job: Job, data_root: str | None) -> None:
     """Check that a class has as many images as are asked for, and that rates can be chosen.
 
     Raises:
@@ -67,7 +74,9 @@ def check_labels(study: Study, job: Job) -> None:
     for name in ('val_dataloader', 'test_dataloader'):
         if not cfg.get(name):
             raise ValueError(f'{study.config(job)} has no {name}, by which the study measures')
+    if data_root:
+        set_data_root(cfg, data_root)
     try:
-        DATASETS.build(cfg.train_dataloader.dataset)
+        DATASETS.build(cfg.train_dataloader.dataset.source)
     except ValueError as error:
         raise ValueError(f'{job.network} with labels {job.labels}: {error}') from error

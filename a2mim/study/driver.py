@@ -11,7 +11,8 @@ import math
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,7 +47,9 @@ def run_study(
     study: Study,
     folder: Path,
     only: Mapping[str, str] | None = None,
+    data_root: str | None = None,
     tell: Callable[[str], object] = lambda line: None,
+    seconds: float = math.inf,
 ) -> None:
     """Run all that is not done yet, and return when every run has its line in the results.
 
@@ -54,21 +57,23 @@ def run_study(
         study: The matrix.
         folder: Of the results, shared by all processes.
         only: Value by axis: the cells to complete, with the runs that these need.
+        data_root: Folder of the images, for studies that read files.
         tell: Gets a line for each finished run.
+        seconds: After so many no further run begins, and the function returns.
 
     Raises:
         ValueError: If the folder belongs to another matrix.
         SystemExit: If the process is to stop; the run in progress is saved.
     """
     check_folder(folder, study)
-    jobs = study.needed(only or {})
-    while True:
+    jobs, begin = study.needed(only or {}), time.monotonic()
+    while time.monotonic() - begin < seconds:
         results = read_results(folder / RESULTS)
         pending = [job for job in jobs if job.name not in results]
         if not pending:
             return
         ready = [job for job in pending if is_ready(study, job, results)]
-        line = next(filter(None, (take(study, folder, job) for job in ready)), None)
+        line = next(filter(None, (take(study, folder, job, data_root) for job in ready)), None)
         if line is None:
             time.sleep(WAIT)
         else:
@@ -82,7 +87,7 @@ def is_ready(study: Study, job: Job, results: Mapping[str, dict]) -> bool:
     return all(each.name in results for each in needed)
 
 
-def take(study: Study, folder: Path, job: Job) -> str | None:
+def take(study: Study, folder: Path, job: Job, data_root: str | None) -> str | None:
     """Run ``job`` unless another process does or has done it; a line about it if this one did."""
     with claim(folder, job) as mine:
         results = read_results(folder / RESULTS) if mine else {}
@@ -90,7 +95,7 @@ def take(study: Study, folder: Path, job: Job) -> str | None:
             return None
         work_dir = folder / 'runs' / job.name
         started, cpu = time.perf_counter(), time.process_time()
-        found = attempt(study, folder, job, results)
+        found = attempt(study, folder, job, data_root)
         record = {
             **{'run': job.name, 'kind': job.kind, 'network': job.network, 'start': job.start},
             **{'labels': job.labels, 'seed': job.seed, **found},
@@ -103,16 +108,17 @@ def take(study: Study, folder: Path, job: Job) -> str | None:
     return f'{record["status"]} {job.name}: {summary(record)}'
 
 
-def attempt(study: Study, folder: Path, job: Job, results: Mapping[str, dict]) -> dict[str, object]:
+def attempt(study: Study, folder: Path, job: Job, data_root: str | None) -> dict[str, object]:
     """What the record of a run says about how it ended."""
-    before = study.pretraining(job)
+    results, before = read_results(folder / RESULTS), study.pretraining(job)
     if before is not None and results[before.name]['status'] == FAILED:
         return failure(f'{before.name} failed')
     rate = chosen_rate(study, job, results) if job.kind == FINAL else job.rate
     if job.kind == FINAL and rate is None:
         return failure('no learning rate trained')
     weights = folder / 'weights'
-    words = command(study, job, rate, None if before is None else weights / f'{before.name}.pth')
+    trained = None if before is None else weights / f'{before.name}.pth'
+    words = command(study, job, rate, trained, data_root)
     work_dir = folder / 'runs' / job.name
     try:
         found = train(words, work_dir, job.kind)
@@ -122,8 +128,8 @@ def attempt(study: Study, folder: Path, job: Job, results: Mapping[str, dict]) -
         return failure(f'the final training loss is {found["train_loss"]}')
     if job.kind == PRETRAIN:
         weights.mkdir(exist_ok=True)
-        trained = find_backbone(load_file(work_dir / 'latest.pth'))
-        save_file(trained.state, weights / f'{job.name}.pth')
+        backbone = find_backbone(load_file(work_dir / 'latest.pth'))
+        save_file(backbone.state, weights / f'{job.name}.pth')
     return dict(status=FINISHED, rate=rate, **found)
 
 
@@ -135,8 +141,10 @@ def failure(reason: str) -> dict[str, object]:
 def chosen_rate(study: Study, job: Job, results: Mapping[str, dict]) -> float | None:
     """The rate with the best mean accuracy on validation, of equals the lower; None if all failed.
 
-    A rate that failed with one of the seeds is not chosen.
+    A rate that failed with one of the seeds is not chosen; of a single rate there is no choice.
     """
+    if len(study.rates) == 1:
+        return study.rates[0]
     found: dict[float, list[dict]] = {}
     for each in study.rate_jobs(job):
         found.setdefault(each.rate or 0, []).append(results[each.name])
@@ -148,7 +156,9 @@ def chosen_rate(study: Study, job: Job, results: Mapping[str, dict]) -> float | 
     return max(sorted(means), key=means.__getitem__, default=None)
 
 
-def command(study: Study, job: Job, rate: float | None, weights: Path | None) -> list[str]:
+def command(
+    study: Study, job: Job, rate: float | None, weights: Path | None, data_root: str | None
+) -> list[str]:
     """The words of ``tools/train.py`` that train ``job``, but for its work dir."""
     changes = study.changes(job)
     if job.kind != PRETRAIN and rate is not None:
@@ -157,6 +167,7 @@ def command(study: Study, job: Job, rate: float | None, weights: Path | None) ->
     return [
         *[str(study.config(job)), '--seed', str(job.seed), '--no-preflight'],
         *(['--pretrained', str(weights)] if weights else []),
+        *(['--data-root', data_root] if data_root else []),
         *(['--cfg-options', *options] if options else []),
     ]
 
@@ -167,6 +178,14 @@ def train(words: Sequence[str], work_dir: Path, kind: str) -> dict[str, Any]:
     Returns:
         ``steps``, ``train_loss`` and, after fine-tuning, ``accuracy`` in percent and its ``split``.
     """
+    with start(words, work_dir) as runner:
+        runner.train()
+        return {**ending(runner), **evaluate(runner, kind)}
+
+
+@contextmanager
+def start(words: Sequence[str], work_dir: Path) -> Iterator[Runner]:
+    """The runner of ``tools/train.py`` with these words, whose work dir is locked in the block."""
     parser = argparse.ArgumentParser()
     add_common_options(parser)
     add_train_options(parser)
@@ -175,8 +194,7 @@ def train(words: Sequence[str], work_dir: Path, kind: str) -> dict[str, Any]:
         runner = build_train_runner(args, lock)
         quiet(runner)
         try:
-            runner.train()
-            return {**ending(runner), **evaluate(runner, kind)}
+            yield runner
         finally:
             release(runner)
 

@@ -18,7 +18,9 @@ from pathlib import Path
 import yaml
 
 from a2mim.weights.config_files import read_config
+from a2mim.weights.released import config_path
 
+MATRIX = 'matrix.yml'
 PRETRAIN, RATE, FINAL = 'pretrain', 'rate', 'final'
 AXES = ('network', 'start', 'labels', 'seed')
 KEYS = {'networks', 'starts', 'labels', 'seeds', 'rates', 'rate_seeds', 'options'}
@@ -64,6 +66,8 @@ class Study:
         starts: Options of pre-training of each start, None without one.
         labels: Options of fine-tuning of each label count.
         options: Options of all runs, by 'pretrain' and 'finetune'.
+        epochs: Of pre-training and of each label count, where they are not those of the configs.
+        most_seeds: How many of the seeds a label count takes, where not all.
     """
 
     folder: Path
@@ -74,14 +78,16 @@ class Study:
     rates: tuple[float, ...]
     rate_seeds: tuple[int, ...]
     options: dict[str, dict] = field(default_factory=dict)
+    most_seeds: dict[str, int] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
 
     def jobs(self) -> list[Job]:
         """All runs, network by network: those that choose rates, then seed by seed."""
         found: dict[Job, None] = {}
         for network in self.networks:
-            for cell in self.cells(self.rate_seeds, network):
-                for rate in self.rates:
-                    found |= dict.fromkeys(self.with_start(replace(cell, kind=RATE, rate=rate)))
+            for cell in self.cells(self.rate_seeds[:1], network):
+                for job in self.rate_jobs(cell):
+                    found |= dict.fromkeys(self.with_start(job))
             for cell in self.cells(self.seeds, network):
                 found |= dict.fromkeys(self.with_start(cell))
         return list(found)
@@ -90,10 +96,13 @@ class Study:
         """The final runs, of one network or of all; all of a seed before those of the next."""
         for seed, name in product(seeds, [network] if network else self.networks):
             for start, labels in product(self.starts, self.labels):
-                yield Job(FINAL, name, start, seed, labels)
+                if seed not in self.seeds[self.most_seeds.get(labels, len(self.seeds)) :]:
+                    yield Job(FINAL, name, start, seed, labels)
 
     def rate_jobs(self, job: Job) -> list[Job]:
-        """The runs whose accuracies choose the rate of a final run."""
+        """The runs whose accuracies choose the rate of a final run; none for a single rate."""
+        if len(self.rates) == 1:
+            return []
         return [
             replace(job, kind=RATE, seed=seed, rate=rate)
             for seed, rate in product(self.rate_seeds, self.rates)
@@ -120,13 +129,22 @@ class Study:
     def changes(self, job: Job) -> dict[str, object]:
         """What a run changes in its config, by dotted name, but for the chosen rate."""
         if job.kind == PRETRAIN:
-            stem = self.networks[job.network].get('stem')
-            chosen = {
-                k: stem if v == 'STEM' else v for k, v in (self.starts[job.start] or {}).items()
-            }
-            return {**self.options.get('pretrain', {}), **chosen}
+            stem = self.networks[job.network]['stem']
+            start = self.starts[job.start] or {}
+            chosen = {key: stem if value == 'STEM' else value for key, value in start.items()}
+            return {**self.options.get('pretrain', {}), **chosen, **self._length(PRETRAIN)}
         rate = {} if job.rate is None else {'optim_wrapper.optimizer.lr': job.rate}
-        return {**self.options.get('finetune', {}), **self.labels[str(job.labels)], **rate}
+        labels = {**self.labels[str(job.labels)], **self._length(str(job.labels))}
+        return {**self.options.get('finetune', {}), **labels, **rate}
+
+    def _length(self, part: str) -> dict[str, object]:
+        """Options that set the length of a training, where it was measured."""
+        if part not in self.epochs:
+            return {}
+        epochs = self.epochs[part]
+        options: dict[str, object] = {'train_cfg.max_epochs': epochs}
+        options |= {} if part == PRETRAIN else {'train_cfg.val_begin': epochs + 1}
+        return {**options, 'param_scheduler.warmup': min(2, epochs // 2)}
 
     def config_hash(self, job: Job) -> str:
         """12 hexadecimal digits of all that defines a run but for seed and rate."""
@@ -172,6 +190,13 @@ class Study:
         return [job for job in self.jobs() if job in wanted]
 
 
+def find_study(name: str) -> Path:
+    """The folder of a study: a path, or its name below ``configs/study``."""
+    if Path(name, MATRIX).is_file():
+        return Path(name)
+    return config_path('study/_base_/runtime').parents[1] / name
+
+
 def read_study(folder: Path, seeds: Sequence[int] | None = None) -> Study:
     """Read ``folder/matrix.yml``.
 
@@ -184,9 +209,9 @@ def read_study(folder: Path, seeds: Sequence[int] | None = None) -> Study:
         ValueError: If an entry is missing, unknown or empty, or rates are chosen with seeds whose
             accuracies are reported.
     """
-    path = folder / 'matrix.yml'
+    path = folder / MATRIX
     if not path.is_file():
-        raise FileNotFoundError(f'{path} is missing: a study is a folder with a matrix.yml')
+        raise FileNotFoundError(f'{path} is missing: a study is a folder with a {MATRIX}')
     content = yaml.safe_load(path.read_text(encoding='utf-8'))
     if (
         not isinstance(content, dict)
@@ -198,11 +223,15 @@ def read_study(folder: Path, seeds: Sequence[int] | None = None) -> Study:
     empty = [key for key in KEYS - {'options'} if not content[key]]
     if empty:
         raise ValueError(f'{path}: {empty[0]} is empty')
+    labels = {str(count): dict(options or {}) for count, options in content['labels'].items()}
     study = Study(
         folder=folder,
         networks=content['networks'],
         starts=content['starts'],
-        labels={str(count): options or {} for count, options in content['labels'].items()},
+        most_seeds={
+            count: options.pop('seeds') for count, options in labels.items() if 'seeds' in options
+        },
+        labels=labels,
         seeds=tuple(content['seeds'] if seeds is None else seeds),
         rates=tuple(float(rate) for rate in content['rates']),
         rate_seeds=tuple(content['rate_seeds']),

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from a2mim.study.budget import fit_budget
 from a2mim.study.driver import run_study
 from a2mim.study.evaluation import read_cells
-from a2mim.study.results import read_results
+from a2mim.study.results import check_folder, read_results
 from tiny_study import tiny_study
 from toy_run import ROOT
 
@@ -34,7 +35,7 @@ def test_a_killed_driver_resumes_to_equal_numbers_and_repeats_no_run(tmp_path):
     study = tiny_study(tmp_path / 'study')
     run_study(study, tmp_path / 'whole')
     whole = (tmp_path / 'whole/results.jsonl').read_text()
-    assert len(whole.splitlines()) == len(study.jobs()) == 6
+    assert len(whole.splitlines()) == len(study.jobs()) == 8
     assert not list((tmp_path / 'whole/runs').iterdir())
 
     killed = driver(tmp_path / 'study', tmp_path / 'killed')
@@ -51,7 +52,7 @@ def test_a_killed_driver_resumes_to_equal_numbers_and_repeats_no_run(tmp_path):
         file.write('{"run": "final.vit.scr')  # the line of another one that was killed
     lines = []
     run_study(study, tmp_path / 'killed', tell=lines.append)
-    assert len(lines) == 6 - len(before)
+    assert len(lines) == 8 - len(before)
     assert measured(tmp_path / 'killed') == measured(tmp_path / 'whole')
 
     run_study(study, tmp_path / 'whole', tell=lambda line: pytest.fail(f'twice: {line}'))
@@ -86,3 +87,24 @@ def test_runs_that_diverge_are_recorded_as_failed_and_enter_no_mean(tmp_path):
     assert cells['vit', '2', 'a2mim'].accuracy == {}
     assert cells['vit', '2', 'a2mim'].failed == (0,)
     assert len(cells['vit', '2', 'scratch'].accuracy) == 1
+
+
+def test_a_budget_shortens_all_trainings_alike_once_and_starts_nothing_late(tmp_path):
+    study = tiny_study(tmp_path / 'study', rates=[1e-3])
+    (tmp_path / 'out').mkdir()
+    fitted = fit_budget(study, tmp_path / 'out', 1e6, None)
+    assert fitted.epochs == {'pretrain': 2, '2': 6}
+    (tmp_path / 'out/budget.json').unlink()
+    fitted = fit_budget(study, tmp_path / 'out', 1e-3, None)
+    assert fitted.epochs == {'pretrain': 1, '2': 1}
+    assert fit_budget(study, tmp_path / 'out', 1e6, None).epochs == fitted.epochs
+    assert not (tmp_path / 'out/timing').exists()
+    (tmp_path / 'out/budget.json').rename(tmp_path / 'budget.json')
+    check_folder(tmp_path / 'out', fitted)
+    run_study(fitted, tmp_path / 'out', seconds=0.0)
+    assert not (tmp_path / 'out/results.jsonl').exists()
+    run_study(fitted, tmp_path / 'out')
+    results = read_results(tmp_path / 'out/results.jsonl')
+    assert [results[name]['steps'] for name in sorted(results)] == [1, 1, 20]
+    with pytest.raises(ValueError, match='--budget 0'):
+        fit_budget(study, tmp_path / 'out', 0, None)

@@ -12,15 +12,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from run import ROOT, find_folder
-
 from a2mim.engine.command_line import one_line_errors
 from a2mim.study.evaluation import MARGIN
-from a2mim.study.matrix import Study, read_study
+from a2mim.study.matrix import Study, find_study, read_study
 from a2mim.study.page import draw_plot, write_page
 from a2mim.study.results import IDENTITY, RESULTS, check_folder, read_results
 
-PAGE = ROOT / 'docs/evidence.md'
+PAGE = Path(__file__).resolve().parents[2] / 'docs/evidence.md'
 PLOT = 'images/study_{}.png'  # below the folder of the page
 
 
@@ -77,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
     with one_line_errors():
-        study = read_study(find_folder(args.study), args.seeds)
+        study = read_study(find_study(args.study), args.seeds)
         folder = args.folder or published_folder(study)
         if not (folder / IDENTITY).is_file():
             raise FileNotFoundError(f'{folder} holds no results of a study')

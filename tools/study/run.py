@@ -9,6 +9,7 @@ progress resumes from its checkpoint, bit for bit. Several commands may share DI
 """
 
 import argparse
+import math
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,12 +20,9 @@ import torch
 
 from a2mim.engine.command_line import one_line_errors
 from a2mim.engine.signals import ending_on_signals
-from a2mim.study import read_study, run_study
-from a2mim.study.checks import check_study
+from a2mim.study import check_study, find_study, read_study, run_study
+from a2mim.study.budget import fit_budget, with_budget
 from a2mim.study.results import check_folder
-
-ROOT = Path(__file__).resolve().parents[2]
-STUDIES = ROOT / 'configs/study'
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -39,15 +37,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--only', nargs='+', default=[], metavar='AXIS=VALUE', help='complete some cells alone'
     )
+    parser.add_argument(
+        '--data-root',
+        metavar='DIR',
+        help='class folders in DIR/train and DIR/val, where files are read',
+    )
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
+    parser.add_argument(
+        '--budget',
+        type=float,
+        metavar='SECONDS',
+        help='shorten the trainings so that the first network fits, and begin no run after it',
+    )
     parser.add_argument('--resume', action='store_true', help='what it does anyway')
     parser.add_argument('--worker', action='store_true', help=argparse.SUPPRESS)
     return parser.parse_args(argv)
-
-
-def find_folder(name: str) -> Path:
-    """The folder of a study by its name or path."""
-    return STUDIES / name if (STUDIES / name).is_dir() else Path(name)
 
 
 @contextmanager
@@ -103,15 +107,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.processes < 1:
             raise ValueError(f'--processes {args.processes} must be at least 1')
         only = dict(entry.partition('=')[::2] for entry in args.only)
-        study = read_study(find_folder(args.study), args.seeds)
-        if args.worker:
-            run_study(study, args.out, only, say)
-            return
-        study.selected(only)
-        check_study(study)
-        check_folder(args.out, study)
-        with other_processes(words, args.processes - 1):
-            run_study(study, args.out, only, say)
+        study = read_study(find_study(args.study), args.seeds)
+        if not args.worker:
+            study.selected(only)
+            check_study(study, args.data_root)
+            check_folder(args.out, study)
+            if args.budget is not None:
+                study = fit_budget(study, args.out, args.budget, args.data_root)
+        with other_processes(words, 0 if args.worker else args.processes - 1):
+            study, seconds = with_budget(study, args.out), args.budget or math.inf
+            run_study(study, args.out, only, args.data_root, say, seconds)
 
 
 if __name__ == '__main__':

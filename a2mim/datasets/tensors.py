@@ -16,7 +16,7 @@ import torch
 from mmengine.device import get_device
 from torch import Tensor
 from torch.nn.functional import grid_sample
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from a2mim.datasets.datasets import find_loader
 from a2mim.datasets.image_files import ImageFolder, draw_per_class
@@ -98,9 +98,9 @@ class TensorImageDataset(Dataset):
 
 
 @FUNCTIONS.register_module()
-def whole_batch(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The collation of what is a batch already."""
-    return batch
+def whole_batch(batch: dict[str, Tensor] | list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The collation of what is a batch already, or of samples, as the preflight loads them."""
+    return batch if isinstance(batch, dict) else default_collate(batch)
 
 
 @lru_cache(maxsize=4)

@@ -26,7 +26,7 @@ Cells = Mapping[tuple[str, str, str], Cell]
 
 
 def write_page(study: Study, results: Mapping[str, dict], plot: str, margin: float = MARGIN) -> str:
-    """All tables of a study as Markdown.
+    """All tables of a study as Markdown; before its first result, the state alone.
 
     Args:
         study: The matrix.
@@ -35,6 +35,8 @@ def write_page(study: Study, results: Mapping[str, dict], plot: str, margin: flo
         margin: See ``compare``.
     """
     cells = read_cells(study, results)
+    if not any(cell.accuracy for cell in cells.values()):
+        return state_line(study, results)
     parts = [state_line(study, results), f'![Accuracy of every seed]({plot})']
     parts += [accuracy_table(study, cells, margin), differences_table(study, cells, margin)]
     parts += [seeds_table(study, cells, margin), legend(margin)]

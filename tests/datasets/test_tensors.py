@@ -9,7 +9,14 @@ from scipy import stats
 from a2mim.datasets.datasets import MaskedImageDataset
 from a2mim.datasets.image_files import ImageFolder
 from a2mim.datasets.samplers import SampleKey
-from a2mim.datasets.tensors import SplitImageFolder, TensorImageDataset, cut, draw_boxes, draw_masks
+from a2mim.datasets.tensors import (
+    SplitImageFolder,
+    TensorImageDataset,
+    cut,
+    draw_boxes,
+    draw_masks,
+    whole_batch,
+)
 from a2mim.datasets.transforms import RandomResizedCrop, resize
 from a2mim.masking import num_masked_patches
 
@@ -123,6 +130,7 @@ def test_a_batch_depends_on_seed_epoch_and_first_key_alone():
     assert not same(first, again.__getitems__(keys))
     later = [key._replace(epoch=2) for key in keys]
     assert not same(first, data.__getitems__(later))
+    assert same(whole_batch([data[0], data[1]]), whole_batch(whole_batch([data[0], data[1]])))
     plain = TensorImageDataset(source, 8)
     assert torch.equal(plain[3]['image'], plain.source.load(3)) and 'mask' not in plain[3]
 

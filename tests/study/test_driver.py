@@ -5,16 +5,20 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from a2mim.study.budget import fit_budget
 from a2mim.study.driver import run_study
 from a2mim.study.evaluation import read_cells
+from a2mim.study.matrix import find_study, read_study
 from a2mim.study.results import check_folder, read_results
 from tiny_study import tiny_study
-from toy_run import ROOT
+from toy_run import ROOT, load_tool
 
 pytestmark = pytest.mark.integration
 MEASURED = ('steps', 'train_loss', 'accuracy', 'rate', 'config')
@@ -108,3 +112,38 @@ def test_a_budget_shortens_all_trainings_alike_once_and_starts_nothing_late(tmp_
     assert [results[name]['steps'] for name in sorted(results)] == [1, 1, 20]
     with pytest.raises(ValueError, match='--budget 0'):
         fit_budget(study, tmp_path / 'out', 0, None)
+
+
+def test_the_study_for_a_gpu_runs_on_a_cpu_within_its_budget(tmp_path):
+    """With its own configs: a smaller network, and few images, all of them in memory."""
+    rng = np.random.default_rng(0)
+    for part, label in product(('train', 'val'), range(10)):
+        folder = tmp_path / f'data/{part}/class{label}'
+        folder.mkdir(parents=True)
+        for index in range(12 if part == 'train' else 2):
+            pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f'{index}.png')
+    gpu = read_study(find_study('cifar10_gpu'))
+    configs = dict(gpu.networks['vit-6x192'])
+    configs |= {part: str(gpu.folder / configs[part]) for part in ('pretrain', 'finetune')}
+    smaller = {'model.backbone.depth': 1, 'model.backbone.mask_after': 'blocks.0'}
+    batch = {'train_dataloader.batch_size': 40, 'auto_scale_lr.base_batch_size': 40}
+    few = {'train_dataloader.dataset.source.labels_per_class': 2, 'train_cfg.max_epochs': 4}
+    validation = {'val_dataloader.dataset.source.labels_per_class': 1}
+    tiny_study(
+        tmp_path / 'study',
+        networks={'vit': configs},
+        starts={'scratch': None, 'a2mim': smaller},
+        labels={2: few},
+        rates=[1e-3],
+        options=dict(pretrain=batch, finetune={'model.backbone.depth': 1, **validation}),
+    )
+    options = ['--device', 'cpu', '--budget', '60', '--data-root', str(tmp_path / 'data')]
+    out = tmp_path / 'out'
+    load_tool('run', 'tools/study').main([str(tmp_path / 'study'), '--out', str(out), *options])
+    results = read_results(out / 'results.jsonl')
+    assert [record['status'] for record in results.values()] == ['finished'] * 3
+    assert {record.get('split') for record in results.values()} == {None, 'test'}
+    epochs = json.loads((out / 'budget.json').read_text())['epochs']
+    assert 1 <= epochs['pretrain'] <= 40 and 1 <= epochs['2'] <= 4
+    assert results['pretrain.vit.a2mim.seed0']['steps'] == 3 * epochs['pretrain']

@@ -7,9 +7,11 @@ import pytest
 from scipy import stats
 
 from a2mim.study.evaluation import Cell, compare, paired, power, read_cells, seeds_needed
-from a2mim.study.matrix import read_study
+from a2mim.study.matrix import find_study, read_study
 from a2mim.study.page import draw_plot, write_page
+from a2mim.study.results import check_folder
 from tiny_study import DIGITS, tiny_study
+from toy_run import load_tool
 
 
 def cell(accuracy: list[float], loss: float = 0.01, seeds: list[int] | None = None) -> Cell:
@@ -97,6 +99,27 @@ def test_a_page_tells_what_is_missing_and_never_averages_a_failure(tmp_path):
 
 def test_a_study_without_results_has_a_page_and_a_plot(tmp_path):
     study = read_study(DIGITS)
-    assert '**Not complete**: 0 of 150 cells' in write_page(study, {}, 'plot.png')
+    page = write_page(study, {}, 'plot.png')
+    assert page.startswith('**Not complete**: 0 of 150 cells') and '|' not in page
     assert all(not each.accuracy for each in read_cells(study, {}).values())
     draw_plot(study, {}, tmp_path / 'plot.png')
+
+
+@pytest.mark.parametrize('name', ['digits', 'cifar10', 'cifar10_gpu'])
+def test_the_page_is_what_the_published_results_give(name):
+    """Written by ``python tools/study/report.py NAME --publish``."""
+    report = load_tool('report', 'tools/study')
+    study = read_study(find_study(name))
+    assert report.page_of(study) == report.PAGE.read_text(encoding='utf-8')
+    folder = report.published_folder(study)
+    if folder.is_dir():
+        check_folder(folder, study)
+
+
+def test_a_folder_without_a_study_and_a_page_without_its_marks_are_refused(tmp_path, capfd):
+    report = load_tool('report', 'tools/study')
+    with pytest.raises(SystemExit) as found:
+        report.main(['digits', str(tmp_path)])
+    assert found.value.code == 2 and 'no results of a study' in capfd.readouterr().err
+    with pytest.raises(ValueError, match='no line <!-- study: digits -->'):
+        report.with_block('# A page', 'digits', '')

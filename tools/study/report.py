@@ -39,18 +39,25 @@ def with_block(text: str, name: str, block: str) -> str:
     return marks.sub(lambda found: f'{found[1]}{block}\n{found[2]}', text)
 
 
+def page_of(study: Study, margin: float = MARGIN) -> str:
+    """The text of the page, with the block of a study written anew from its published results."""
+    name = study.folder.name
+    results = read_results(published_folder(study) / RESULTS)
+    block = write_page(study, results, PLOT.format(name), margin)
+    return with_block(PAGE.read_text(encoding='utf-8'), name, block)
+
+
 def publish(study: Study, folder: Path, margin: float) -> None:
-    """Copy the results into the repository and write the block of the study in the page."""
-    target, name = published_folder(study), study.folder.name
+    """Copy the results into the repository, and write the plot and the block of the study."""
+    target = published_folder(study)
     if folder.resolve() != target.resolve():
         check_folder(target, study)
         for file in (RESULTS, IDENTITY):
             shutil.copyfile(folder / file, target / file)
     results = read_results(target / RESULTS)
-    plot = PLOT.format(name)
-    draw_plot(study, results, PAGE.parent / plot)
-    block = write_page(study, results, plot, margin)
-    PAGE.write_text(with_block(PAGE.read_text(encoding='utf-8'), name, block), encoding='utf-8')
+    if any('accuracy' in record for record in results.values()):
+        draw_plot(study, results, PAGE.parent / PLOT.format(study.folder.name))
+    PAGE.write_text(page_of(study, margin), encoding='utf-8')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -77,14 +84,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     with one_line_errors():
         study = read_study(find_study(args.study), args.seeds)
         folder = args.folder or published_folder(study)
-        if not (folder / IDENTITY).is_file():
+        if (folder / IDENTITY).is_file():
+            check_folder(folder, study)
+        elif args.folder:
             raise FileNotFoundError(f'{folder} holds no results of a study')
-        check_folder(folder, study)
         if args.publish:
             publish(study, folder, args.margin)
             return
         results = read_results(folder / RESULTS)
-        draw_plot(study, results, folder / 'accuracy.png')
+        if results:
+            draw_plot(study, results, folder / 'accuracy.png')
         print(write_page(study, results, 'accuracy.png', args.margin))
 
 

@@ -55,7 +55,7 @@ def publish(study: Study, folder: Path, margin: float) -> None:
         for file in (RESULTS, IDENTITY):
             shutil.copyfile(folder / file, target / file)
     results = read_results(target / RESULTS)
-    if any('accuracy' in record for record in results.values()):
+    if any(record.get('split') == 'test' for record in results.values()):
         draw_plot(study, results, PAGE.parent / PLOT.format(study.folder.name))
     PAGE.write_text(page_of(study, margin), encoding='utf-8')
 

@@ -36,6 +36,7 @@ ALLOWED = {
         'inference',
         'version',
     },
+    'study': {'datasets', 'engine', 'errors', 'models', 'registry', 'weights'},
     '': {'version'},
 }
 

@@ -13,6 +13,7 @@ from a2mim.datasets.samplers import (
     SampleKey,
     ShardSampler,
 )
+from a2mim.datasets.tensors import SplitImageFolder, TensorImageDataset, whole_batch
 from a2mim.datasets.transforms import (
     CenterCrop,
     PatchMask,
@@ -46,9 +47,12 @@ __all__ = [
     'Resize',
     'SampleKey',
     'ShardSampler',
+    'SplitImageFolder',
+    'TensorImageDataset',
     'TimmAugment',
     'TorchvisionTransform',
     'WebShards',
     'channels_last_collate',
     'read_image',
+    'whole_batch',
 ]

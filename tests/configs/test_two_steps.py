@@ -67,8 +67,8 @@ def small_options(config: Config, images: Path) -> dict[str, object]:
     }
     if 'warmup' in config.param_scheduler:
         options['param_scheduler.warmup'] = 0
-    if 'val_interval' in config.train_cfg:
-        options['train_cfg.val_interval'] = 1
+    for name in {'val_interval', 'val_begin'} & config.train_cfg.keys():
+        options[f'train_cfg.{name}'] = 1
     for name, part in (('train_dataloader', 'train'), ('val_dataloader', 'val')):
         if config.get(name):
             options[f'{name}.num_workers'] = 0
@@ -84,13 +84,15 @@ def small_options(config: Config, images: Path) -> dict[str, object]:
 def dataset_options(dataset: dict, path: str, images: Path, part: str) -> dict[str, object]:
     """Small images for a data set; a source that would fetch its data reads folders instead."""
     source, options = dataset.source, {}
-    for index, step in enumerate(dataset.pipeline):
+    if dataset.type == 'TensorImageDataset':
+        options[f'{path}.size'] = SIDE
+    for index, step in enumerate(dataset.get('pipeline', [])):
         if 'size' in step:
             options[f'{path}.pipeline.{index}.size'] = SIDE
     for name in ('mask', 'erase'):
         if name in dataset:
             options[f'{path}.{name}.image_size'] = SIDE
-    if source.type == 'CIFAR':
+    if source.type in ('CIFAR', 'Digits', 'SplitImageFolder'):
         options |= {f'{path}.source._delete_': True, f'{path}.source.type': 'ImageFolder'}
         options |= {f'{path}.source.root': part, f'{path}.source.with_labels': True}
     elif source.type == 'ImageList':
@@ -108,6 +110,8 @@ def model_options(model: dict, *, embedded: bool) -> dict[str, object]:
     name = model.backbone.model_name
     family = next(family for family in SMALLER if family in name)
     options = {f'model.backbone.{key}': value for key, value in SMALLER[family].items()}
+    if str(model.backbone.get('mask_after')).startswith('blocks.'):
+        options['model.backbone.mask_after'] = 'blocks.0'
     if embedded:
         return options
     if model.backbone.get('num_classes'):

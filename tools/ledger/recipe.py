@@ -132,6 +132,8 @@ def _dataset(source: dict) -> str:
         return source.get('name', 'cifar10').upper().replace('CIFAR', 'CIFAR-')
     if source['type'] == 'PhotoPatches':
         return 'embedded photographs'
+    if source['type'] == 'Digits':
+        return 'digits'
     place = f'{source.get("list_file", "")} {source.get("root", "")}'.lower()
     names = {
         'imagenet100': 'ImageNet-100',
@@ -144,6 +146,7 @@ def _dataset(source: dict) -> str:
 
 def _image_size(dataset: dict) -> str:
     """Training image size in pixels, from the mask or the last transform with a size."""
-    sizes = [step['size'] for step in dataset['pipeline'] if 'size' in step]
+    steps = dataset.get('pipeline', [dataset])  # images in memory have their size at the top
+    sizes = [step['size'] for step in steps if 'size' in step]
     size = dataset['mask']['image_size'] if 'mask' in dataset else (sizes or ['full'])[-1]
     return '×'.join(map(str, size)) if isinstance(size, list | tuple) else str(size)

@@ -1,0 +1,255 @@
+"""The matrix of a study: networks × starts × label counts × seeds, and the runs that it needs.
+
+``matrix.yml`` lists for each network a config of pre-training and one of fine-tuning, and for each
+start what it changes in the former; a start without changes is ``{}``, one without pre-training is
+empty. STEM in a value is the module that the network names as ``stem``. The learning rate of
+fine-tuning is chosen for each network, start and label count by runs of their own, with other seeds
+and on validation images.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+
+import yaml
+
+from a2mim.weights.config_files import read_config
+from a2mim.weights.released import config_path
+
+MATRIX = 'matrix.yml'
+PRETRAIN, RATE, FINAL = 'pretrain', 'rate', 'final'
+AXES = ('network', 'start', 'labels', 'seed')
+KEYS = {'networks', 'starts', 'labels', 'seeds', 'rates', 'rate_seeds', 'options'}
+NETWORK_KEYS = {'pretrain', 'finetune', 'stem'}
+# The entries of a config by which its accuracy changes.
+DEFINING = ('model', 'optim_wrapper', 'param_scheduler', 'randomness', 'train_cfg')
+DEFINING += ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of a study.
+
+    Attributes:
+        kind: 'pretrain'; 'rate', a fine-tuning evaluated on validation; or 'final', one on test.
+        labels: Labels per class, a key of the matrix; None in pre-training.
+        rate: Learning rate, of a 'rate' alone: a final run takes the chosen one.
+    """
+
+    kind: str
+    network: str
+    start: str
+    seed: int
+    labels: str | None = None
+    rate: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name in the results, unique in a study."""
+        parts = [self.kind, self.network, self.start]
+        parts += [f'labels{self.labels}'] if self.labels else []
+        parts += [f'rate{self.rate:g}'] if self.rate else []
+        return '.'.join([*parts, f'seed{self.seed}'])
+
+
+@dataclass(frozen=True)
+class Study:
+    """A matrix with its configs; ``read_study`` makes it.
+
+    Attributes:
+        folder: Of ``matrix.yml`` and of the configs.
+        networks: Config of pre-training, config of fine-tuning and stem of each network.
+        starts: Options of pre-training of each start, None without one.
+        labels: Options of fine-tuning of each label count.
+        options: Options of all runs, by 'pretrain' and 'finetune'.
+        epochs: Of pre-training and of each label count, where they are not those of the configs.
+        most_seeds: How many of the seeds a label count takes, where not all.
+    """
+
+    folder: Path
+    networks: dict[str, dict[str, str]]
+    starts: dict[str, dict | None]
+    labels: dict[str, dict]
+    seeds: tuple[int, ...]
+    rates: tuple[float, ...]
+    rate_seeds: tuple[int, ...]
+    options: dict[str, dict] = field(default_factory=dict)
+    most_seeds: dict[str, int] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
+
+    def jobs(self) -> list[Job]:
+        """All runs, network by network: those that choose rates, then seed by seed."""
+        found: dict[Job, None] = {}
+        for network in self.networks:
+            for cell in self.cells(self.rate_seeds[:1], network):
+                for job in self.rate_jobs(cell):
+                    found |= dict.fromkeys(self.with_start(job))
+            for cell in self.cells(self.seeds, network):
+                found |= dict.fromkeys(self.with_start(cell))
+        return list(found)
+
+    def cells(self, seeds: Sequence[int], network: str | None = None) -> Iterator[Job]:
+        """The final runs, of one network or of all; all of a seed before those of the next."""
+        for seed, name in product(seeds, [network] if network else self.networks):
+            for start, labels in product(self.starts, self.labels):
+                if seed not in self.seeds[self.most_seeds.get(labels, len(self.seeds)) :]:
+                    yield Job(FINAL, name, start, seed, labels)
+
+    def rate_jobs(self, job: Job) -> list[Job]:
+        """The runs whose accuracies choose the rate of a final run; none for a single rate."""
+        if len(self.rates) == 1:
+            return []
+        return [
+            replace(job, kind=RATE, seed=seed, rate=rate)
+            for seed, rate in product(self.rate_seeds, self.rates)
+        ]
+
+    def with_start(self, job: Job) -> Iterator[Job]:
+        """The pre-training that ``job`` starts from, if any, and ``job``."""
+        pretraining = self.pretraining(job)
+        if pretraining is not None:
+            yield pretraining
+        yield job
+
+    def pretraining(self, job: Job) -> Job | None:
+        """The run whose weights ``job`` starts from."""
+        if job.kind == PRETRAIN or self.starts[job.start] is None:
+            return None
+        return Job(PRETRAIN, job.network, job.start, job.seed)
+
+    def config(self, job: Job) -> Path:
+        """The config of a run."""
+        part = 'pretrain' if job.kind == PRETRAIN else 'finetune'
+        return self.folder / self.networks[job.network][part]
+
+    def changes(self, job: Job) -> dict[str, object]:
+        """What a run changes in its config, by dotted name, but for the chosen rate."""
+        if job.kind == PRETRAIN:
+            stem = self.networks[job.network]['stem']
+            start = self.starts[job.start] or {}
+            chosen = {key: stem if value == 'STEM' else value for key, value in start.items()}
+            return {**self.options.get('pretrain', {}), **chosen, **self._length(PRETRAIN)}
+        rate = {} if job.rate is None else {'optim_wrapper.optimizer.lr': job.rate}
+        labels = {**self.labels[str(job.labels)], **self._length(str(job.labels))}
+        return {**self.options.get('finetune', {}), **labels, **rate}
+
+    def _length(self, part: str) -> dict[str, object]:
+        """Options that set the length of a training, where it was measured."""
+        if part not in self.epochs:
+            return {}
+        epochs = self.epochs[part]
+        options: dict[str, object] = {'train_cfg.max_epochs': epochs}
+        options |= {} if part == PRETRAIN else {'train_cfg.val_begin': epochs + 1}
+        return {**options, 'param_scheduler.warmup': min(2, epochs // 2)}
+
+    def config_hash(self, job: Job) -> str:
+        """12 hexadecimal digits of all that defines a run but for seed and rate."""
+        text = self._texts[self.config(job)] + json.dumps(self.changes(job), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of all but the seeds: further seeds of a study go into the same folder."""
+        content = [self.networks, self.starts, self.labels, self.rates, self.rate_seeds]
+        files = {path.name: text for path, text in self._texts.items()}
+        text = json.dumps([content, self.options, files], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @cached_property
+    def _texts(self) -> dict[Path, str]:
+        """The defining entries of each config, as text."""
+        names = {net[part] for net in self.networks.values() for part in ('pretrain', 'finetune')}
+        paths = [self.folder / name for name in sorted(names)]
+        contents = {path: read_config(path).to_dict() for path in paths}
+        return {
+            path: json.dumps({key: cfg.get(key) for key in DEFINING}, sort_keys=True)
+            for path, cfg in contents.items()
+        }
+
+    def selected(self, only: Mapping[str, str]) -> Callable[[Job], bool]:
+        """Whether a final run has the values of ``only``, by axis."""
+        for axis, value in only.items():
+            if axis not in AXES:
+                raise ValueError(f'--only {axis}={value}: the axes are {", ".join(AXES)}')
+            known = {str(getattr(cell, axis)) for cell in self.cells(self.seeds)}
+            if value not in known:
+                raise ValueError(f'--only {axis}={value}: the study has {", ".join(sorted(known))}')
+        return lambda job: all(str(getattr(job, axis)) == only[axis] for axis in only)
+
+    def needed(self, only: Mapping[str, str]) -> list[Job]:
+        """The runs of the cells that ``only`` selects, with all that these need, in order."""
+        chosen = self.selected(only)
+        wanted: set[Job] = set()
+        for cell in filter(chosen, self.cells(self.seeds)):
+            for job in [cell, *self.rate_jobs(cell)]:
+                wanted |= set(self.with_start(job))
+        return [job for job in self.jobs() if job in wanted]
+
+
+def find_study(name: str) -> Path:
+    """The folder of a study: a path, or its name below ``configs/study``."""
+    if Path(name, MATRIX).is_file():
+        return Path(name)
+    return config_path('study/_base_/runtime').parents[1] / name
+
+
+def read_study(folder: Path, seeds: Sequence[int] | None = None) -> Study:
+    """Read ``folder/matrix.yml``.
+
+    Args:
+        folder: Of the study.
+        seeds: In place of those of the matrix.
+
+    Raises:
+        FileNotFoundError: If there is no matrix, or a config is missing.
+        ValueError: If an entry is missing, unknown or empty, or rates are chosen with seeds whose
+            accuracies are reported.
+    """
+    path = folder / MATRIX
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} is missing: a study is a folder with a {MATRIX}')
+    content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    if (
+        not isinstance(content, dict)
+        or content.keys() - KEYS
+        or KEYS - {'options'} - content.keys()
+    ):
+        found = sorted(content) if isinstance(content, dict) else content
+        raise ValueError(f'{path} has {found}; it must have {sorted(KEYS)}')
+    empty = [key for key in KEYS - {'options'} if not content[key]]
+    if empty:
+        raise ValueError(f'{path}: {empty[0]} is empty')
+    labels = {str(count): dict(options or {}) for count, options in content['labels'].items()}
+    study = Study(
+        folder=folder,
+        networks=content['networks'],
+        starts=content['starts'],
+        most_seeds={
+            count: options.pop('seeds') for count, options in labels.items() if 'seeds' in options
+        },
+        labels=labels,
+        seeds=tuple(content['seeds'] if seeds is None else seeds),
+        rates=tuple(float(rate) for rate in content['rates']),
+        rate_seeds=tuple(content['rate_seeds']),
+        options=content.get('options') or {},
+    )
+    shared = set(study.seeds) & set(study.rate_seeds)
+    if shared:
+        raise ValueError(
+            f'seeds {sorted(shared)} choose learning rates and are reported, too; give other seeds'
+        )
+    for name, network in study.networks.items():
+        if network.keys() != NETWORK_KEYS:
+            raise ValueError(
+                f'{path}: network {name} has {sorted(network)}, not {sorted(NETWORK_KEYS)}'
+            )
+        for part in ('pretrain', 'finetune'):
+            if not (folder / network[part]).is_file():
+                raise FileNotFoundError(
+                    f'{path}: network {name}: there is no {folder / network[part]}'
+                )
+    return study

@@ -1,0 +1,31 @@
+"""A2MIM pre-training of ResNet-18 at output stride 8 on CIFAR-10 on a GPU.
+
+The other starts of the study change it by options.
+Run: python tools/train.py \
+         configs/study/cifar10_gpu/a2mim_resnet18_1xb512-cos-40e_cifar10-folders.py \
+         --data-root data/cifar10
+"""
+
+_base_ = ['../_base_/runtime.py', '_base_/mim.py']
+
+model = dict(
+    type='A2MIM',
+    data_preprocessor=dict(
+        type='ImagePreprocessor', mean=[125.3, 123.0, 113.9], std=[51.6, 50.8, 51.3]
+    ),
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='resnet18',
+        output_stride=8,
+        zero_init_last=False,
+        mask_after='layer1',
+        mask_token=dict(mode='add', gamma_init=1e-6),
+    ),
+    neck=dict(type='PixelShuffleDecoder'),
+    head=dict(
+        type='MIMHead',
+        spatial=dict(type='L1Loss'),
+        spectral=dict(type='FocalFrequencyLoss', loss_weight=0.1),
+    ),
+)
+default_hooks = dict(checkpoint=dict(interval=1))

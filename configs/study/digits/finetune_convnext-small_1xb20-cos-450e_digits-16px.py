@@ -1,0 +1,25 @@
+"""Fine-tuning of a small ConvNeXt, 32 to 256 channels, with 2 labels per digit.
+
+Run: python tools/train.py \
+         configs/study/digits/finetune_convnext-small_1xb20-cos-450e_digits-16px.py \
+         --pretrained CKPT      (without it: the same from scratch)
+"""
+
+_base_ = ['../_base_/runtime.py', '_base_/few_labels.py']
+
+model = dict(
+    type='ImageClassifier',
+    data_preprocessor=dict(
+        type='ImagePreprocessor', mean=[77.8, 77.8, 77.8], std=[95.9, 95.9, 95.9]
+    ),
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='convnext_atto',
+        depths=(1, 1, 2, 1),
+        dims=(32, 64, 128, 256),
+        patch_size=1,
+        num_classes=10,
+    ),
+    loss=dict(type='CrossEntropyLoss'),
+)
+default_hooks = dict(checkpoint=dict(interval=150))

@@ -36,6 +36,17 @@ ALLOWED = {
         'inference',
         'version',
     },
+    'quickstart': {
+        'errors',
+        'interfaces',
+        'registry',
+        'masking',
+        'weights',
+        'datasets',
+        'engine',
+        'evaluation',
+        'analysis',
+    },
     '': {'version'},
 }
 

@@ -82,8 +82,8 @@ def start(folder: Path, seeds: Sequence[int]) -> None:
     """All three parts."""
     started = time.perf_counter()
     jobs: list[Job] = [('look', partial(look, folder / 'look', folder / 'pictures', seeds[0]))]
-    for seed in seeds:
-        for network in NETWORKS:
+    for network in NETWORKS:
+        for seed in seeds:
             place = folder / f'seed{seed}' / network.label
             jobs.append((f'{network.name}, seed {seed}', partial(prove, network, place, seed)))
     work(jobs, folder / 'logs')
@@ -201,8 +201,7 @@ def _send(running: dict[BaseProcess, Path], number: int) -> None:
 
 
 def _child(task: Callable[[], object], log: Path) -> None:
-    """A job in its process, in a group of its own: a key reaches it by way of the first process."""
-    os.setpgid(0, 0)
+    """A job in its process, whose output goes to ``log``."""
     for number in STOP:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)

@@ -135,13 +135,14 @@ def tried(network: runs.Network, folder: Path, begin: str, rate: float) -> list[
 def work(jobs: Sequence[Job], logs: Path) -> None:
     """Do ``jobs``, as many at a time as there are cores, each in a process forked from this one.
 
-    What they need is imported already. Their logs go to files; a job that fails ends the others.
+    What they need is imported already, which takes seconds. Their logs go to files; a job that fails ends the others.
 
     Raises:
         SystemExit: With the exit code of a job that failed, or ``TRY_AGAIN`` after a signal.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context('fork')
+    # A driver of CUDA that this process has asked for GPUs does not work after a fork.
+    context = multiprocessing.get_context('spawn' if torch.cuda.is_available() else 'fork')
     waiting, running = deque(jobs), dict[BaseProcess, Path]()
     failed: tuple[BaseProcess, Path] | None = None
     with forwarding(running) as heard:

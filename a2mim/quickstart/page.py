@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from a2mim.quickstart.runs import NETWORKS, noted
+from a2mim.quickstart.runs import NETWORKS, RESULT, noted
 from a2mim.quickstart.table import LABELS, markdown
 from a2mim.weights.files import write_atomically
 
@@ -12,18 +12,28 @@ RESULTS, PAGE = 'results.json', 'quickstart.md'
 
 
 def read_results(folder: Path, seeds: Sequence[int]) -> dict:
-    """What the runs of ``folder`` noted: ``look``, and ``prove`` by network, start and seed."""
-    prove = {
-        network.name: {
-            start: {
-                str(seed): noted(folder / f'seed{seed}' / network.label / f'finetune_{start}')
-                for seed in seeds
-            }
-            for start in LABELS
+    """What the runs of ``folder`` noted: ``look``, and ``prove`` by network, start and seed.
+
+    A seed of which a start is missing is left out, so that every row has the same seeds.
+    """
+    prove = {}
+    for network in NETWORKS:
+        places = {seed: folder / f'seed{seed}' / network.label for seed in seeds}
+        found = {
+            seed: {start: noted(place / f'finetune_{start}') for start in LABELS}
+            for seed, place in places.items()
         }
-        for network in NETWORKS
-    }
-    return dict(seeds=list(seeds), look=noted(folder / 'pictures'), prove=prove)
+        whole = [
+            seed for seed, of in found.items() if all(one and 'knn' in one for one in of.values())
+        ]
+        if whole:
+            prove[network.name] = {
+                start: {str(seed): found[seed][start] for seed in whole} for start in LABELS
+            }
+    trained = [noted(path.parent) or {} for path in folder.rglob(RESULT)]
+    spent = sum(one.get('cpu_seconds', 0.0) for one in trained)
+    look = noted(folder / 'pictures')
+    return dict(seeds=list(seeds), look=look, prove=prove, cpu_seconds=spent)
 
 
 def by_seed(results: dict) -> dict:
@@ -55,7 +65,8 @@ def look_table(look: dict) -> str:
 
 def tables(results: dict) -> str:
     """Both tables with their sentences, as Markdown."""
-    title = f'Top-1 accuracy in % of 500 test digits, 5 labels per class, seeds {results["seeds"]}'
+    seeds = ', '.join(map(str, results['seeds']))
+    title = f'Top-1 accuracy in % of 500 test digits, 5 labels of each class, seeds {seeds}'
     return f'{look_table(results["look"])}\n\n{title}:\n\n{markdown(by_seed(results))}\n'
 
 

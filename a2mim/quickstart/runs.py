@@ -96,6 +96,11 @@ def say(text: str) -> None:
     stream.flush()
 
 
+def name_of(folder: Path) -> str:
+    """Of a run, for people: seed, network and start."""
+    return '/'.join(folder.parts[-3:])
+
+
 def arguments(config: str, folder: Path, seed: int, *more: str) -> argparse.Namespace:
     """The options of ``tools/train.py``, of a run that resumes where it was stopped."""
     parser = argparse.ArgumentParser()
@@ -142,7 +147,7 @@ def pretrain(config: str, folder: Path, seed: int) -> Path:
         with trained(arguments(config, folder, seed)) as runner:
             found = dict(loss=last_loss(runner), **clock.read())
         note(folder, found)
-        say(f'  {folder.parent.name}/{folder.name}: pre-trained in {found["seconds"]:.0f} s')
+        say(f'  {name_of(folder)}: pre-trained in {found["seconds"]:.0f} s')
     return folder / 'latest.pth'
 
 
@@ -170,7 +175,7 @@ def classify(
         found = dict(seed=seed, rate=rate, accuracy=accuracy, loss=last_loss(runner))
         found |= clock.read()
     say(
-        f'  {folder.parent.name}/{folder.name}: {accuracy:.1f} % of {split}, training loss '
+        f'  {name_of(folder)}: {accuracy:.1f} % of {split}, training loss '
         f'{found["loss"]:.2f}, {found["seconds"]:.0f} s'
     )
     return note(folder, found)

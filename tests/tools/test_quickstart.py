@@ -15,10 +15,10 @@ from a2mim.quickstart import command, runs
 from a2mim.quickstart.page import by_seed, read_results, tables
 from a2mim.quickstart.table import markdown, mean_and_spread, paired, rows, sentence, sentences
 from a2mim.weights.released import config_path
-from toy_run import ROOT
+from toy_run import ROOT, load_tool
 
 PUBLISHED = ROOT / 'configs/quickstart/results.json'
-# The whole quick start with two steps a run.
+# The whole quick start with few steps a run.
 SMALL = """
 import sys
 from a2mim.quickstart import main, runs
@@ -28,17 +28,20 @@ arguments = runs.arguments
 
 def small(config, folder, seed, *more):
     args = arguments(config, folder, seed, *more)
-    args.cfg_options.update({'train_cfg.max_epochs': int(sys.argv[1]), 'param_scheduler.warmup': 0})
+    args.cfg_options.update({'train_cfg.max_epochs': 2, 'param_scheduler.warmup': 0})
     if 'finetune' in config:
         args.cfg_options['train_cfg.val_interval'] = 1
     elif 'photos' in config:
         args.cfg_options['train_dataloader.dataset.source.labels_per_class'] = 5
-        args.cfg_options['default_hooks.checkpoint.interval'] = 1
+        args.cfg_options['train_cfg.max_epochs'] = 20
+        args.cfg_options['default_hooks.checkpoint.interval'] = 10
+    else:
+        args.cfg_options['train_dataloader.dataset.source.labels_per_class'] = 30
     return args
 
 
 runs.arguments = small
-main(sys.argv[2:])
+main(sys.argv[1:])
 """
 
 
@@ -152,9 +155,9 @@ def test_a_job_that_fails_ends_the_command_with_its_code(tmp_path, capfd):
     assert 'bad, seed 1 failed' in capfd.readouterr().err
 
 
-def start_small(epochs: int, folder: Path) -> subprocess.Popen:
+def start_small(folder: Path) -> subprocess.Popen:
     (folder.parent / 'small.py').write_text(SMALL)
-    words = [folder.parent / 'small.py', str(epochs), '--work-dir', folder, '--seeds', '0', '1']
+    words = [folder.parent / 'small.py', '--work-dir', folder, '--seeds', '0', '1']
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     streams = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return subprocess.Popen([sys.executable, *words], env=environment, **streams)
@@ -163,7 +166,7 @@ def start_small(epochs: int, folder: Path) -> subprocess.Popen:
 @pytest.mark.integration
 def test_a_whole_one_in_small_is_stopped_and_resumes_and_writes_its_page(tmp_path):
     folder = tmp_path / 'run'
-    process = start_small(400, folder)
+    process = start_small(folder)
     log = folder / 'logs/look.log'
     deadline = time.monotonic() + 300
     while not (log.is_file() and 'Epoch(train)' in log.read_text()):
@@ -174,19 +177,47 @@ def test_a_whole_one_in_small_is_stopped_and_resumes_and_writes_its_page(tmp_pat
     assert process.returncode == 75, output
     assert 'the same command resumes' in output
     assert (folder / 'look/latest.pth').is_file()
-    # Shorter: what is saved is resumed, and is complete at once.
-    process = start_small(2, tmp_path / 'other')
+    process = start_small(folder)
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
-    other = tmp_path / 'other'
-    results = json.loads((other / 'results.json').read_text())
-    assert results['prove'] == read_results(other, [0, 1])['prove']
-    assert tables(results) in (other / 'quickstart.md').read_text()
+    assert 'resuming from' in log.read_text()
+    results = json.loads((folder / 'results.json').read_text())
+    assert results['prove'] == read_results(folder, [0, 1])['prove']
+    assert tables(results) in (folder / 'quickstart.md').read_text()
     assert tables(results) in output
     for name in ('pictures/reconstructions.png', 'pictures/spectra.png', 'take/backbone.pth'):
-        assert (other / name).stat().st_size > 1000
+        assert (folder / name).stat().st_size > 1000
     assert output.count(' features, ') == 5
-    written = (other / 'results.json').stat().st_mtime_ns
-    again, _ = start_small(2, other).communicate(timeout=300)
-    assert 'pre-trained in' not in again
-    assert (other / 'results.json').stat().st_mtime_ns > written
+    again, _ = start_small(folder).communicate(timeout=300)
+    assert 'pre-trained in' not in again and tables(results).splitlines()[0] in again
+
+
+def test_a_seed_without_all_starts_is_left_out(tmp_path):
+    for seed in (0, 1, 2):
+        for start in ('scratch', 'simmim', 'a2mim'):
+            place = tmp_path / f'seed{seed}/vit64x4/finetune_{start}'
+            place.mkdir(parents=True)
+            found = dict(accuracy=float(seed), loss=0.5, linear=1.0, cpu_seconds=2.0)
+            if (seed, start) != (1, 'a2mim'):
+                found['knn'] = 1.0
+            if (seed, start) != (2, 'scratch'):
+                runs.note(place, found)
+    found = read_results(tmp_path, [0, 1, 2])
+    assert {name: list(of['scratch']) for name, of in found['prove'].items()} == {'ViT': ['0']}
+    assert found['cpu_seconds'] == 16.0
+
+
+def test_the_results_of_a_run_are_put_into_the_readme(tmp_path):
+    load = load_tool('development/publish_quickstart')
+    results = json.loads(PUBLISHED.read_text(encoding='utf-8'))
+    folder, root = tmp_path / 'run', tmp_path / 'root'
+    for path in (folder / 'pictures', root / 'configs/quickstart', root / 'docs/images'):
+        path.mkdir(parents=True)
+    (folder / 'results.json').write_text(json.dumps(results))
+    for name in load.PICTURES:
+        (folder / f'pictures/{name}.png').write_bytes(b'png')
+    (root / 'README.md').write_text('before\n<!-- quick start -->\nold\n<!-- end -->\nafter\n')
+    load.main([str(folder)], root)
+    expected = f'before\n<!-- quick start -->\n{tables(results)}<!-- end -->\nafter\n'
+    assert (root / 'README.md').read_text(encoding='utf-8') == expected
+    assert (root / 'docs/images/quickstart_spectra.png').read_bytes() == b'png'

@@ -20,9 +20,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import torch
 
@@ -141,8 +143,7 @@ def work(jobs: Sequence[Job], logs: Path) -> None:
         SystemExit: With the exit code of a job that failed, or ``TRY_AGAIN`` after a signal.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    # A driver of CUDA that this process has asked for GPUs does not work after a fork.
-    context = multiprocessing.get_context('spawn' if torch.cuda.is_available() else 'fork')
+    context = context_of_children()
     waiting, running = deque(jobs), dict[BaseProcess, Path]()
     failed: tuple[BaseProcess, Path] | None = None
     with forwarding(running) as heard:
@@ -167,6 +168,12 @@ def work(jobs: Sequence[Job], logs: Path) -> None:
         lines = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
         sys.stderr.write(f'{failed[0].name} failed, see {log}: {(lines or [""])[-1]}\n')
         raise SystemExit(code if code > 0 else SIGNALLED - code)
+
+
+def context_of_children() -> ForkContext:
+    """How jobs are started: by a fork, but with a GPU afresh, since CUDA does not survive a fork."""
+    method = 'spawn' if torch.cuda.is_available() else 'fork'
+    return cast(ForkContext, multiprocessing.get_context(method))
 
 
 def cores() -> int:

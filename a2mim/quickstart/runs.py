@@ -159,8 +159,17 @@ def classify(
     rate: float,
     split: str = 'test',
 ) -> dict:
-    """Fine-tune from ``weights``, or from scratch, and measure on ``split``."""
+    """Fine-tune from ``weights``, or from scratch, and measure on ``split``.
+
+    Raises:
+        ValueError: If the folder holds the result of another rate.
+    """
     found = noted(folder)
+    if found is not None and found['rate'] != rate:
+        raise ValueError(
+            f'{folder} was trained with a learning rate of {found["rate"]:g}, not {rate:g}: give '
+            'another --work-dir'
+        )
     if found is not None:
         return found
     clock = Clock()

@@ -171,7 +171,7 @@ def work(jobs: Sequence[Job], logs: Path) -> None:
 
 
 def context_of_children() -> ForkContext:
-    """How jobs are started: by a fork, but with a GPU afresh, since CUDA does not survive a fork."""
+    """How jobs start: forked, or afresh where there is a GPU: CUDA does not survive a fork."""
     method = 'spawn' if torch.cuda.is_available() else 'fork'
     return cast(ForkContext, multiprocessing.get_context(method))
 

@@ -137,8 +137,8 @@ def tried(network: runs.Network, folder: Path, begin: str, rate: float) -> list[
 def work(jobs: Sequence[Job], logs: Path) -> None:
     """Do ``jobs``, as many at a time as there are cores, each in a process forked from this one.
 
-    What they need is imported already, which takes seconds. Their logs go to files; a job that fails
-    ends the others.
+    What they need is imported already, which takes seconds. Their logs go to files; a job that
+    fails ends the others.
 
     Raises:
         SystemExit: With the exit code of a job that failed, or ``TRY_AGAIN`` after a signal.

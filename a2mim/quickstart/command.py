@@ -3,7 +3,7 @@
     python tools/quickstart.py [--quick | --seeds 0 1 2]
 
 Look: A2MIM on photographs, pictures of held-out ones. Prove: a ViT and a ResNet are pre-trained on
-handwritten digits without labels, and fine-tuned with five labels of each class, from A2MIM, from
+handwritten digits without labels, and fine-tuned with two labels of each class, from A2MIM, from
 SimMIM and from scratch; a seed changes weights, label draw and order together. Take: the weights in
 timm. Every training is that of a config in configs/quickstart. Stopped by a signal, it saves;
 started again, it resumes there.

@@ -66,7 +66,7 @@ def look_table(look: dict) -> str:
 def tables(results: dict) -> str:
     """Both tables with their sentences, as Markdown."""
     seeds = ', '.join(map(str, results['seeds']))
-    title = f'Top-1 accuracy in % of 500 test digits, 5 labels of each class, seeds {seeds}'
+    title = f'Top-1 accuracy in % of 500 test digits, 2 labels of each class, seeds {seeds}'
     return f'{look_table(results["look"])}\n\n{title}:\n\n{markdown(by_seed(results))}\n'
 
 

@@ -64,12 +64,12 @@ class Network:
 
     def config(self, kind: str) -> str:
         """Of ``kind`` 'a2mim', 'simmim' or 'finetune'."""
-        schedule = '1xb50-cos-300e' if kind == 'finetune' else '1xb128-cos-20e'
+        schedule = '1xb20-cos-300e' if kind == 'finetune' else '1xb128-cos-20e'
         return f'quickstart/{kind}_{self.label}_{schedule}_digits-16px'
 
 
 NETWORKS = (
-    Network('ViT', 'vit64x4', dict(scratch=3e-3, simmim=1e-3, a2mim=1e-3)),
+    Network('ViT', 'vit64x4', dict(scratch=1e-3, simmim=1e-3, a2mim=1e-3)),
     Network('ResNet', 'resnet10t', dict(scratch=3e-3, simmim=3e-3, a2mim=3e-3)),
 )
 LOOK = 'quickstart/a2mim_resnet10t_1xb32-cos-6e_photos-64px'

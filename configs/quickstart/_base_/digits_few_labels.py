@@ -4,13 +4,13 @@ Each epoch is one step on all of them. Learning rates are chosen on the validati
 """
 
 train_dataloader = dict(
-    batch_size=50,
+    batch_size=20,
     num_workers=0,
     sampler=dict(type='EpochSampler', shuffle=True),
     collate_fn=dict(type='a2mim.channels_last_collate'),
     dataset=dict(
         type='ImageDataset',
-        source=dict(type='Digits', split='train', labels_per_class=5),
+        source=dict(type='Digits', split='train', labels_per_class=2),
         pipeline=[dict(type='RandomResizedCrop', size=16, scale=(0.8, 1.0))],
     ),
 )
@@ -61,4 +61,4 @@ param_scheduler = dict(
     type='WarmupCosineLR', warmup=30, eta_min=1e-5, by_epoch=True, convert_to_iter_based=True
 )
 train_cfg = dict(by_epoch=True, max_epochs=300, val_interval=300)
-auto_scale_lr = dict(base_batch_size=50, enable=False)
+auto_scale_lr = dict(base_batch_size=20, enable=False)

@@ -1,6 +1,6 @@
-"""Fine-tuning of a narrow ResNet-10 at output stride 8, with five labelled digits of each class.
+"""Fine-tuning of a narrow ResNet-10 at output stride 8, with two labelled digits of each class.
 
-Run: python tools/train.py configs/quickstart/finetune_resnet10t_1xb50-cos-300e_digits-16px.py \
+Run: python tools/train.py configs/quickstart/finetune_resnet10t_1xb20-cos-300e_digits-16px.py \
          --pretrained CKPT      (without it: the same from scratch)
 """
 

@@ -1,6 +1,6 @@
-"""Fine-tuning of a ViT, 64 wide and 4 deep, with five labelled digits of each class.
+"""Fine-tuning of a ViT, 64 wide and 4 deep, with two labelled digits of each class.
 
-Run: python tools/train.py configs/quickstart/finetune_vit64x4_1xb50-cos-300e_digits-16px.py \
+Run: python tools/train.py configs/quickstart/finetune_vit64x4_1xb20-cos-300e_digits-16px.py \
          --pretrained CKPT      (without it: the same from scratch)
 """
 

@@ -67,7 +67,9 @@ def tables(results: dict) -> str:
     """Both tables with their sentences, as Markdown."""
     seeds = ', '.join(map(str, results['seeds']))
     title = f'Top-1 accuracy in % of 500 test digits, 2 labels of each class, seeds {seeds}'
-    return f'{look_table(results["look"])}\n\n{title}:\n\n{markdown(by_seed(results))}\n'
+    spent = f'All runs together took {results["cpu_seconds"]:.0f} core-seconds.'
+    parts = [look_table(results['look']), f'{title}:', markdown(by_seed(results)), spent]
+    return '\n\n'.join(parts) + '\n'
 
 
 def write_page(folder: Path, results: dict) -> str:

@@ -53,9 +53,8 @@ class Network:
     Args:
         name: For people.
         label: In the names of its configs.
-        rates: Learning rate of fine-tuning by start: the best of ``command.GRID`` on the
-            validation digits, with seeds that the table does not use. ``--choose-rates`` repeats
-            the choice.
+        rates: Learning rate of fine-tuning by start. ``--choose-rates`` measures all of
+            ``command.GRID`` on the validation digits, with seeds that the table does not use.
     """
 
     name: str

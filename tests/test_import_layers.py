@@ -37,6 +37,17 @@ ALLOWED = {
         'version',
     },
     'study': {'datasets', 'engine', 'errors', 'models', 'registry', 'weights'},
+    'quickstart': {
+        'errors',
+        'interfaces',
+        'registry',
+        'masking',
+        'weights',
+        'datasets',
+        'engine',
+        'evaluation',
+        'analysis',
+    },
     '': {'version'},
 }
 

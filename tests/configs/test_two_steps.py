@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 train = load_tool('train').main
 PER_CLASS, SIDE = 16, 64
 IMAGES = PER_CLASS * len(CLASSES)
-PHOTOS, PER_PHOTO = 14, 2
+EMBEDDED, PER_EMBEDDED = {'PhotoPatches': 14, 'Digits': 10}, 2  # classes, images of each
 SMALLER = {  # options of timm's families
     'resnet': dict(layers=[1, 1, 1, 1], channels=[8, 8, 16, 16]),
     'convnext': dict(depths=[1, 1, 1, 1], dims=[8, 8, 16, 16]),
@@ -56,9 +56,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def small_options(config: Config, images: Path) -> dict[str, object]:
     """What makes a run of two steps of it."""
-    embedded = config.train_dataloader.dataset.source.type == 'PhotoPatches'
+    embedded = EMBEDDED.get(config.train_dataloader.dataset.source.type, 0)
     accumulated = config.optim_wrapper.get('accumulative_counts', 1)
-    batch = (PHOTOS * PER_PHOTO if embedded else IMAGES) // (2 * accumulated)
+    batch = (embedded * PER_EMBEDDED or IMAGES) // (2 * accumulated)
     options = {
         'train_dataloader.batch_size': batch,
         'auto_scale_lr.base_batch_size': batch * accumulated,
@@ -77,8 +77,8 @@ def small_options(config: Config, images: Path) -> dict[str, object]:
         if hook.type == 'FeatureProbeHook':
             options[f'custom_hooks.{index}.neighbours'] = 2
             for part in ('train', 'test'):
-                options[f'custom_hooks.{index}.{part}.source.labels_per_class'] = PER_PHOTO
-    return options | model_options(config.model, embedded=embedded)
+                options[f'custom_hooks.{index}.{part}.source.labels_per_class'] = PER_EMBEDDED
+    return options | model_options(config.model, embedded=embedded > 0)
 
 
 def dataset_options(dataset: dict, path: str, images: Path, part: str) -> dict[str, object]:
@@ -98,8 +98,8 @@ def dataset_options(dataset: dict, path: str, images: Path, part: str) -> dict[s
     elif source.type == 'ImageList':
         options |= {f'{path}.source.list_file': images / f'{part}.txt'}
         options |= {f'{path}.source.root': part}
-    elif source.type == 'PhotoPatches' and part == 'train':
-        options[f'{path}.source.labels_per_class'] = PER_PHOTO
+    elif source.type in EMBEDDED and part == 'train':
+        options[f'{path}.source.labels_per_class'] = PER_EMBEDDED
     elif source.get('labels_per_class'):
         options[f'{path}.source.labels_per_class'] = PER_CLASS
     return options
@@ -129,7 +129,7 @@ def test_it_trains_two_steps_and_evaluates(path, images, tmp_path):
     source = config.train_dataloader.dataset.source
     pairs = small_options(config, images).items()
     options = [f'{key}={value}'.replace(' ', '') for key, value in pairs]
-    root = [] if source.type == 'PhotoPatches' else ['--data-root', str(images)]
+    root = [] if source.type in EMBEDDED else ['--data-root', str(images)]
     if source.get('channels') == 5:
         root = ['--data-root', str(images / 'bands')]
     if source.type == 'WebShards':

@@ -130,10 +130,9 @@ def _dataset(source: dict) -> str:
     """Name of the training data, from the type and folder of the image source."""
     if source['type'] == 'CIFAR':
         return source.get('name', 'cifar10').upper().replace('CIFAR', 'CIFAR-')
-    if source['type'] == 'PhotoPatches':
-        return 'embedded photographs'
-    if source['type'] == 'Digits':
-        return 'digits'
+    embedded = {'PhotoPatches': 'embedded photographs', 'Digits': 'embedded digits'}
+    if source['type'] in embedded:
+        return embedded[source['type']]
     place = f'{source.get("list_file", "")} {source.get("root", "")}'.lower()
     names = {
         'imagenet100': 'ImageNet-100',

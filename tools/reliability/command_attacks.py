@@ -53,7 +53,7 @@ def wait_until(found: Callable[[], object], what: str, seconds: float = LONG) ->
 
 def trains(log: Path) -> bool:
     """Whether a run has logged an iteration."""
-    return 'Epoch(train)' in log.read_text(errors='replace')
+    return log.is_file() and 'Epoch(train)' in log.read_text(errors='replace')
 
 
 def dist_train(folder: Path, number: int) -> None:
@@ -83,7 +83,7 @@ def quickstart(folder: Path) -> None:
     log, work_dir = folder / 'log', folder / 'run'
     words = [sys.executable, 'tools/quickstart.py', '--work-dir', work_dir]
     with command(log, *words) as process:
-        wait_until(lambda: trains(log), 'the first log line', 300)
+        wait_until(lambda: trains(work_dir / 'logs/look.log'), 'the first log line', 300)
         process.terminate()
         code = process.wait(LONG)
         expect(code == TRY_AGAIN, f'exit code {code}')
@@ -92,7 +92,7 @@ def quickstart(folder: Path) -> None:
             raise AssertionError('its training is left')
         except ProcessLookupError:
             pass
-    newest, _ = newest_checkpoint(work_dir / 'seed0/pretrain')
+    newest, _ = newest_checkpoint(work_dir / 'look')
     expect(newest is not None, 'nothing is saved')
 
 

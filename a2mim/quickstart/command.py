@@ -1,0 +1,222 @@
+"""Pre-train, look, fine-tune, compare and take the weights, on images that are already installed.
+
+    python tools/quickstart.py [--quick | --seeds 0 1 2]
+
+Look: A2MIM on photographs, pictures of held-out ones. Prove: a ViT and a ResNet are pre-trained on
+handwritten digits without labels, and fine-tuned with two labels of each class, from A2MIM, from
+SimMIM and from scratch; a seed changes weights, label draw and order together. Take: the weights in
+timm. Every training is that of a config in configs/quickstart. Stopped by a signal, it saves;
+started again, it resumes there.
+"""
+
+import argparse
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+from typing import cast
+
+import torch
+
+from a2mim.engine.command_line import one_line_errors
+from a2mim.errors import TRY_AGAIN
+from a2mim.quickstart import runs
+from a2mim.quickstart.look import look
+from a2mim.quickstart.page import read_results, write_page
+from a2mim.quickstart.runs import NETWORKS, classify, mean_accuracy, pretrain, prove, say
+from a2mim.quickstart.table import LABELS, SCRATCH
+from a2mim.quickstart.take import take
+
+SEEDS = (0, 1, 2)
+# Rates are chosen with other seeds, on digits that neither training nor test uses.
+GRID, CHOICE_SEEDS = (3e-4, 1e-3, 3e-3), (100, 101)
+MOST = 8  # processes
+STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+SIGNALLED = 128  # the code of a command that a signal ended is this plus its number
+Job = tuple[str, Callable[[], object]]
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument('--seeds', type=int, nargs='+', default=list(SEEDS), metavar='N')
+    group.add_argument('--quick', action='store_true', help='one seed, in a third of the time')
+    group.add_argument(
+        '--choose-rates',
+        action='store_true',
+        help=f'repeat the choice of learning rates: {", ".join(map(str, GRID))} for every start, '
+        f'on the validation digits, with seeds {CHOICE_SEEDS}',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    args = parse_args(argv)
+    with one_line_errors():
+        folder = args.work_dir.resolve()
+        seeds = [SEEDS[0]] if args.quick else args.seeds
+        for seed in seeds:
+            if seed < 0 or seeds.count(seed) > 1:
+                raise ValueError(f'--seeds {seed}: give different whole numbers from 0 on')
+        folder.mkdir(parents=True, exist_ok=True)
+        if args.choose_rates:
+            choose_rates(folder / 'rates')
+        else:
+            start(folder, seeds)
+
+
+def start(folder: Path, seeds: Sequence[int]) -> None:
+    """All three parts."""
+    started = time.perf_counter()
+    jobs: list[Job] = [('look', partial(look, folder / 'look', folder / 'pictures', seeds[0]))]
+    for network in NETWORKS:
+        for seed in seeds:
+            place = folder / f'seed{seed}' / network.label
+            jobs.append((f'{network.name}, seed {seed}', partial(prove, network, place, seed)))
+    work(jobs, folder / 'logs')
+    results = read_results(folder, seeds)
+    results['seconds'] = time.perf_counter() - started
+    say(write_page(folder, results))
+    take(folder / f'seed{seeds[0]}' / NETWORKS[0].label / 'a2mim/latest.pth', folder / 'take')
+    say(
+        f'{time.perf_counter() - started:.0f} s in all. Look at {folder}/pictures/ and at '
+        f'{folder}/quickstart.md'
+    )
+
+
+def choose_rates(folder: Path) -> None:
+    """Fine-tune with every rate of ``GRID`` from every start, and print the best."""
+    work(
+        [
+            (f'{network.name}, seed {seed}', partial(try_rates, network, folder, seed))
+            for network in NETWORKS
+            for seed in CHOICE_SEEDS
+        ],
+        folder / 'logs',
+    )
+    for network in NETWORKS:
+        for begin in LABELS:
+            means = {rate: mean_accuracy(tried(network, folder, begin, rate)) for rate in GRID}
+            best = max(means, key=means.__getitem__)
+            shown = ', '.join(f'{rate:g}: {mean:.1f}' for rate, mean in means.items())
+            say(f'{network.name} {LABELS[begin]}: {best:g} ({shown} % of validation)')
+
+
+def try_rates(network: runs.Network, folder: Path, seed: int) -> None:
+    """All rates of one network and seed."""
+    place = folder / f'seed{seed}' / network.label
+    weights: dict[str, Path | None] = {SCRATCH: None}
+    for method in ('simmim', 'a2mim'):
+        weights[method] = pretrain(network.config(method), place / method, seed)
+    for begin, checkpoint in weights.items():
+        for rate in GRID:
+            classify(network, place / f'{begin}_{rate:g}', seed, checkpoint, rate, 'val')
+
+
+def tried(network: runs.Network, folder: Path, begin: str, rate: float) -> list[dict]:
+    """What ``try_rates`` found, by seed."""
+    places = [folder / f'seed{seed}' / network.label for seed in CHOICE_SEEDS]
+    return [runs.noted(place / f'{begin}_{rate:g}') or {} for place in places]
+
+
+def work(jobs: Sequence[Job], logs: Path) -> None:
+    """Do ``jobs``, as many at a time as there are cores, each in a process forked from this one.
+
+    What they need is imported already, which takes seconds. Their logs go to files; a job that
+    fails ends the others.
+
+    Raises:
+        SystemExit: With the exit code of a job that failed, or ``TRY_AGAIN`` after a signal.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    context = context_of_children()
+    waiting, running = deque(jobs), dict[BaseProcess, Path]()
+    failed: tuple[BaseProcess, Path] | None = None
+    with forwarding(running) as heard:
+        while running or (waiting and not heard and failed is None):
+            while waiting and len(running) < cores() and not heard and failed is None:
+                name, task = waiting.popleft()
+                log = logs / f'{name.replace(", ", "_").replace(" ", "")}.log'
+                process = context.Process(target=_child, args=(task, log), name=name)
+                process.start()
+                running[process] = log
+            wait([process.sentinel for process in running], timeout=1)
+            for process in [one for one in running if one.exitcode is not None]:
+                log = running.pop(process)
+                if process.exitcode and failed is None:
+                    failed = process, log
+                    _send(running, signal.SIGTERM)
+    if heard:
+        say('stopped by a signal; the same command resumes')
+        raise SystemExit(TRY_AGAIN)
+    if failed is not None:
+        code, log = failed[0].exitcode or 0, failed[1]
+        lines = log.read_text(encoding='utf-8', errors='replace').strip().splitlines()
+        sys.stderr.write(f'{failed[0].name} failed, see {log}: {(lines or [""])[-1]}\n')
+        raise SystemExit(code if code > 0 else SIGNALLED - code)
+
+
+def context_of_children() -> ForkContext:
+    """How jobs start: forked, or afresh where there is a GPU: CUDA does not survive a fork."""
+    method = 'spawn' if torch.cuda.is_available() else 'fork'
+    return cast(ForkContext, multiprocessing.get_context(method))
+
+
+def cores() -> int:
+    """How many processes run at a time."""
+    if hasattr(os, 'sched_getaffinity'):
+        return min(MOST, len(os.sched_getaffinity(0)))
+    return min(MOST, os.cpu_count() or 1)
+
+
+@contextmanager
+def forwarding(running: dict[BaseProcess, Path]) -> Iterator[list[int]]:
+    """Within the block the signals of ``STOP`` go to the running processes, which save and end."""
+    heard: list[int] = []
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
+        _send(running, number)
+
+    numbers = [n for n in STOP if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, forward) for number in numbers}
+    try:
+        yield heard
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _send(running: dict[BaseProcess, Path], number: int) -> None:
+    for process in list(running):
+        if process.pid is not None and process.exitcode is None:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+
+
+def _child(task: Callable[[], object], log: Path) -> None:
+    """A job in its process, whose output goes to ``log``."""
+    for number in STOP:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    runs.console = os.fdopen(os.dup(1), 'w', buffering=1, encoding='utf-8')
+    with log.open('a', encoding='utf-8') as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    torch.set_num_threads(1)
+    task()

@@ -1,0 +1,54 @@
+"""Take the weights: the backbone of a checkpoint in timm, and what it says of five images."""
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import timm
+import torch
+
+from a2mim.datasets import Digits, Resize
+from a2mim.interfaces import Algorithm, TimmNetwork
+from a2mim.quickstart.runs import say
+from a2mim.weights.files import save_file
+from a2mim.weights.load_model import load_model
+from a2mim.weights.names import find_backbone
+from a2mim.weights.recipe import find_recipe
+from a2mim.weights.safe_load import load_file
+
+NEXT = """Next:
+  your own images (docs/own_data.md):
+    python tools/train.py configs/own_data/a2mim_resnet50_1xb128-cos-200e_folder-224px.py \\
+        --data-root /path/to/images
+  curves, spectra and probes of a run in one file:
+    python tools/analysis_tools/report.py {checkpoint} --out report.html"""
+
+
+def take(checkpoint: Path, folder: Path) -> None:
+    """Write the backbone of a pre-training, load it with timm, and print features of five digits.
+
+    Raises:
+        RuntimeError: If timm finds other weights than its model has.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = load_file(checkpoint)
+    trunk = find_backbone(content)
+    file = folder / 'backbone.pth'
+    save_file(trunk.state, file)
+    name, options = cast(tuple[str, dict], find_recipe(content, trunk))
+    options = {'num_classes': 0, 'global_pool': '', **options}
+    model = timm.create_model(name, checkpoint_path=str(file), **options).eval()
+    given = ', '.join(f'{key}={value!r}' for key, value in options.items())
+    say(f"model = timm.create_model('{name}', {given},\n    checkpoint_path='{file}')")
+    ours = cast(Algorithm, load_model(checkpoint))
+    digits, resize = Digits('test'), Resize(ours.input_spec.image_size, 'bilinear')
+    for index in range(5):
+        pixels = resize(digits.load(index), np.random.default_rng())[None]
+        with torch.no_grad():
+            tokens = cast(TimmNetwork, model).forward_features(
+                ours.data_preprocessor(dict(image=pixels))['image']
+            )
+        vector = tokens.mean(dim=1)[0]  # (C,) of a ViT's (B, L, C)
+        shown = ' '.join(f'{value:+.2f}' for value in vector[:6].tolist())
+        say(f'digit {digits.label(index)}: {len(vector)} features, {shown} …')
+    say(NEXT.format(checkpoint=checkpoint))

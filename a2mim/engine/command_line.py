@@ -8,13 +8,15 @@ traceback.
 """
 
 import argparse
+import difflib
 import os
 import pickle
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from mmengine import Config
 from mmengine.hooks import Hook
@@ -22,6 +24,7 @@ from mmengine.runner import Runner
 
 from a2mim.engine.config_edit import find_datasets
 from a2mim.engine.config_options import ConfigOptions
+from a2mim.engine.loggers import BACKENDS, add_loggers, check_loggers
 from a2mim.engine.processes import LAUNCHERS
 from a2mim.errors import (
     NOT_FINITE,
@@ -35,7 +38,58 @@ from a2mim.errors import (
     NotWrittenError,
     StorageError,
 )
+from a2mim.weights.released import config_files
 from a2mim.weights.safe_load import WEIGHTS, add_reading_options
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, with the option of ours that does the same."""
+
+    def parse_args(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Read the command line; exit with code 2 at a mistake."""
+        found, unknown = self.parse_known_args(args, namespace or argparse.Namespace())
+        if unknown:
+            self.error(self._remedy(unknown))
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with one line and code 2."""
+        self.exit(USER_ERROR, f'error: {message}; {self.prog} --help has all options\n')
+
+    def _remedy(self, unknown: Sequence[str]) -> str:
+        """What to write in place of the first of the words that are no option or its value."""
+        word, sign, value = unknown[0].partition('=')
+        name = word.lstrip('-').replace('_', '-')
+        if not word.startswith('-'):
+            return f'{unknown[0]!r} belongs to no option'
+        value = (
+            value if sign else next((w for w in unknown[1:2] if not w.startswith('--')), 'VALUE')
+        )
+        for names, remedy in ELSEWHERE.items():
+            if name in names.split():
+                return f'{word} is no option here; write {remedy.replace("VALUE", value)}'
+        near = difflib.get_close_matches(f'--{name}', self._option_string_actions, n=1)
+        return f'{word} is no option{f"; did you mean {near[0]}?" if near else ""}'
+
+
+# Options of other programs, and what does the same here.
+ELSEWHERE = {
+    'lr learning-rate base-lr blr': '--cfg-options optim_wrapper.optimizer.lr=VALUE',
+    'wd weight-decay': '--cfg-options optim_wrapper.optimizer.weight_decay=VALUE',
+    'epochs epoch max-epochs num-epochs': '--cfg-options train_cfg.max_epochs=VALUE',
+    'batch-size batch bs b': '--cfg-options train_dataloader.batch_size=VALUE',
+    'workers num-workers j': '--cfg-options train_dataloader.num_workers=VALUE',
+    'accum-iter accumulation': '--cfg-options optim_wrapper.accumulative_counts=VALUE',
+    'model backbone arch': '--cfg-options model.backbone.model_name=VALUE',
+    'num-classes': '--cfg-options model.backbone.num_classes=VALUE',
+    'gpus num-gpus ngpus nproc-per-node devices': 'bash tools/dist_train.sh CONFIG VALUE',
+    'gpu gpu-id gpu-ids device': 'CUDA_VISIBLE_DEVICES=VALUE before the command',
+    'data data-path data-dir dataset': '--data-root VALUE',
+    'out output output-dir out-dir save-dir log-dir': '--work-dir VALUE',
+    'fp16 half': '--amp',
+}
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -106,6 +160,11 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     add_schedule_option(parser)
     parser.add_argument('--pretrained', metavar='FILE', help='start from the backbone in FILE')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument(
+        '--log',
+        metavar='NAMES',
+        help=f'also log to: {", ".join(BACKENDS)}; several with commas',
+    )
     parser.add_argument('--compile', action='store_true', help='torch.compile')
     parser.add_argument('--seed', type=int, help='seed of every random draw')
     parser.add_argument('--deterministic', action='store_true', help='deterministic algorithms')
@@ -149,6 +208,9 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
     """
     if args.amp:
         use_mixed_precision(cfg)
+    if args.log:
+        add_loggers(cfg, args.log.split(','))
+    check_loggers(cfg)
     if args.compile:
         cfg.compile = cfg.get('compile') or True
     set_seed(cfg, args.seed)
@@ -204,6 +266,23 @@ def use_mixed_precision(cfg: Config) -> None:
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
         raise ValueError(f"--amp needs optim_wrapper.type='OptimWrapper', not {kind!r}")
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
+
+
+def config_file(path: str) -> str:
+    """``path`` itself if it can be opened.
+
+    Raises:
+        FileNotFoundError: If not, with the configs of the package whose names come near.
+    """
+    if Path(path).is_file():
+        return existing_file(path, 'config')
+    known = {file.stem: file for file in config_files()}
+    stem = Path(path).name.removesuffix('.py')
+    near = [stem] if stem in known else difflib.get_close_matches(stem, known, n=2)
+    places = [os.path.relpath(known[name]) for name in near]
+    places = [str(known[n]) if p.startswith('..') else p for n, p in zip(near, places, strict=True)]
+    hint = f'did you mean {" or ".join(places)}?' if near else 'give the path of a config file'
+    raise FileNotFoundError(f'config {path}: there is no such file; {hint}')
 
 
 def existing_file(path: str, option: str) -> str:

@@ -27,6 +27,7 @@ from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.loggers import BACKENDS, add_loggers, check_loggers
 from a2mim.engine.processes import LAUNCHERS
 from a2mim.errors import (
+    INTERRUPTED,
     NOT_FINITE,
     NOT_WRITTEN,
     TRY_AGAIN,
@@ -345,7 +346,7 @@ class FirstIteration(Hook):
 
 @contextmanager
 def one_line_errors(training: FirstIteration | None = None) -> Iterator[None]:
-    """Turn an error inside the block into one line on stderr and exit code 2.
+    """Turn an error inside the block into one line on stderr and exit code 2, Ctrl-C into 130.
 
     Args:
         training: Once its iteration is done, errors pass through, but for the ``EXPECTED`` ones.
@@ -360,6 +361,21 @@ def one_line_errors(training: FirstIteration | None = None) -> Iterator[None]:
         rank = os.environ.get('LOCAL_RANK', '0')
         report(sentence(error), process=int(rank) if rank.isdecimal() else 0)
         raise SystemExit(code or USER_ERROR) from error
+    except KeyboardInterrupt:
+        if os.environ.get(TRACEBACK, '0') not in ('', '0'):
+            raise
+        if os.environ.get('LOCAL_RANK', '0') == '0':
+            sys.stderr.write(f'stopped by Ctrl-C{what_is_left(training)}\n')
+        raise SystemExit(INTERRUPTED) from None
+
+
+def what_is_left(training: FirstIteration | None) -> str:
+    """What a training that Ctrl-C has ended leaves to resume from, to end a sentence."""
+    if training is None:
+        return ''
+    if training.done:
+        return ': --resume auto continues from the last checkpoint'
+    return ' before the first step: nothing new to save; start again with the same command'
 
 
 def report(text: str, process: int) -> None:

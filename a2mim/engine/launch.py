@@ -45,7 +45,9 @@ from a2mim.engine.processes import (
     is_first_process,
     join_processes,
 )
+from a2mim.engine.progress import ProgressHook
 from a2mim.engine.resume import adopt_seed, check_config, find_checkpoint, refuse_foreign
+from a2mim.engine.run_page import RunPageHook
 from a2mim.engine.runner import ToolRunner
 from a2mim.engine.sharding import check_sharding
 from a2mim.engine.validation import name_sets, test_every_set
@@ -116,6 +118,8 @@ def launch(
     name_run(cfg, name)
     runner = cast(ToolRunner, ToolRunner.from_cfg(cfg))
     share_start(runner)
+    runner.register_hook(RunPageHook())
+    runner.register_hook(ProgressHook())
     for note in filter(None, notes):
         runner.logger.info(note)
     return runner

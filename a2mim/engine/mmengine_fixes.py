@@ -69,8 +69,7 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
             self._pending.append(('grad_norm', grad_norm))
             wrapper.pending_grad_norm = None
         due = self.every_n_inner_iters(batch_idx, self._interval)
-        first = runner.iter + 1 == FIRST_NUMBERS
-        if due or first or self.end_of_epoch(runner.train_dataloader, batch_idx):
+        if due or self.end_of_epoch(runner.train_dataloader, batch_idx):
             self.flush(runner)
             bound_histories(runner.message_hub, *self._window)
 
@@ -97,9 +96,6 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
                 record_loss(runner.message_hub, name, value)
         self._pending.clear()
 
-
-# A person does not wait for the first log line to see that a training works.
-FIRST_NUMBERS = 10  # steps
 
 # Warnings and messages that mean nothing for a run, each with the reason.
 HARMLESS_WARNINGS = (

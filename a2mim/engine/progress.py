@@ -23,9 +23,10 @@ from rich.text import Text
 from a2mim.engine.history import curve_points, loss_curves
 from a2mim.engine.log_lines import is_terminal, terminal_width
 from a2mim.engine.loops import batch_size
-from a2mim.engine.mmengine_fixes import FIRST_NUMBERS
+from a2mim.engine.mmengine_fixes import RuntimeInfoHook
 from a2mim.registry import HOOKS
 
+FIRST_NUMBERS = 10  # steps
 WINDOW = 10  # values of a mean
 BAR = 20  # columns
 PER_SECOND = 4  # drawings
@@ -131,17 +132,23 @@ class ProgressHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: object = None, outputs: object = None
     ) -> None:
         """Look at the values that are there; say the first ones in the log."""
+        if runner.iter + 1 == FIRST_NUMBERS:
+            self._say_first(runner, batch_idx)
         now = time.monotonic()
         if self._live is not None and now - self._shown > 1 / PER_SECOND:
             self._shown = now
             self._look(runner)
-        done = runner.iter + 1
-        if done == FIRST_NUMBERS and self._live is None and is_main_process():
-            loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
-            if not any(self._logs(hook, runner, batch_idx) for hook in loggers):
-                runner.logger.info(
-                    runner.log_processor.get_log_after_iter(runner, batch_idx, 'train')[1]
-                )
+
+    def _say_first(self, runner: Runner, batch_idx: int) -> None:
+        """Fetch the first values in all processes, and log them unless a hook has done so."""
+        for hook in runner.hooks:
+            if isinstance(hook, RuntimeInfoHook):
+                hook.flush(runner)
+        loggers = [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]
+        logged = any(self._logs(hook, runner, batch_idx) for hook in loggers)
+        if not logged and self._live is None and is_main_process():
+            _, line = runner.log_processor.get_log_after_iter(runner, batch_idx, 'train')
+            runner.logger.info(line)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """One line above the bar."""

@@ -22,7 +22,7 @@ from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.engine.config_edit import find_datasets
+from a2mim.engine.config_edit import LOADERS, find_datasets
 from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.loggers import BACKENDS, add_loggers, check_loggers
 from a2mim.engine.processes import LAUNCHERS
@@ -166,6 +166,13 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         metavar='NAMES',
         help=f'also log to: {", ".join(BACKENDS)}; several with commas',
     )
+    parser.add_argument('--no-validate', '--no_validate', action='store_true', help='train only')
+    parser.add_argument('--no-pin-memory', action='store_true', help='pin_memory=False everywhere')
+    parser.add_argument(
+        '--no-persistent-workers',
+        action='store_true',
+        help='persistent_workers=False everywhere',
+    )
     parser.add_argument('--compile', action='store_true', help='torch.compile')
     parser.add_argument('--seed', type=int, help='seed of every random draw')
     parser.add_argument('--deterministic', action='store_true', help='deterministic algorithms')
@@ -209,6 +216,11 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
     """
     if args.amp:
         use_mixed_precision(cfg)
+    if args.no_validate:
+        cfg.update(dict.fromkeys(('val_dataloader', 'val_evaluator', 'val_cfg')))
+    for loader in (cfg[name] for name in LOADERS if cfg.get(name)):
+        loader.update({'pin_memory': False} if args.no_pin_memory else {})
+        loader.update({'persistent_workers': False} if args.no_persistent_workers else {})
     if args.log:
         add_loggers(cfg, args.log.split(','))
     check_loggers(cfg)

@@ -28,16 +28,15 @@ class LineFormatter(logging.Formatter):
         if self.terminal and record.levelno >= logging.WARNING:
             text = text.replace(' ', f' {record.levelname}: ', 1)
         width = terminal_width() if self.terminal else FILE_WIDTH
-        return '\n'.join(fold(line, width, long_words=self.terminal) for line in text.split('\n'))
+        return '\n'.join(fold(line, width) for line in text.split('\n'))
 
 
-def fold(line: str, width: int, *, long_words: bool) -> str:
-    """``line`` in parts of at most ``width`` characters, the later ones indented.
+def fold(line: str, width: int) -> str:
+    """``line`` in parts of at most ``width`` characters, longer words broken, later ones indented.
 
     Args:
         line: Without a line break.
         width: In characters.
-        long_words: Whether to break words that are longer, such as paths.
     """
     line = line.replace('\r', ' ').expandtabs()
     if len(line) <= width:
@@ -47,7 +46,6 @@ def fold(line: str, width: int, *, long_words: bool) -> str:
         line,
         width,
         subsequent_indent=' ' * indent,
-        break_long_words=long_words,
         break_on_hyphens=False,
         drop_whitespace=True,
         replace_whitespace=False,

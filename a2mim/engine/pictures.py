@@ -23,7 +23,6 @@ from a2mim.engine.records import Record
 from a2mim.engine.sharding import is_sharded
 from a2mim.interfaces import Algorithm
 from a2mim.masking import upsample_mask
-from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.registry import HOOKS
 
 GAP = 4  # pixels between images
@@ -182,8 +181,9 @@ class ReconstructionHook(Hook):
     @staticmethod
     def _pixels(preprocessor: nn.Module, row: Tensor) -> np.ndarray:
         """Pixel values of normalised images, not rounded where the preprocessor is ours."""
-        if isinstance(preprocessor, ImagePreprocessor):
-            return (row.float() * preprocessor.std + preprocessor.mean).cpu().numpy()
+        mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
+        if mean is not None and std is not None:
+            return (row.float() * std + mean).cpu().numpy()
         return cast(Any, preprocessor).denormalize(row).cpu().numpy().astype(float)
 
 

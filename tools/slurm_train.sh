@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Train on a Slurm cluster, one process per GPU.
 #   bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG GPUS [options of tools/train.py]
+# or, as in OpenMMLab, GPUS=8 bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [options];
 # waits for the job in the terminal. For a job that outlives time limits, submit the same call:
 #   sbatch --ntasks=GPUS --gres=gpu:8 --ntasks-per-node=8 --cpus-per-task=5 --time=24:00:00 \
 #       --signal=B:USR1@300 --requeue --open-mode=append \
@@ -8,12 +9,16 @@
 # or let SBATCH=1 bash tools/slurm_train.sh ... write that line; SBATCH_ARGS holds more of it.
 # Ahead of the limit (GRACE, 300 seconds: more than one validation and one checkpoint take) the
 # training is told to save, ends with code 75, and the job is queued again and resumes.
-# GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS, PORT (29500), PYTHON.
+# GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS, PORT (by the number of the job), PYTHON.
 set -euo pipefail
 
 if [ $# -lt 4 ]; then
     echo "usage: bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG GPUS [options]" >&2
     exit 2
+fi
+if ! [[ $4 =~ ^[1-9][0-9]*$ ]]; then
+    # The work dir in its place, and the number of GPUs, 8 of them by default, in the environment.
+    set -- "${@:1:3}" "${GPUS:-8}" --work-dir "$4" "${@:5}"
 fi
 partition=$1 job=$2 config=$3 gpus=$4
 # Slurm runs a copy of a submitted script, from the folder of the submission.
@@ -35,7 +40,8 @@ if [ -n "${SBATCH:-}" ] && [ -z "${SLURM_JOB_ID:-}" ]; then
         "$tools/slurm_train.sh" "$@"
 fi
 
-export MASTER_PORT=${PORT:-29500}
+# Two jobs on one machine take different ports.
+export MASTER_PORT=${PORT:-$((20000 + ${SLURM_JOB_ID:-$$} % 10000))}
 export PYTHONPATH="$tools/..${PYTHONPATH:+:$PYTHONPATH}"
 options=("${@:5}")
 command=("${PYTHON:-python}" -u "$tools/train.py" "$config" --launcher slurm)

@@ -18,7 +18,13 @@ from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
-from a2mim.engine.command_line import add_common_options, add_out_option, check_out, one_line_errors
+from a2mim.engine.command_line import (
+    OneLineParser,
+    add_common_options,
+    add_out_option,
+    check_out,
+    one_line_errors,
+)
 from a2mim.engine.launch import build_test_runner
 from a2mim.engine.mmengine_fixes import strict_loading
 from a2mim.engine.processes import leave_processes
@@ -28,7 +34,7 @@ from a2mim.weights.safe_load import reading
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_common_options(parser)

@@ -18,18 +18,26 @@ from types import FrameType
 
 from torch.distributed import DistNetworkError
 from torch.distributed.elastic import multiprocessing
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
+from a2mim.engine.signals import DIED_OF_SIGNAL
 from a2mim.engine.workers import STOP_SIGNALS
-from a2mim.errors import NOT_FINITE, NOT_WRITTEN, TRY_AGAIN, USER_ERROR
+from a2mim.errors import INTERRUPTED, NOT_FINITE, NOT_WRITTEN, TRY_AGAIN, USER_ERROR
 
 GRACE = 120  # seconds
 SPOKEN_FOR = (TRY_AGAIN, NOT_FINITE, NOT_WRITTEN, USER_ERROR)
 
 
 class ForwardingContext(multiprocessing.SubprocessContext):
-    """The processes of this machine, which hear ``STOP_SIGNALS`` as torchrun does."""
+    """The processes of this machine, which hear ``STOP_SIGNALS`` as torchrun does.
+
+    Attributes:
+        heard: The number of the signal that was passed on last, 0 for none.
+    """
+
+    heard = 0
 
     def start(self) -> None:
         """Start them, and pass signals on from here on; what nohup ignores stays ignored."""
@@ -46,6 +54,7 @@ class ForwardingContext(multiprocessing.SubprocessContext):
         super()._close(death_sig, max(timeout, GRACE))
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        ForwardingContext.heard = number
         for pid in self.pids().values():
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -71,11 +80,18 @@ if __name__ == '__main__':
         rank, first = error.get_first_failure()
         if first.exitcode in SPOKEN_FOR:
             raise SystemExit(first.exitcode) from None
+        if ForwardingContext.heard and first.exitcode in (INTERRUPTED, -ForwardingContext.heard):
+            # Before the first step a signal has its usual effect.
+            raise SystemExit(DIED_OF_SIGNAL + ForwardingContext.heard) from None
         saved = any(failure.exitcode == TRY_AGAIN for failure in error.failures.values())
         if first.exitcode < 0 and saved:
             sys.stderr.write(f'error: rank {rank} was killed by signal {-first.exitcode}\n')
             raise SystemExit(TRY_AGAIN) from None
         raise
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    except SignalException as error:  # before the processes are started
+        raise SystemExit(DIED_OF_SIGNAL + error.sigval) from None
     except DistNetworkError as error:
         words = [one for one in arguments if one.startswith('--master_')]
         reason = str(error).splitlines()[0]

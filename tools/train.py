@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from a2mim.engine.command_line import (
     FirstIteration,
+    OneLineParser,
     add_common_options,
     add_train_options,
     one_line_errors,
@@ -23,7 +24,7 @@ from a2mim.weights.safe_load import reading
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_common_options(parser)

@@ -8,23 +8,27 @@ traceback.
 """
 
 import argparse
+import difflib
 import os
 import pickle
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.engine.config_edit import add_probe, find_datasets, hooks_of
+from a2mim.engine.config_edit import LOADERS, add_probe, find_datasets, hooks_of
 from a2mim.engine.config_options import ConfigOptions
+from a2mim.engine.loggers import BACKENDS, add_loggers, check_loggers
 from a2mim.engine.precision import PRECISIONS, use_mixed_precision, use_precision
 from a2mim.engine.processes import LAUNCHERS
 from a2mim.errors import (
+    INTERRUPTED,
     NOT_FINITE,
     NOT_WRITTEN,
     TRY_AGAIN,
@@ -36,7 +40,58 @@ from a2mim.errors import (
     NotWrittenError,
     StorageError,
 )
+from a2mim.weights.released import config_files
 from a2mim.weights.safe_load import WEIGHTS, add_reading_options
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, with the option of ours that does the same."""
+
+    def parse_args(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Read the command line; exit with code 2 at a mistake."""
+        found, unknown = self.parse_known_args(args, namespace or argparse.Namespace())
+        if unknown:
+            self.error(self._remedy(unknown))
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with one line and code 2."""
+        self.exit(USER_ERROR, f'error: {message}; {self.prog} --help has all options\n')
+
+    def _remedy(self, unknown: Sequence[str]) -> str:
+        """What to write in place of the first of the words that are no option or its value."""
+        word, sign, value = unknown[0].partition('=')
+        name = word.lstrip('-').replace('_', '-')
+        if not word.startswith('-'):
+            return f'{unknown[0]!r} belongs to no option'
+        value = (
+            value if sign else next((w for w in unknown[1:2] if not w.startswith('--')), 'VALUE')
+        )
+        for names, remedy in ELSEWHERE.items():
+            if name in names.split():
+                return f'{word} is no option here; write {remedy.replace("VALUE", value)}'
+        near = difflib.get_close_matches(f'--{name}', self._option_string_actions, n=1)
+        return f'{word} is no option{f"; did you mean {near[0]}?" if near else ""}'
+
+
+# Options of other programs, and what does the same here.
+ELSEWHERE = {
+    'lr learning-rate base-lr blr': '--cfg-options optim_wrapper.optimizer.lr=VALUE',
+    'wd weight-decay': '--cfg-options optim_wrapper.optimizer.weight_decay=VALUE',
+    'epochs epoch max-epochs num-epochs': '--cfg-options train_cfg.max_epochs=VALUE',
+    'batch-size batch bs b': '--cfg-options train_dataloader.batch_size=VALUE',
+    'workers num-workers j': '--cfg-options train_dataloader.num_workers=VALUE',
+    'accum-iter accumulation': '--cfg-options optim_wrapper.accumulative_counts=VALUE',
+    'model backbone arch': '--cfg-options model.backbone.model_name=VALUE',
+    'num-classes': '--cfg-options model.backbone.num_classes=VALUE',
+    'gpus num-gpus ngpus nproc-per-node devices': 'bash tools/dist_train.sh CONFIG VALUE',
+    'gpu gpu-id gpu-ids device': 'CUDA_VISIBLE_DEVICES=VALUE before the command',
+    'data data-path data-dir dataset': '--data-root VALUE',
+    'out output output-dir out-dir save-dir log-dir': '--work-dir VALUE',
+    'fp16 half': '--amp',
+}
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -112,6 +167,18 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         help='during a pre-training, classify the images in the class folders of DIR, or of '
         'DIR/train and DIR/val, by the features: nearest neighbours and a linear probe',
     )
+    parser.add_argument(
+        '--log',
+        metavar='NAMES',
+        help=f'also log to: {", ".join(BACKENDS)}; several with commas',
+    )
+    parser.add_argument('--no-validate', '--no_validate', action='store_true', help='train only')
+    parser.add_argument('--no-pin-memory', action='store_true', help='pin_memory=False everywhere')
+    parser.add_argument(
+        '--no-persistent-workers',
+        action='store_true',
+        help='persistent_workers=False everywhere',
+    )
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument('--amp', action='store_true', help='mixed precision')
     precision.add_argument(
@@ -164,6 +231,14 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
         use_mixed_precision(cfg)
     if args.precision:
         use_precision(cfg, args.precision)
+    if args.no_validate:
+        cfg.update(dict.fromkeys(('val_dataloader', 'val_evaluator', 'val_cfg')))
+    for loader in (cfg[name] for name in LOADERS if cfg.get(name)):
+        loader.update({'pin_memory': False} if args.no_pin_memory else {})
+        loader.update({'persistent_workers': False} if args.no_persistent_workers else {})
+    if args.log:
+        add_loggers(cfg, args.log.split(','))
+    check_loggers(cfg)
     if args.compile:
         cfg.compile = cfg.get('compile') or True
     set_seed(cfg, args.seed)
@@ -219,6 +294,23 @@ def set_bad_image_rule(cfg: Config, strict: bool) -> None:
             dataset['on_bad_image'] = 'raise'
         else:
             dataset.setdefault('on_bad_image', 'substitute')
+
+
+def config_file(path: str) -> str:
+    """``path`` itself if it can be opened.
+
+    Raises:
+        FileNotFoundError: If not, with the configs of the package whose names come near.
+    """
+    if Path(path).is_file():
+        return existing_file(path, 'config')
+    known = {file.stem: file for file in config_files()}
+    stem = Path(path).name.removesuffix('.py')
+    near = [stem] if stem in known else difflib.get_close_matches(stem, known, n=2)
+    places = [os.path.relpath(known[name]) for name in near]
+    places = [str(known[n]) if p.startswith('..') else p for n, p in zip(near, places, strict=True)]
+    hint = f'did you mean {" or ".join(places)}?' if near else 'give the path of a config file'
+    raise FileNotFoundError(f'config {path}: there is no such file; {hint}')
 
 
 def existing_file(path: str, option: str) -> str:
@@ -281,7 +373,7 @@ class FirstIteration(Hook):
 
 @contextmanager
 def one_line_errors(training: FirstIteration | None = None) -> Iterator[None]:
-    """Turn an error inside the block into one line on stderr and exit code 2.
+    """Turn an error inside the block into one line on stderr and exit code 2, Ctrl-C into 130.
 
     Args:
         training: Once its iteration is done, errors pass through, but for the ``EXPECTED`` ones.
@@ -296,6 +388,21 @@ def one_line_errors(training: FirstIteration | None = None) -> Iterator[None]:
         rank = os.environ.get('LOCAL_RANK', '0')
         report(sentence(error), process=int(rank) if rank.isdecimal() else 0)
         raise SystemExit(code or USER_ERROR) from error
+    except KeyboardInterrupt:
+        if os.environ.get(TRACEBACK, '0') not in ('', '0'):
+            raise
+        if os.environ.get('LOCAL_RANK', '0') == '0':
+            sys.stderr.write(f'stopped by Ctrl-C{what_is_left(training)}\n')
+        raise SystemExit(INTERRUPTED) from None
+
+
+def what_is_left(training: FirstIteration | None) -> str:
+    """What a training that Ctrl-C has ended leaves to resume from, to end a sentence."""
+    if training is None:
+        return ''
+    if training.done:
+        return ': --resume auto continues from the last checkpoint'
+    return ' before the first step: nothing new to save; start again with the same command'
 
 
 def report(text: str, process: int) -> None:

@@ -8,8 +8,8 @@ that it spells out. ``check_names`` runs before anything is built, the other che
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import cast, get_args
 
 from mmengine import Config
 from mmengine.hooks import Hook
@@ -134,7 +134,8 @@ def check_option_names(cfg: Config, options: Iterable[str]) -> None:
     for option in options:
         first, *rest = option.split('.')
         if first not in cfg and first not in RUNNER_KEYS:
-            near = difflib.get_close_matches(first, {*cfg.keys()} | RUNNER_KEYS, n=3)
+            near = places_of(cfg, option)
+            near = near or difflib.get_close_matches(first, {*cfg.keys()} | RUNNER_KEYS, n=3)
             raise KeyError(f'--cfg-options {option}: the config has no {first!r}; {meant(near)}')
         node = cfg.get(first)
         for part in rest:
@@ -144,6 +145,31 @@ def check_option_names(cfg: Config, options: Iterable[str]) -> None:
             if part not in node and near:
                 raise KeyError(f'--cfg-options {option}: there is no {part!r}; {meant(near)}')
             node = node.get(part)
+
+
+def places_of(cfg: Config, option: str) -> list[str]:
+    """Dotted names of up to three entries that end in ``option``, or have a near name.
+
+    Entries that are counted are known even where the config leaves them out.
+    """
+    known = [*dict.fromkeys([*entries_below(cfg), *SMALLEST])]
+    exact = [place for place in known if f'.{place}'.endswith(f'.{option}')]
+    if not exact:
+        names = {place.rsplit('.', 1)[-1] for place in known}
+        near = difflib.get_close_matches(option.rsplit('.', 1)[-1], names, n=1, cutoff=0.85)
+        exact = [place for place in known if place.rsplit('.', 1)[-1] in near]
+    return sorted(exact, key=lambda place: place.count('.'))[:3]
+
+
+def entries_below(node: object, path: str = '') -> Iterator[str]:
+    """Dotted names of everything below ``node``."""
+    items = node.items() if isinstance(node, dict | Config) else ()
+    if isinstance(node, list | tuple):
+        items = enumerate(node)
+    for key, item in items:
+        place = f'{path}.{key}' if path else str(key)
+        yield place
+        yield from entries_below(item, place)
 
 
 # Entries that must hold a dict where they are given, what they count, and the smallest number.
@@ -161,6 +187,7 @@ SMALLEST = {
     'optim_wrapper.accumulative_counts': 1,
     'auto_scale_lr.base_batch_size': 1,
 }
+NUMBERS = {int, float, bool, type(None)}
 MOST_LR = 1e30  # above, a step of Adam is no float32
 
 
@@ -244,7 +271,8 @@ def check_typed(node: dict, path: str, name: str | Callable) -> None:
     for candidate in candidates:
         names, exact = accepted_arguments(candidate)
         try:
-            return check_arguments(node, path, names | CONSUMED, exact, str(name))
+            check_arguments(node, path, names | CONSUMED, exact, str(name))
+            return check_numbers(node, path, candidate)
         except TypeError as error:
             failures.append(error)
     raise failures[-1]
@@ -261,6 +289,22 @@ def check_arguments(
         if exact or near:
             hint = meant(near) if near else f'it accepts {", ".join(sorted(names))}'
             raise TypeError(f'{path}.{key} is not an argument of {owner or path}; {hint}')
+
+
+def check_numbers(node: dict, path: str, target: Callable) -> None:
+    """Check that no text stands where the annotation of an argument allows numbers only.
+
+    Raises:
+        TypeError: If one does, such as ``interval='ten'``.
+    """
+    init = target.__init__ if inspect.isclass(target) else target
+    parameters = inspect.signature(init).parameters if inspect.isfunction(init) else {}
+    for key, value in node.items():
+        kind = parameters[key].annotation if key in parameters else str
+        kinds = {kind} if inspect.isclass(kind) else {*get_args(kind)}
+        counted = f'{path}.{key}' in SMALLEST  # by check_values, which names the smallest one
+        if isinstance(value, str) and kinds and kinds <= NUMBERS and not counted:
+            raise TypeError(f'{path}.{key}={value!r} must be a number')
 
 
 def meant(near: list[str]) -> str:

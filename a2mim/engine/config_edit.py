@@ -5,12 +5,13 @@ rate of a config holds for one global batch, what an optimiser step sees: proces
 process x accumulation. A config states it as ``auto_scale_lr.base_batch_size``.
 """
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from mmengine import Config
+from mmengine.dist import get_world_size
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -92,6 +93,21 @@ def add_probe(cfg: Config, folder: str) -> None:
     )
     others = [one for one in cfg.get('custom_hooks') or [] if one['type'] != hook['type']]
     cfg.custom_hooks = [*others, hook]
+
+
+def check_data_root(cfg: Config, places: Sequence[str]) -> None:
+    """Refuse folders of images that are not there, before anything is built.
+
+    Raises:
+        FileNotFoundError: If a folder in one of the ``places`` of ``cfg`` is missing.
+    """
+    for name in places:
+        for source in folder_sources(cfg.get(name)):
+            if source.get('type') == 'ImageFolder' and not Path(source['root']).is_dir():
+                raise FileNotFoundError(
+                    f'{name} reads {source["root"]}, which is not a folder; pass the folder of '
+                    'your images: --data-root DIR'
+                )
 
 
 def refuse_same_images(train: object, test: object, name: str, remedy: str) -> None:
@@ -277,8 +293,12 @@ def scale_minima(schedulers: dict | list | None, factor: float) -> list[float]:
     return [entry['eta_min'] for entry in scaled]
 
 
-def check_epoch_length(runner: Runner) -> None:
+def check_epoch_length(runner: Runner, *, scaled: bool = False) -> None:
     """Refuse an epoch with fewer batches than one optimiser step accumulates.
+
+    Args:
+        runner: Of the training.
+        scaled: Whether --auto-scale-lr is given, and so is no remedy.
 
     Raises:
         ValueError: If so; also for an epoch without any batch.
@@ -289,10 +309,20 @@ def check_epoch_length(runner: Runner) -> None:
     if batches >= accumulation or not isinstance(loop, EpochBasedTrainLoop):
         return
     images = len(cast(Sized, loop.dataloader.dataset))
+    option = '' if scaled or runner.cfg.get('auto_scale_lr') is None else ' --auto-scale-lr'
+    if not batches:
+        share = images // get_world_size()
+        raise ValueError(
+            f'{images} images do not fill one batch of {runner.cfg.train_dataloader.batch_size} '
+            'in each process: use more images, or a smaller batch with --cfg-options '
+            f'train_dataloader.batch_size={max(1, share)}{option}'
+        )
+    remedy = f'pass{option}, which scales the learning rate to the batch instead of accumulating'
+    if not option:
+        remedy = f'set --cfg-options optim_wrapper.accumulative_counts={batches}'
     raise ValueError(
         f'{images} images make {batches} batches per epoch, but one optimiser step accumulates '
-        f'{accumulation}: use more images, or pass --auto-scale-lr, which scales the learning rate '
-        'to the batch instead of accumulating'
+        f'{accumulation}: use more images, or {remedy}'
     )
 
 

@@ -8,6 +8,8 @@ are numbers. What is in quotes is text.
 
 import argparse
 import ast
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 
 from a2mim.errors import USER_ERROR
@@ -28,14 +30,35 @@ class ConfigOptions(argparse.Action):
     ) -> None:
         """Add ``values`` to what earlier options gave."""
         options = dict(getattr(namespace, self.dest) or {})
-        previous = ''
-        for text in values or ():
+        previous, words = '', list(values or ())
+        for place, text in enumerate(words):
             try:
                 key, value = read_option(text, previous)
             except ValueError as error:
-                parser.exit(USER_ERROR, f'error: {option_string or self.metavar} {error}\n')
+                reason = split_at_blank(words[place:]) or error
+                parser.exit(USER_ERROR, f'error: {option_string or self.metavar} {reason}\n')
             options[key], previous = value, key
         setattr(namespace, self.dest, options)
+
+
+# A dotted name, then a blank or one with the sign beside it where KEY=VALUE has the sign alone.
+BLANK_FOR_SIGN = re.compile(r'([A-Za-z_]\w*(?:\.\w+)*) (?:= ?)?([^\s=]+)(?: |$)')
+
+
+def split_at_blank(words: Sequence[str]) -> str | None:
+    """What is wrong, if the first of ``words`` and some after it are one option with blanks."""
+    found = BLANK_FOR_SIGN.match(' '.join(words))
+    if found and '=' not in words[0]:
+        key, value = found.groups()
+        return f'{found[0].strip()!r} has a blank for the sign =; write {key}={value}'
+    for count in range(2, len(words) + 1):
+        whole = ' '.join(words[:count])
+        try:
+            read_option(whole)
+        except ValueError:
+            continue
+        return f'{words[0]!r} ends at a blank; quote the whole option: {shlex.quote(whole)}'
+    return None
 
 
 def read_option(text: str, previous: str = '') -> tuple[str, object]:

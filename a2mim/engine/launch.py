@@ -16,8 +16,9 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
+from a2mim.engine.backbone_choice import fit_backbone
 from a2mim.engine.checkpointing import checkpoint_folder
-from a2mim.engine.command_line import apply_train_options, existing_file
+from a2mim.engine.command_line import apply_train_options, config_file, existing_file
 from a2mim.engine.config_check import (
     check_class_count,
     check_mask_grid,
@@ -27,7 +28,9 @@ from a2mim.engine.config_check import (
     check_values,
 )
 from a2mim.engine.config_edit import (
+    LOADERS,
     apply_batch_rule,
+    check_data_root,
     check_epoch_length,
     set_data_root,
     stretch_iterations,
@@ -43,7 +46,9 @@ from a2mim.engine.processes import (
     is_first_process,
     join_processes,
 )
+from a2mim.engine.progress import ProgressHook
 from a2mim.engine.resume import adopt_seed, check_config, find_checkpoint, refuse_foreign
+from a2mim.engine.run_page import RunPageHook
 from a2mim.engine.runner import ToolRunner
 from a2mim.engine.sharding import check_sharding
 from a2mim.engine.validation import name_sets, test_every_set
@@ -59,12 +64,17 @@ def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
     Raises:
         ValueError: With what is wrong, and what to do; see the modules beside this one.
     """
+    count_processes(args.launcher)  # before mmengine's log reads the local rank
     cfg = load_config(args)
     check_trainable(cfg)
+    check_data_root(cfg, LOADERS[:2])
+    notes = fit_backbone(cfg)
     apply_train_options(cfg, args)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or default_work_dir(args.config)
     runner = launch(cfg, args, lock, cfg.get('experiment_name') or Path(args.config).stem)
-    check_epoch_length(runner)
+    for note in notes:
+        runner.logger.info(note)
+    check_epoch_length(runner, scaled=args.auto_scale_lr)
     check_mask_grid(runner)
     check_class_count(runner)
     check_sharding(runner)
@@ -109,6 +119,8 @@ def launch(
     name_run(cfg, name)
     runner = cast(ToolRunner, ToolRunner.from_cfg(cfg))
     share_start(runner)
+    runner.register_hook(RunPageHook())
+    runner.register_hook(ProgressHook())
     for note in filter(None, notes):
         runner.logger.info(note)
     return runner
@@ -121,6 +133,7 @@ def build_test_runner(args: argparse.Namespace) -> Runner:
         FileNotFoundError: If the checkpoint is missing.
         ValueError: If the config evaluates nothing.
     """
+    count_processes(args.launcher)
     cfg = load_config(args)
     source = 'test' if cfg.get('test_dataloader') else 'val'
     for part in ('dataloader', 'evaluator'):
@@ -128,6 +141,8 @@ def build_test_runner(args: argparse.Namespace) -> Runner:
             raise ValueError(f'{args.config} evaluates nothing: it has no {source}_{part}')
         cfg[f'test_{part}'] = cfg[f'{source}_{part}']
     test_every_set(cfg, source)
+    check_data_root(cfg, LOADERS[2:])
+    fit_backbone(cfg)
     return launch_test(cfg, args)
 
 
@@ -154,10 +169,12 @@ def launch_test(cfg: Config, args: argparse.Namespace) -> ToolRunner:
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the options that every tool has."""
     silence_harmless_warnings()
-    cfg = read_config(existing_file(args.config, 'config'))
+    cfg = read_config(config_file(args.config))
     cfg.setdefault('default_scope', 'a2mim')
     check_option_names(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
+    if cfg.get('visualizer'):
+        cfg.visualizer.setdefault('type', 'Visualizer')
     check_names(cfg)
     check_values(cfg)
     if args.data_root:

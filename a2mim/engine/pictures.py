@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from PIL import Image, ImageDraw
-from torch import Tensor
+from torch import Tensor, nn
 
 from a2mim.engine.history import Curve, curve_points, loss_curves
 from a2mim.engine.processes import bare_model
@@ -31,6 +31,8 @@ CAPTION = 16  # pixels of the strip above a row
 LEAST_SIDE = 96  # images smaller than this are enlarged by whole factors
 PAPER = 255
 NUM_IMAGES = 4
+PERCENTILES = (2, 98)
+FLAT = 1e-3  # of pixel values in [0, 255]
 SECONDS_BETWEEN = 30  # a drawing takes some tenths of a second, an epoch may take less
 
 
@@ -78,14 +80,18 @@ def _caption(text: str, width: int) -> np.ndarray:
 class ReconstructionHook(Hook):
     """Draw ``NUM_IMAGES`` images, under the same masks, after the first and every n-th epoch.
 
-    Four rows: the image, what the network sees of it, its reconstruction, and the reconstruction
-    pasted into the masked blocks. With a feature target there is a fifth, the drawn features of
-    the image, and the last row pastes into that. ``reconstruction/epoch_N.png`` in the work dir,
-    and the visualizer's back ends. The images are spread evenly over the training set, with their
-    crops of epoch 0.
+    Five rows: the image, what the network sees of it, its reconstruction, the reconstruction pasted
+    into the masked blocks, and as a baseline the mean of the visible pixels in its place. With a
+    feature target there is a sixth, the drawn features of the image, and the last two rows paste
+    into that. ``reconstruction/epoch_N.png`` in the work dir, ``epoch_0.png`` before the first
+    step, and the visualizer's back ends. The images are spread evenly over the training set, with
+    their crops of epoch 0. What is not 8-bit RGB is stretched, band by band, from the 2nd to the
+    98th percentile of each image.
 
     Args:
         interval: Epochs from one picture to the next; the first and the last epoch have one.
+        bands: Numbers of the channels to show as red, green and blue, or of one to show as grey;
+            None for the first three, or for the first.
 
     Raises:
         ValueError: If ``interval`` is less than 1.
@@ -94,10 +100,12 @@ class ReconstructionHook(Hook):
     priority = 'LOWEST'  # after the checkpoint
     only_looks = True
 
-    def __init__(self, interval: int) -> None:
+    def __init__(self, interval: int, bands: Sequence[int] | None = None) -> None:
         if interval < 1:
             raise ValueError(f'interval={interval} must be at least 1')
-        self.interval = interval
+        if bands is not None and (len(bands) not in (1, 3) or min(bands) < 0):
+            raise ValueError(f'bands={bands} must be the numbers of three channels, or of one')
+        self.interval, self.bands = interval, bands
         self._record = Record('the picture of reconstructions')
         self._batch: dict | None = None
 
@@ -110,12 +118,22 @@ class ReconstructionHook(Hook):
         last = len(cast(Sized, loader.dataset)) - 1
         indices = np.linspace(0, last, min(NUM_IMAGES, last + 1), dtype=int)
         self._batch = loader.collate_fn([loader.dataset[int(index)] for index in indices])
+        channels = self._batch['image'].shape[1]
+        if self.bands is not None and max(self.bands) >= channels:
+            raise ValueError(f'bands={self.bands}, but the images have {channels} channels')
+        if runner.iter == 0:
+            self._picture(runner, 0)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Draw in the first process, if this epoch is one of those with a picture."""
         epoch = runner.epoch + 1
         due = epoch in (1, runner.max_epochs) or epoch % self.interval == 0
-        if not due or self._batch is None:
+        if due:
+            self._picture(runner, epoch)
+
+    def _picture(self, runner: Runner, epoch: int) -> None:
+        """Draw in the first process; the others compute their part of a sharded model."""
+        if self._batch is None:
             return
         if self._record.off and not is_sharded(runner.model.parameters()):
             return
@@ -152,8 +170,43 @@ class ReconstructionHook(Hook):
             rows['target'] = image = outputs['target']
         rows['reconstruction'] = reconstruction
         rows['reconstruction in masked blocks'] = torch.lerp(image, reconstruction, masked)
-        denormalize = cast(Algorithm, model).data_preprocessor.denormalize
-        return {caption: denormalize(row).cpu().numpy() for caption, row in rows.items()}
+        visible = (1 - masked).sum((2, 3), keepdim=True).clamp(min=1)
+        mean = (image * (1 - masked)).sum((2, 3), keepdim=True) / visible
+        rows['baseline: mean of the visible pixels'] = torch.lerp(image, mean, masked)
+        preprocessor = cast(Algorithm, model).data_preprocessor
+        plain = image.shape[1] == 3 and batch['image'].dtype == torch.uint8 and not self.bands
+        if plain and getattr(preprocessor, 'scale', 'dtype') == 'dtype':
+            return {name: preprocessor.denormalize(row).cpu().numpy() for name, row in rows.items()}
+        bands = [*self.bands] if self.bands else slice(3 if image.shape[1] >= 3 else 1)
+        chosen = {name: self._pixels(preprocessor, row)[:, bands] for name, row in rows.items()}
+        return stretched(chosen)
+
+    @staticmethod
+    def _pixels(preprocessor: nn.Module, row: Tensor) -> np.ndarray:
+        """Pixel values of normalised images, not rounded where the preprocessor is ours."""
+        mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
+        if mean is not None and std is not None:
+            return (row.float() * std + mean).cpu().numpy()
+        return cast(Any, preprocessor).denormalize(row).cpu().numpy().astype(float)
+
+
+def stretched(rows: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Stretch every row by the percentiles of the first, the images; bands of one value stay.
+
+    Args:
+        rows: Arrays (N, C, H, W) of pixel values, by caption.
+
+    Returns:
+        uint8 arrays of the same shapes.
+    """
+    images = next(iter(rows.values()))
+    low, high = np.percentile(images, PERCENTILES, axis=(2, 3), keepdims=True)
+    flat = high - low < FLAT
+    low, span = np.where(flat, 0, low), np.where(flat, PAPER, high - low)
+    return {
+        name: np.rint((row - low) / span * PAPER).clip(0, PAPER).astype(np.uint8)
+        for name, row in rows.items()
+    }
 
 
 @HOOKS.register_module()

@@ -54,6 +54,7 @@ def count_processes(launcher: str) -> int:
     Raises:
         ValueError: If the environment contradicts the launcher.
     """
+    number_in('LOCAL_RANK', 0)  # mmengine's log reads it whatever the launcher
     if launcher == 'none':
         started = number_in('WORLD_SIZE', 1)
         if started > 1:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from a2mim.engine.guard import check_clipping
+from a2mim.engine.log_lines import set_line_format
 from a2mim.engine.loops import batch_size
 from a2mim.engine.mmengine_fixes import compile_forward, filter_log
 from a2mim.engine.precision import MATMUL, set_matmul
@@ -81,6 +82,7 @@ class ToolRunner(Runner):
         """Build the logger as mmengine does, without what no person reads."""
         logger = super().build_logger(log_level, log_file, **kwargs)
         filter_log(logger)
+        set_line_format(logger)
         guard_handlers(logger)
         return logger
 

@@ -161,8 +161,8 @@ class StopSignalHook(Hook):
         self.finish(runner)
         saved = 'nothing is saved, without a CheckpointHook' if path is None else f'{path} is saved'
         runner.logger.info(
-            f'stopped by a signal after iteration {runner.iter + 1}: {saved}; --resume auto goes '
-            f'on (exit code {TRY_AGAIN})'
+            f'stopped by a signal after iteration {runner.iter + 1}: {saved}; --resume auto '
+            f'continues (exit code {TRY_AGAIN})'
         )
         raise SystemExit(TRY_AGAIN)
 

@@ -37,6 +37,8 @@ CHUNK = 1 << 20  # bytes read at once
 PATIENCE = 30  # seconds without a byte
 SCHEMES = ('http', 'https')
 PACKAGE = Path(__file__).parents[1]
+# The package first: beside an installed one, configs/ would belong to another project.
+CONFIG_FOLDERS = (PACKAGE / 'configs', PACKAGE.parent / 'configs')
 # Both have a release of this name, and neither has all of the files.
 REPOSITORIES = ('/Westlake-AI/A2MIM/', '/Westlake-AI/openmixup/')
 
@@ -418,19 +420,24 @@ def _write_state(partial: Path, state: Path, size: int, etag: str) -> None:
     write_atomically(state, lambda stream: stream.write(text.encode()))
 
 
+def config_files() -> list[Path]:
+    """Every config that can be run, of those that come with the package."""
+    folder = next((folder for folder in CONFIG_FOLDERS if folder.is_dir()), None)
+    found = sorted(folder.rglob('*.py')) if folder else []
+    return [path for path in found if '_base_' not in path.parts]
+
+
 def config_path(name: str) -> Path:
     """File of the config ``name``, a path below ``configs/`` without suffix.
 
     Raises:
         FileNotFoundError: If there is no such config.
     """
-    # The package first: beside an installed one, configs/ would belong to another project.
-    folders = [PACKAGE / 'configs', PACKAGE.parent / 'configs']
-    for folder in folders:
+    for folder in CONFIG_FOLDERS:
         path = folder / f'{name}.py'
         if path.is_file():
             return path
     raise FileNotFoundError(
-        f'there is no config {name}.py in {" or ".join(map(str, folders))}; name one as its path '
-        'below configs/, without .py'
+        f'there is no config {name}.py in {" or ".join(map(str, CONFIG_FOLDERS))}; name one as its '
+        'path below configs/, without .py'
     )

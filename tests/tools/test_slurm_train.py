@@ -64,6 +64,36 @@ def test_the_published_call_waits_for_the_job_and_has_its_exit_code(slurm):
     assert arguments(slurm, 'scontrol') is None
 
 
+@pytest.mark.parametrize('gpus', [None, '4', '16'])
+def test_a_work_dir_in_place_of_the_gpus_is_understood(slurm, monkeypatch, gpus):
+    monkeypatch.setitem(globals(), 'CALL', ['gpu', 'job', 'config.py', 'work_dirs/16 images'])
+    variables = {} if gpus is None else dict(GPUS=gpus)
+    assert start(slurm, '--amp', CODE='0', **variables).wait(30) == 0
+    words = arguments(slurm, 'srun')
+    assert f'--ntasks={gpus or 8}' in words
+    tail = ['config.py', '--launcher', 'slurm', '--work-dir', 'work_dirs/16 images', '--amp']
+    assert words[-6:] == tail
+
+
+def test_jobs_of_one_machine_take_different_ports(slurm):
+    (slurm / 'srun').write_text('#!/usr/bin/env bash\necho "$MASTER_PORT" >> ports\n')
+    for job in ('41', '42'):
+        assert start(slurm, SLURM_JOB_ID=job).wait(30) == 0
+    assert start(slurm, SLURM_JOB_ID='43', PORT='29511').wait(30) == 0
+    first, second, given = (slurm.parent / 'ports').read_text().split()
+    assert first != second and 1024 < int(first) < 32768 and given == '29511'
+
+
+def test_an_evaluation_has_its_own_script(slurm, monkeypatch):
+    monkeypatch.setitem(globals(), 'SCRIPT', ROOT / 'tools/slurm_test.sh')
+    monkeypatch.setitem(globals(), 'CALL', ['gpu', 'job', 'config.py', 'latest.pth'])
+    assert start(slurm, '--out', 'a.json', CODE='7', GPUS='2').wait(30) == 7
+    words = arguments(slurm, 'srun')
+    assert {'--partition=gpu', '--job-name=job', '--ntasks=2', '--gres=gpu:2'} <= {*words}
+    tail = ['config.py', 'latest.pth', '--launcher', 'slurm', '--out', 'a.json']
+    assert words[-7:] == [str(ROOT / 'tools/test.py'), *tail]
+
+
 def test_a_batch_job_is_submitted_with_a_signal_ahead_of_the_limit(slurm):
     assert start(slurm, SBATCH='1', GRACE='120', SBATCH_ARGS='--time=1:00 --mem=8G').wait(30) == 0
     words = arguments(slurm, 'sbatch')

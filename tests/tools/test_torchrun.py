@@ -123,6 +123,25 @@ def test_two_processes_save_together_and_end_with_the_code(start, tmp_path):
     assert (work_dir / f'iter_{saved["meta"]["iter"]}.pth').is_file()
 
 
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_the_first_step_ends_two_processes_without_a_page(start, tmp_path, number):
+    (tmp_path / 'early.py').write_text(
+        'import os, time\n'
+        'from a2mim.engine.command_line import FirstIteration, one_line_errors\n'
+        'with one_line_errors(FirstIteration()):\n'
+        "    open('ready_' + os.environ['RANK'], 'w').close()\n"
+        '    time.sleep(100)\n'
+    )
+    process = start('early.py')
+    wait_for(lambda: len([*tmp_path.glob('ready_*')]) == 2)
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=90)
+    assert process.returncode == 128 + number, said
+    assert 'Traceback' not in said
+    assert said.count('before the first step') == (number == signal.SIGINT)
+
+
 def test_runs_on_one_machine_do_not_share_a_port_and_a_taken_one_is_named(tmp_path):
     (tmp_path / 'program.py').write_text(
         'import os, torch.distributed as dist\n'

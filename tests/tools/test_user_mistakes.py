@@ -74,6 +74,78 @@ def test_a_variable_that_is_no_number_is_named(config, capsys, monkeypatch, name
     assert f'{name}={value!r}, no number' in said
 
 
+SET = '--cfg-options'
+QUICK = 'a2mim_resnet18_1xb64-cos-15e_photos-64px'
+BATCH = ['train_dataloader.batch_size=32', 'train_dataloader.drop_last=True']
+LAST_MILE = {
+    'blank for =': ([SET, 'train_cfg.max_epochs', '5'], 'write train_cfg.max_epochs=5'),
+    'blanks around =': ([SET, 'train_cfg.max_epochs', '=', '5'], 'write train_cfg.max_epochs=5'),
+    'blank before =': ([SET, 'a=1', 'optim_wrapper.optimizer.lr', '=1e-3'], 'optimizer.lr=1e-3'),
+    'blanks in a list': ([SET, 'm.mean=[1,', '2,', '3]'], "quote the whole option: 'm.mean=[1, 2,"),
+    'blanks in a dict': ([SET, 'a=dict(b=1,', 'c=2)', 'd=3'], "option: 'a=dict(b=1, c=2)'"),
+    'a word for a number': ([SET, 'train_cfg.max_epochs=ten'], "train_cfg.max_epochs='ten' must"),
+    'a word in a hook': (
+        [SET, 'default_hooks.checkpoint.interval=ten'],
+        "default_hooks.checkpoint.interval='ten' must be a number",
+    ),
+    'leaf': ([SET, 'max_epochs=5'], 'did you mean train_cfg.max_epochs?'),
+    'leaf, deeper': ([SET, 'lr=5'], 'did you mean optim_wrapper.optimizer.lr?'),
+    'leaf of two': ([SET, 'optimizer.lr=5'], 'did you mean optim_wrapper.optimizer.lr?'),
+    'misspelt leaf': ([SET, 'max_epoch=5'], 'did you mean train_cfg.max_epochs?'),
+    'leaf not given': ([SET, 'accumulative_counts=2'], 'mean optim_wrapper.accumulative_counts?'),
+    'no batch': (
+        [SET, *BATCH, 'auto_scale_lr.base_batch_size=32'],
+        '12 images do not fill one batch of 32 in each process: use more images, or a smaller '
+        'batch with --cfg-options train_dataloader.batch_size=12 --auto-scale-lr',
+    ),
+    'no batch, scaled': (
+        ['--auto-scale-lr', SET, *BATCH],
+        'train_dataloader.batch_size=12\n',
+    ),
+    'no update': (
+        [SET, 'optim_wrapper.accumulative_counts=9', 'auto_scale_lr=None'],
+        'or set --cfg-options optim_wrapper.accumulative_counts=3\n',
+    ),
+    'no batch at all': ([SET, 'train_dataloader.batch_size=0'], 'batch_size=0 must be'),
+    'rate': (['--lr', '1e-3'], 'write --cfg-options optim_wrapper.optimizer.lr=1e-3'),
+    'epochs': (['--epochs=3'], 'write --cfg-options train_cfg.max_epochs=3'),
+    'batch': (['--batch_size', '3'], 'write --cfg-options train_dataloader.batch_size=3'),
+    'gpus': (['--gpus', '2'], 'write bash tools/dist_train.sh CONFIG 2'),
+    'misspelt option': (['--auto-resme'], 'did you mean --auto-resume?'),
+    'extra word': (['5'], "'5' belongs to no option"),
+    'no package': (
+        [SET, 'visualizer.vis_backends=[dict(type="AimVisBackend")]'],
+        'pip install aim',
+    ),
+    'logger': (['--log', 'tensorboard,wandbb'], '--log wandbb is unknown; it takes tensorboard'),
+    'logger, no package': (['--log', 'dvclive'], 'pip install dvclive'),
+    'no images': (
+        [SET, 'train_dataloader.dataset.source.root=gone'],
+        'gone, which is not a folder',
+    ),
+    'data root': ([SET, 'val_dataloader.dataset.source.root=gone'], ': --data-root DIR\n'),
+}
+
+
+@pytest.mark.parametrize('arguments, words', LAST_MILE.values(), ids=LAST_MILE)
+def test_a_mistake_has_its_remedy(config, capsys, monkeypatch, arguments, words):
+    monkeypatch.setattr('a2mim.engine.loggers.find_spec', lambda name: None)
+    assert words in refusal(capsys, 'train', [config, *arguments])
+
+
+@pytest.mark.parametrize('tool, more', [('train', []), ('test', ['latest.pth'])])
+@pytest.mark.parametrize('name', [QUICK, f'{QUICK}.py', f'quickstart/{QUICK[:-1]}.py'])
+def test_a_config_that_is_not_there_has_a_near_one(config, capsys, tool, more, name):
+    assert f'configs/quickstart/{QUICK}.py' in refusal(capsys, tool, [name, *more])
+
+
+def test_a_local_rank_that_is_no_number_is_named_without_a_launcher_too(
+    config, capsys, monkeypatch
+):
+    monkeypatch.setenv('LOCAL_RANK', 'x')
+    assert "LOCAL_RANK='x', no number" in refusal(capsys, 'train', [config])
+
+
 LOGS = {
     'step is text': '{"step": "one", "iter": 1, "loss": 1.0}\n',
     'step is a list': '{"step": [1], "iter": 1, "loss": 1.0}\n',

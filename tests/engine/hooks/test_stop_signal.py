@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from a2mim.datasets import ImageDataset, SampleKey
+from a2mim.engine import preflight
 from a2mim.engine.mmengine_fixes import silence_harmless_warnings
 from a2mim.engine.runner import ToolRunner
 from a2mim.engine.signals import StopSignalHook
@@ -129,6 +130,61 @@ def test_a_run_stopped_at_the_end_of_an_epoch_is_validated_once_it_goes_on(build
 def test_a_signal_during_validation_is_honoured_after_it(build, tmp_path):
     assert leave(build(SignalAt(signal.SIGTERM, in_validation=True))) == 4
     assert any('accuracy/top1' in line for line in read_scalars(tmp_path / 'run'))
+
+
+@pytest.mark.parametrize('place', ['check_disk', 'dry_step', 'build'])
+def test_ctrl_c_before_the_first_step_is_one_line(tmp_path, monkeypatch, capsys, place):
+    def stop(*args: object, **kwargs: object) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+        return ''
+
+    write_images(tmp_path / 'data/train', 4)
+    write_images(tmp_path / 'data/val', 1)
+    toy_config(tmp_path / 'data').dump(tmp_path / 'toy.py')
+    if place == 'build':
+        monkeypatch.setattr(ImageDataset, '__init__', stop)
+    else:
+        checks = [stop if c.__name__ == place else c for c in preflight.CHECKS]
+        monkeypatch.setattr(preflight, 'CHECKS', checks)
+    with pytest.raises(SystemExit) as exit_:
+        arguments = [str(tmp_path / 'toy.py'), '--work-dir', str(tmp_path / 'out')]
+        load_tool('train').main(arguments)
+    assert exit_.value.code == 130
+    said = capsys.readouterr().err
+    assert said.startswith('stopped by Ctrl-C before the first step') and said.count('\n') == 1
+    assert not [*tmp_path.rglob('*.pth')]
+
+
+def test_ctrl_c_while_torch_is_imported_shows_no_traceback(tmp_path):
+    command = [sys.executable, str(ROOT / 'tools/train.py'), 'gone.py']
+    code = (
+        'import os, signal, sys, runpy\n'
+        'class Stop:\n'
+        '    def find_spec(self, name, *rest):\n'
+        "        if name == 'torch':\n"
+        '            os.kill(os.getpid(), signal.SIGINT)\n'
+        'sys.meta_path.insert(0, Stop())\n'
+        'sys.argv = sys.argv[1:]\n'
+        'sys.path.insert(0, os.path.dirname(sys.argv[0]))\n'
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    command[1:1] = ['-c', code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == 'stopped by Ctrl-C\n'
+
+
+def test_a_signal_between_two_epochs_saves_and_says_how_to_resume(build, tmp_path, capsys):
+    class Between(Hook):
+        def after_train_epoch(self, runner: Runner) -> None:
+            if runner.epoch == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    assert leave(build(Between())) == 7
+    assert '--resume auto continues' in capsys.readouterr().out
+    saved = torch.load(tmp_path / 'run/latest.pth', weights_only=False)
+    assert saved['meta']['iter'] == 7
 
 
 def test_a_signal_waits_until_accumulated_gradients_have_been_used(build):

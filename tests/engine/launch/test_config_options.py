@@ -82,8 +82,11 @@ def test_options_are_collected_and_the_last_one_counts():
     'words, said',
     [
         (['train_cfg.max_epochs=1', '5'], "'5' is not KEY=VALUE; write .*train_cfg.max_epochs=5"),
-        (['train_cfg.max_epochs', '5'], "'train_cfg.max_epochs' is not KEY=VALUE"),
-        (['mean=[1,', '2]'], r"'mean=\[1,': a bracket has no partner"),
+        (['train_cfg.max_epochs', '5'], "'train_cfg.max_epochs 5' has a blank for the sign ="),
+        (
+            ['mean=[1,', '2]'],
+            r"'mean=\[1,' ends at a blank; quote the whole option: 'mean=\[1, 2\]'",
+        ),
         (['a=[dict(b=1]'], 'a bracket has no partner'),
         (['a=dict(b=1'], 'a bracket has no partner'),
         (['a=dict(b)'], "'b' is not KEY=VALUE"),

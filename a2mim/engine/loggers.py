@@ -1,0 +1,54 @@
+"""Where curves, pictures and configs of a run go besides its work dir: one option, one check.
+
+``--log tensorboard,wandb`` adds back ends of mmengine's visualizer. Nothing is sent anywhere unless
+a config or this option names a back end that does.
+"""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from mmengine import Config
+
+# Class in mmengine, the package that it needs, and arguments.
+BACKENDS: dict[str, tuple[str, str, dict]] = {
+    'tensorboard': ('TensorboardVisBackend', 'tensorboard', {}),
+    'wandb': ('WandbVisBackend', 'wandb', dict(init_kwargs=dict(project='a2mim'))),
+    'mlflow': ('MLflowVisBackend', 'mlflow', dict(exp_name='a2mim')),
+    'clearml': ('ClearMLVisBackend', 'clearml', dict(init_kwargs=dict(project_name='a2mim'))),
+    'aim': ('AimVisBackend', 'aim', {}),
+    'dvclive': ('DVCLiveVisBackend', 'dvclive', {}),
+}
+
+
+def add_loggers(cfg: Config, names: Sequence[str]) -> None:
+    """Add the back ends ``names`` to ``cfg``, but for those that it has.
+
+    Raises:
+        ValueError: If one is unknown.
+    """
+    unknown = [name for name in names if name not in BACKENDS]
+    if unknown:
+        raise ValueError(f'--log {unknown[0]} is unknown; it takes {", ".join(BACKENDS)}')
+    if not cfg.get('visualizer'):
+        cfg.visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+    backends = list(cfg.visualizer.get('vis_backends') or [])
+    present = {backend['type'].rpartition('.')[2] for backend in backends}
+    added = [BACKENDS[name] for name in dict.fromkeys(names)]
+    backends += [dict(type=kind, **kwargs) for kind, _, kwargs in added if kind not in present]
+    cfg.visualizer.vis_backends = backends
+
+
+def check_loggers(cfg: Config) -> None:
+    """Refuse a back end whose package is not installed: mmengine asks for it at the first value.
+
+    Raises:
+        ImportError: If so.
+    """
+    needed = {kind: package for kind, package, _ in BACKENDS.values()}
+    for backend in (cfg.get('visualizer') or {}).get('vis_backends') or []:
+        kind = backend['type'].rpartition('.')[2] if isinstance(backend['type'], str) else ''
+        if kind in needed and find_spec(needed[kind]) is None:
+            raise ImportError(
+                f'{kind} needs the package {needed[kind]}: pip install {needed[kind]}, or leave it '
+                'out'
+            )

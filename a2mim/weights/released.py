@@ -36,7 +36,8 @@ from rich.progress import wrap_file
 CHUNK = 1 << 20  # bytes read at once
 PATIENCE = 30  # seconds without a byte
 SCHEMES = ('http', 'https')
-PACKAGE = Path(__file__).parents[1]
+# What a wheel carries beside the package, where openmim looks for it; links in a checkout.
+SHIPPED = Path(__file__).parents[1] / '.mim'
 # Both have a release of this name, and neither has all of the files.
 REPOSITORIES = ('/Westlake-AI/A2MIM/', '/Westlake-AI/openmixup/')
 
@@ -422,13 +423,11 @@ def config_path(name: str) -> Path:
     Raises:
         FileNotFoundError: If there is no such config.
     """
-    # The package first: beside an installed one, configs/ would belong to another project.
-    folders = [PACKAGE / 'configs', PACKAGE.parent / 'configs']
-    for folder in folders:
-        path = folder / f'{name}.py'
-        if path.is_file():
-            return path
+    folder = (SHIPPED / 'configs').resolve()
+    path = folder / f'{name}.py'
+    if path.is_file():
+        return path
     raise FileNotFoundError(
-        f'there is no config {name}.py in {" or ".join(map(str, folders))}; name one as its path '
-        'below configs/, without .py'
+        f'there is no config {name}.py in {folder}; name one as its path below configs/, without '
+        '.py'
     )

@@ -15,14 +15,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine import Config
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 
 from a2mim.engine.config_edit import find_datasets
 from a2mim.engine.config_options import ConfigOptions
-from a2mim.engine.processes import LAUNCHERS
 from a2mim.errors import (
     NOT_FINITE,
     NOT_WRITTEN,
@@ -35,12 +33,16 @@ from a2mim.errors import (
     NotWrittenError,
     StorageError,
 )
-from a2mim.weights.safe_load import WEIGHTS, add_reading_options
+from a2mim.options import LAUNCHERS, WEIGHTS, add_reading_options
+
+if TYPE_CHECKING:
+    from a2mim.engine.launch import FirstIteration
 
 
-def add_common_options(parser: argparse.ArgumentParser) -> None:
+def add_common_options(parser: argparse._ActionsContainer) -> None:
     """Options of every tool that runs a config."""
     parser.add_argument('config', help='path of a config file')
+    parser = parser.add_argument_group('run')
     parser.add_argument('--work-dir', '--work_dir', metavar='DIR', help='logs and checkpoints')
     parser.add_argument(
         '--cfg-options',
@@ -51,10 +53,15 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         help='change entries of the config, for example optim_wrapper.optimizer.lr=1e-3',
     )
     parser.add_argument(
-        '--data-root', '--data_root', metavar='DIR', help='read the images from DIR'
+        '--data',
+        '--data-root',
+        '--data_root',
+        dest='data_root',
+        metavar='DIR',
+        help='read the images from DIR',
     )
     add_reading_options(parser)
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='that started it')
     # Old launchers pass it; new ones set the variable, which is what counts.
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
 
@@ -77,9 +84,10 @@ def layout_options(args: argparse.Namespace) -> dict[str, object]:
     return {name: getattr(args, name) for name in ('bands', 'page', 'axes', 'nodata')}
 
 
-def add_train_options(parser: argparse.ArgumentParser) -> None:
+def add_train_options(parser: argparse._ActionsContainer) -> None:
     """Options of training."""
-    start = parser.add_mutually_exclusive_group()
+    start = parser.add_argument_group('start').add_mutually_exclusive_group()
+    parser = parser.add_argument_group('training')
     start.add_argument(
         '--resume',
         '--resume_from',
@@ -104,7 +112,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         help='start a new run from all weights of a checkpoint',
     )
     add_schedule_option(parser)
-    parser.add_argument('--pretrained', metavar='FILE', help='start from the backbone in FILE')
+    parser.add_argument(
+        '--pretrained', '--from', metavar='FILE', help='start from the backbone in FILE'
+    )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--compile', action='store_true', help='torch.compile')
     parser.add_argument('--seed', type=int, help='seed of every random draw')
@@ -130,7 +140,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_schedule_option(parser: argparse.ArgumentParser) -> None:
+def add_schedule_option(parser: argparse._ActionsContainer) -> None:
     """Option of a training that is resumed to become longer."""
     parser.add_argument(
         '--schedule',
@@ -254,18 +264,8 @@ EXPECTED = {
 PATIENCE = 10  # seconds
 
 
-class FirstIteration(Hook):
-    """Remember whether an iteration of training has been completed."""
-
-    done = False
-
-    def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
-        """Training works; what fails from here on is not the input's fault."""
-        self.done = True
-
-
 @contextmanager
-def one_line_errors(training: FirstIteration | None = None) -> Iterator[None]:
+def one_line_errors(training: 'FirstIteration | None' = None) -> Iterator[None]:
     """Turn an error inside the block into one line on stderr and exit code 2.
 
     Args:

@@ -8,10 +8,12 @@ process x accumulation. A config states it as ``auto_scale_lr.base_batch_size``.
 from collections.abc import Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from mmengine import Config
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 HOOKS = ('default_hooks', 'custom_hooks')
@@ -230,12 +232,14 @@ def scale_minima(schedulers: dict | list | None, factor: float) -> list[float]:
     return [entry['eta_min'] for entry in scaled]
 
 
-def check_epoch_length(runner: Runner) -> None:
+def check_epoch_length(runner: 'Runner') -> None:
     """Refuse an epoch with fewer batches than one optimiser step accumulates.
 
     Raises:
         ValueError: If so; also for an epoch without any batch.
     """
+    from mmengine.runner import BaseLoop, EpochBasedTrainLoop
+
     loop = cast(BaseLoop, runner.train_loop)
     batches = len(loop.dataloader)
     accumulation = runner.cfg.optim_wrapper.get('accumulative_counts', 1)

@@ -33,11 +33,11 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from rich.console import Console
 from rich.progress import wrap_file
 
+from a2mim.options import SHIPPED
+
 CHUNK = 1 << 20  # bytes read at once
 PATIENCE = 30  # seconds without a byte
 SCHEMES = ('http', 'https')
-# What a wheel carries beside the package, where openmim looks for it; links in a checkout.
-SHIPPED = Path(__file__).parents[1] / '.mim'
 # Both have a release of this name, and neither has all of the files.
 REPOSITORIES = ('/Westlake-AI/A2MIM/', '/Westlake-AI/openmixup/')
 

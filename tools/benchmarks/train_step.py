@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from turns import describe_run, make_parser, paired_ratios, take_turns
 
-import a2mim.engine
+import a2mim.engine.registered
 import a2mim.models  # noqa: F401, registers the parts of the recipes
 from a2mim.engine.optimizers import ParamRuleConstructor
 from a2mim.masking import block_grid, random_patch_mask

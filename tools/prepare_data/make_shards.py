@@ -1,8 +1,5 @@
 """Copy the images of a folder into WebDataset shards or an LMDB database.
 
-    python tools/prepare_data/make_shards.py data/photos data/shards --images-per-shard 5000
-    python tools/prepare_data/make_shards.py data/flowers data/lmdb --format lmdb --with-labels
-
 The bytes of the files are copied as they are. Their order is random, so that a shard has images of
 all classes; the same ``--seed`` gives the same order. The new folder appears once it is complete.
 Until then its files are in ``OUT.partial-shards``, which is removed if the command is stopped; if
@@ -16,21 +13,15 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from rich.console import Console
-from rich.progress import track
-
-from a2mim.datasets import ImageFolder
-from a2mim.datasets.archives import CLASSES, ENTRIES, KEYS, SUMMARY, write_index
-from a2mim.datasets.decoding import refusal
 from a2mim.engine.command_line import one_line_errors
-from a2mim.engine.signals import ending_on_signals
 from a2mim.errors import BadDataError
+from a2mim.options import Parser
 
-# What a call writes.
-OWN = ('*.tar', 'data.mdb', 'lock.mdb', KEYS, CLASSES, ENTRIES, SUMMARY, '*.partial')
+if TYPE_CHECKING:
+    from a2mim.datasets import ImageFolder
+
 ROOM = 2  # an LMDB database may take so many times the bytes that it holds; unused room is no file
 
 
@@ -44,12 +35,15 @@ class Sample(NamedTuple):
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    examples = [
+        'data/photos data/shards --images-per-shard 5000',
+        'data/flowers data/lmdb --format lmdb --with-labels',
+    ]
+    parser = Parser(__doc__, examples)
     parser.add_argument('root', metavar='DIR', help='folder of images, searched in depth')
     parser.add_argument('out', metavar='OUT', help='folder to make')
-    parser.add_argument('--format', choices=sorted(WRITERS), default='webdataset')
+    kinds = 'tar files of the WebDataset layout, or an LMDB database'
+    parser.add_argument('--format', choices=sorted(WRITERS), default='webdataset', help=kinds)
     parser.add_argument(
         '--images-per-shard',
         type=int,
@@ -62,12 +56,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def read_samples(source: ImageFolder, seed: int) -> Iterator[Sample]:
+def read_samples(source: 'ImageFolder', seed: int) -> Iterator[Sample]:
     """All images in random order.
 
     Raises:
         BadDataError: If a file cannot be read; whether it is an image is not looked at.
     """
+    import numpy as np
+    from rich.console import Console
+    from rich.progress import track
+
+    from a2mim.datasets.decoding import refusal
+
     order = np.random.default_rng(seed).permutation(len(source)).tolist()
     console = Console(stderr=True)
     for number, index in enumerate(track(order, 'copying', console=console)):
@@ -83,9 +83,11 @@ def read_samples(source: ImageFolder, seed: int) -> Iterator[Sample]:
 
 
 def write_tar_files(
-    samples: Iterable[Sample], folder: Path, source: ImageFolder, images_per_shard: int
+    samples: Iterable[Sample], folder: Path, source: 'ImageFolder', images_per_shard: int
 ) -> None:
     """Shards of so many images, and their index."""
+    from a2mim.datasets.archives import write_index
+
     try:
         from webdataset import TarWriter
     except ImportError as error:
@@ -105,9 +107,11 @@ def write_tar_files(
 
 
 def write_database(
-    samples: Iterable[Sample], folder: Path, source: ImageFolder, images_per_shard: int
+    samples: Iterable[Sample], folder: Path, source: 'ImageFolder', images_per_shard: int
 ) -> None:
     """One database, written so many images at a time, and the list of its keys."""
+    from a2mim.datasets.archives import CLASSES, KEYS
+
     try:
         import lmdb
     except ImportError as error:
@@ -127,7 +131,7 @@ def write_database(
         (folder / CLASSES).write_bytes(b''.join(os.fsencode(f'{x}\n') for x in source.classes))
 
 
-WRITERS: dict[str, Callable[[Iterable[Sample], Path, ImageFolder, int], None]] = {
+WRITERS: 'dict[str, Callable[[Iterable[Sample], Path, ImageFolder, int], None]]' = {
     'webdataset': write_tar_files,
     'lmdb': write_database,
 }
@@ -139,6 +143,10 @@ def claim(folder: Path) -> int:
     Raises:
         FileExistsError: If another call does, or it is not a folder that a call has left.
     """
+    from a2mim.datasets.archives import CLASSES, ENTRIES, KEYS, SUMMARY
+
+    # What a call writes.
+    own = ('*.tar', 'data.mdb', 'lock.mdb', KEYS, CLASSES, ENTRIES, SUMMARY, '*.partial')
     folder.mkdir(parents=True, exist_ok=True)
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -147,7 +155,7 @@ def claim(folder: Path) -> int:
         raise FileExistsError(
             f'another call writes {folder}: wait for its end or give another OUT'
         ) from error
-    foreign = [path.name for path in folder.iterdir() if not any(map(path.match, OWN))]
+    foreign = [path.name for path in folder.iterdir() if not any(map(path.match, own))]
     if foreign:
         raise FileExistsError(
             f'{folder} holds {foreign[0]}, which this tool does not write; remove the folder'
@@ -160,6 +168,10 @@ def claim(folder: Path) -> int:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
+    # With torch: after the command line has been read.
+    from a2mim.datasets import ImageFolder
+    from a2mim.engine.signals import ending_on_signals
+
     out = Path(args.out)
     if args.images_per_shard < 1:
         raise ValueError(f'--images-per-shard {args.images_per_shard} must be at least 1')

@@ -31,7 +31,7 @@ HOOKS = _child(mmengine.HOOKS, 'engine.registered', 'evaluation')
 LOOPS = _child(mmengine.LOOPS, 'engine.registered')
 LOG_PROCESSORS = _child(mmengine.LOG_PROCESSORS, 'engine.registered')
 METRICS = _child(mmengine.METRICS, 'evaluation')
+VISUALIZERS = _child(mmengine.VISUALIZERS, 'engine.registered')
 # Nothing is registered in these.
 EVALUATOR = _child(mmengine.EVALUATOR, 'evaluation')
-VISUALIZERS = _child(mmengine.VISUALIZERS, 'engine.registered')
 VISBACKENDS = _child(mmengine.VISBACKENDS, 'engine.registered')

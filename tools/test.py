@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from a2mim.engine.command_line import add_common_options, add_out_option, check_out, one_line_errors
+from a2mim.engine.start_up import lean_imports
 from a2mim.options import Parser
 
 if TYPE_CHECKING:
@@ -83,12 +84,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Run the command line; return the metrics."""
     args = parse_args(argv)
     # With torch: after the command line has been read.
-    from mmengine.dist import is_main_process
+    with lean_imports():
+        from mmengine.dist import is_main_process
 
-    from a2mim.engine.launch import build_test_runner
-    from a2mim.engine.mmengine_fixes import strict_loading
-    from a2mim.engine.processes import leave_processes
-    from a2mim.weights.safe_load import reading
+        from a2mim.engine.launch import build_test_runner
+        from a2mim.engine.mmengine_fixes import strict_loading
+        from a2mim.engine.processes import leave_processes
+        from a2mim.weights.safe_load import reading
 
     with one_line_errors(), strict_loading(), reading(args):
         check_out(args.out)

@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 
 from a2mim.engine.command_line import add_common_options, add_train_options, one_line_errors
+from a2mim.engine.start_up import lean_imports
 from a2mim.options import Parser
 
 
@@ -31,10 +32,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
     # With torch: after the command line has been read.
-    from a2mim.engine.launch import FirstIteration, build_train_runner
-    from a2mim.engine.mmengine_fixes import strict_loading
-    from a2mim.engine.processes import WorkDirLock, leave_processes
-    from a2mim.weights.safe_load import reading
+    with lean_imports():
+        from a2mim.engine.launch import FirstIteration, build_train_runner
+        from a2mim.engine.mmengine_fixes import strict_loading
+        from a2mim.engine.processes import WorkDirLock, leave_processes
+        from a2mim.weights.safe_load import reading
 
     training, trust = FirstIteration(), reading(args)
     with one_line_errors(training), strict_loading(), trust, WorkDirLock() as lock:

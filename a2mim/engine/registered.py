@@ -15,8 +15,10 @@ from a2mim.engine import (
     schedulers,
     sharding,
     signals,
+    start_up,
     step_seed,
     validation,
+    visualizer,
 )
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
     'schedulers',
     'sharding',
     'signals',
+    'start_up',
     'step_seed',
     'validation',
+    'visualizer',
 ]

@@ -15,10 +15,6 @@ from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import distributed, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
@@ -78,6 +74,8 @@ def knn_accuracy(train: Split, test: Split, *, neighbours: int = 20) -> float:
             f'neighbours={neighbours} must be at least 1 and not more than the {len(train[0])} '
             'training images'
         )
+    from sklearn.neighbors import KNeighborsClassifier
+
     classifier = KNeighborsClassifier(
         neighbours,
         metric='cosine',
@@ -100,6 +98,10 @@ def linear_probe_accuracy(train: Split, test: Split) -> float:
     """
     if len(np.unique(train[1])) < 2:
         raise ValueError('a linear probe needs training images of at least two classes')
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     return 100.0 * probe.fit(*train).score(*test)
 

@@ -1,5 +1,5 @@
 # Every check by one name, the same here and in CI. All run in the active Python environment.
-.PHONY: help install lint type test integration docs
+.PHONY: help install lint type test integration docs constraints package
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile
@@ -23,3 +23,10 @@ docs:  ## update what is generated in the documentation; fail if it was outdated
 	@outdated=0; for tool in ledger/make_ledger development/make_code_tour; do \
 		python tools/$$tool.py --check || { python tools/$$tool.py; outdated=1; }; \
 	done; exit $$outdated
+
+constraints:  ## lock every version that a fresh install takes, for all Pythons and platforms
+	uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-annotate --no-header \
+		--extra test --extra seg --extra det --output-file constraints.txt pyproject.toml
+
+package:  ## sdist and wheel in dist/, checked as the package index does
+	rm -rf build dist && python -m build && twine check --strict dist/*

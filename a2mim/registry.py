@@ -1,7 +1,7 @@
 """The registries of a2mim: children, with scope ``a2mim``, of mmengine's registries.
 
 A name that a config gives as ``type='...'`` is looked up here first and in mmengine afterwards.
-The packages named below are imported on the first look-up, so that a config finds our types
+The modules named below are imported on the first look-up, so that a config finds our types
 without importing anything itself. mmengine warns about a root that has no child of our scope:
 hence the registries that hold nothing.
 """
@@ -9,32 +9,32 @@ hence the registries that hold nothing.
 from mmengine import registry as mmengine
 
 
-def _child(root: mmengine.Registry, *packages: str) -> mmengine.Registry:
-    """Make the child of ``root`` whose types the ``packages`` below a2mim register."""
-    locations = [f'a2mim.{package}' for package in packages]
+def _child(root: mmengine.Registry, *modules: str) -> mmengine.Registry:
+    """Make the child of ``root`` whose types the ``modules`` below a2mim register."""
+    locations = [f'a2mim.{module}' for module in modules]
     return mmengine.Registry(root.name, parent=root, scope='a2mim', locations=locations)
 
 
 MODELS = _child(mmengine.MODELS, 'models')
-MODEL_WRAPPERS = _child(mmengine.MODEL_WRAPPERS, 'engine')
+MODEL_WRAPPERS = _child(mmengine.MODEL_WRAPPERS, 'engine.registered')
 WEIGHT_INITIALIZERS = _child(mmengine.WEIGHT_INITIALIZERS, 'models')
 DATASETS = _child(mmengine.DATASETS, 'datasets')
 DATA_SAMPLERS = _child(mmengine.DATA_SAMPLERS, 'datasets')
 TRANSFORMS = _child(mmengine.TRANSFORMS, 'datasets')
 FUNCTIONS = _child(mmengine.FUNCTIONS, 'datasets')
-OPTIMIZERS = _child(mmengine.OPTIMIZERS, 'engine')
-OPTIM_WRAPPERS = _child(mmengine.OPTIM_WRAPPERS, 'engine')
-OPTIM_WRAPPER_CONSTRUCTORS = _child(mmengine.OPTIM_WRAPPER_CONSTRUCTORS, 'engine')
-PARAM_SCHEDULERS = _child(mmengine.PARAM_SCHEDULERS, 'engine')
+OPTIMIZERS = _child(mmengine.OPTIMIZERS, 'engine.registered')
+OPTIM_WRAPPERS = _child(mmengine.OPTIM_WRAPPERS, 'engine.registered')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(mmengine.OPTIM_WRAPPER_CONSTRUCTORS, 'engine.registered')
+PARAM_SCHEDULERS = _child(mmengine.PARAM_SCHEDULERS, 'engine.registered')
 # A hook that evaluates lies in the package evaluation, which the engine does not import.
-HOOKS = _child(mmengine.HOOKS, 'engine', 'evaluation')
-LOOPS = _child(mmengine.LOOPS, 'engine')
-LOG_PROCESSORS = _child(mmengine.LOG_PROCESSORS, 'engine')
+HOOKS = _child(mmengine.HOOKS, 'engine.registered', 'evaluation')
+LOOPS = _child(mmengine.LOOPS, 'engine.registered')
+LOG_PROCESSORS = _child(mmengine.LOG_PROCESSORS, 'engine.registered')
 METRICS = _child(mmengine.METRICS, 'evaluation')
+VISUALIZERS = _child(mmengine.VISUALIZERS, 'engine.registered')
 # Nothing is registered in these.
 EVALUATOR = _child(mmengine.EVALUATOR, 'evaluation')
-VISUALIZERS = _child(mmengine.VISUALIZERS, 'engine')
-VISBACKENDS = _child(mmengine.VISBACKENDS, 'engine')
+VISBACKENDS = _child(mmengine.VISBACKENDS, 'engine.registered')
 
 
 class Together:

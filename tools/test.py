@@ -12,31 +12,28 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmengine.dist import is_main_process
-from mmengine.runner import Runner
 from rich.console import Console
 from rich.table import Table
 
-from a2mim.engine.command_line import (
-    OneLineParser,
-    add_common_options,
-    add_out_option,
-    check_out,
-    one_line_errors,
-)
-from a2mim.engine.launch import build_test_runner
-from a2mim.engine.mmengine_fixes import strict_loading
-from a2mim.engine.processes import leave_processes
-from a2mim.evaluation import Accuracy, ClassReport, PerClassAccuracy
-from a2mim.weights.safe_load import reading
+from a2mim.engine.command_line import add_common_options, add_out_option, check_out, one_line_errors
+from a2mim.engine.start_up import lean_imports
+from a2mim.options import OneLineParser
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+
+    from a2mim.evaluation import ClassReport, PerClassAccuracy
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = OneLineParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    examples = [
+        'CONFIG CHECKPOINT',
+        'CONFIG CHECKPOINT --data DIR --per-class --out metrics.json',
+    ]
+    parser = OneLineParser(__doc__, examples)
     add_common_options(parser)
     parser.add_argument('checkpoint', help='checkpoint of the whole model')
     parser.add_argument(
@@ -46,8 +43,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def add_per_class(runner: Runner) -> PerClassAccuracy | None:
+def add_per_class(runner: 'Runner') -> 'PerClassAccuracy | None':
     """Count by class too, where the config measures the accuracy of a classifier."""
+    from a2mim.evaluation import Accuracy, PerClassAccuracy
+
     evaluator = runner.test_loop.evaluator
     for metric in evaluator.metrics:
         if isinstance(metric, PerClassAccuracy):
@@ -66,7 +65,7 @@ def as_lines(metrics: Mapping[str, float]) -> str:
     return '\n'.join(f'{name:<{width}}  {value:8.3f}' for name, value in metrics.items())
 
 
-def as_table(classes: Sequence[ClassReport]) -> Table:
+def as_table(classes: 'Sequence[ClassReport]') -> Table:
     """Classes, one a row."""
     table = Table(title='Top-1 accuracy in % by class, the worst first')
     table.add_column('class', overflow='fold')
@@ -84,6 +83,15 @@ def as_table(classes: Sequence[ClassReport]) -> Table:
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Run the command line; return the metrics."""
     args = parse_args(argv)
+    # With torch: after the command line has been read.
+    with lean_imports():
+        from mmengine.dist import is_main_process
+
+        from a2mim.engine.launch import build_test_runner
+        from a2mim.engine.mmengine_fixes import strict_loading
+        from a2mim.engine.processes import leave_processes
+        from a2mim.weights.safe_load import reading
+
     with one_line_errors(), strict_loading(), reading(args):
         check_out(args.out)
         runner = build_test_runner(args)

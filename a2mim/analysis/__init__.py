@@ -7,13 +7,13 @@ A ``Network`` is a network with its preprocessing, ``AnalysisImages`` are the im
 from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.networks import (
     Network,
-    add_analysis_options,
     open_images,
     open_networks,
     open_results,
     read_network,
 )
 from a2mim.analysis.results import PartStore, Results
+from a2mim.options import add_analysis_options
 
 __all__ = [
     'AnalysisImages',

@@ -27,7 +27,7 @@ from timm.models.hiera import Hiera
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
-from a2mim.analysis.images import PHOTOS, AnalysisImages
+from a2mim.analysis.images import AnalysisImages
 from a2mim.analysis.results import PartStore, Results, progress
 from a2mim.interfaces import Algorithm, MaskedBackbone, TimmNetwork
 from a2mim.models.data_preprocessor import ImagePreprocessor
@@ -35,7 +35,7 @@ from a2mim.models.timm_backbone import load_pretrained
 from a2mim.weights.load_model import SUFFIXES, NoRecipeError, load_model
 from a2mim.weights.names import find_backbone
 from a2mim.weights.released import list_models
-from a2mim.weights.safe_load import add_reading_options, load_file, reading
+from a2mim.weights.safe_load import load_file, reading
 
 RANDOM = 'random:'
 
@@ -320,30 +320,9 @@ def measured_batches(
         yield range(start, stop), part() if store is None else store.compute(name, part)
 
 
-def add_analysis_options(
-    parser: argparse.ArgumentParser, *, out: str, num_images: int | None, batch_size: int = 64
-) -> None:
-    """Add the options that all analyses share, with these defaults."""
-    add = parser.add_argument
-    add(
-        'subjects',
-        nargs='+',
-        metavar='[LABEL=][random:]SOURCE',
-        help='networks to compare: a checkpoint, a timm model by name, or NAME:FILE, a timm model '
-        'with the weights of a file; random:SOURCE is the same network with random weights',
-    )
-    add('--images', default=PHOTOS, metavar='DIR', help='a folder, or "photos": installed ones')
-    add('--num-images', type=int, default=num_images, metavar='N')
-    add('--seed', type=int, default=0, help='of every random choice')
-    add('--batch-size', type=int, default=batch_size, metavar='N')
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
-    add('--device', default=device, help='cpu, cuda, …')
-    add('--out', default=out, metavar='DIR', help='folder of the results')
-    add_reading_options(parser)
-
-
 def open_networks(args: argparse.Namespace) -> list[Network]:
     """Load the networks of the command line, whose labels must differ."""
+    args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
     with reading(args):
         networks = [read_network(text, args.device, args.seed) for text in args.subjects]
     labels = [network.label for network in networks]

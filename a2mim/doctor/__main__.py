@@ -1,11 +1,8 @@
 """Check the installation and the machine, and name a remedy for every problem.
 
-    python -m a2mim.doctor [--json]
-
 Exit code 0 if training works, 1 if it does not; optional parts do not count.
 """
 
-import argparse
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -27,6 +24,7 @@ from a2mim.doctor.checks import (
     check_shared_memory,
     check_training,
 )
+from a2mim.options import Parser
 
 COLORS = {Verdict.OK: 'green', Verdict.MISSING: 'yellow', Verdict.PROBLEM: 'red'}
 
@@ -41,11 +39,7 @@ def examine() -> list[Finding]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog='python -m a2mim.doctor',
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(__doc__, ['', '--json'])
     parser.add_argument('--json', action='store_true', help='print JSON')
     args = parser.parse_args(argv)
     findings = examine()

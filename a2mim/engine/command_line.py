@@ -13,20 +13,24 @@ import os
 import pickle
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
 from mmengine import Config
-from mmengine.hooks import Hook
-from mmengine.runner import Runner
 
-from a2mim.engine.config_edit import LOADERS, add_probe, find_datasets, hooks_of
+from a2mim.engine.config_edit import (
+    LOADERS,
+    PRECISIONS,
+    add_probe,
+    find_datasets,
+    hooks_of,
+    use_mixed_precision,
+    use_precision,
+)
 from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.loggers import BACKENDS, add_loggers, check_loggers
-from a2mim.engine.precision import PRECISIONS, use_mixed_precision, use_precision
-from a2mim.engine.processes import LAUNCHERS
 from a2mim.errors import (
     INTERRUPTED,
     NOT_FINITE,
@@ -40,63 +44,16 @@ from a2mim.errors import (
     NotWrittenError,
     StorageError,
 )
-from a2mim.weights.released import config_files
-from a2mim.weights.safe_load import WEIGHTS, add_reading_options
+from a2mim.options import LAUNCHERS, WEIGHTS, add_reading_options
+
+if TYPE_CHECKING:
+    from a2mim.engine.launch import FirstIteration
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """A parser whose errors are one line, with the option of ours that does the same."""
-
-    def parse_args(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> argparse.Namespace:
-        """Read the command line; exit with code 2 at a mistake."""
-        found, unknown = self.parse_known_args(args, namespace or argparse.Namespace())
-        if unknown:
-            self.error(self._remedy(unknown))
-        return found
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with one line and code 2."""
-        self.exit(USER_ERROR, f'error: {message}; {self.prog} --help has all options\n')
-
-    def _remedy(self, unknown: Sequence[str]) -> str:
-        """What to write in place of the first of the words that are no option or its value."""
-        word, sign, value = unknown[0].partition('=')
-        name = word.lstrip('-').replace('_', '-')
-        if not word.startswith('-'):
-            return f'{unknown[0]!r} belongs to no option'
-        value = (
-            value if sign else next((w for w in unknown[1:2] if not w.startswith('--')), 'VALUE')
-        )
-        for names, remedy in ELSEWHERE.items():
-            if name in names.split():
-                return f'{word} is no option here; write {remedy.replace("VALUE", value)}'
-        near = difflib.get_close_matches(f'--{name}', self._option_string_actions, n=1)
-        return f'{word} is no option{f"; did you mean {near[0]}?" if near else ""}'
-
-
-# Options of other programs, and what does the same here.
-ELSEWHERE = {
-    'lr learning-rate base-lr blr': '--cfg-options optim_wrapper.optimizer.lr=VALUE',
-    'wd weight-decay': '--cfg-options optim_wrapper.optimizer.weight_decay=VALUE',
-    'epochs epoch max-epochs num-epochs': '--cfg-options train_cfg.max_epochs=VALUE',
-    'batch-size batch bs b': '--cfg-options train_dataloader.batch_size=VALUE',
-    'workers num-workers j': '--cfg-options train_dataloader.num_workers=VALUE',
-    'accum-iter accumulation': '--cfg-options optim_wrapper.accumulative_counts=VALUE',
-    'model backbone arch': '--cfg-options model.backbone.model_name=VALUE',
-    'num-classes': '--cfg-options model.backbone.num_classes=VALUE',
-    'gpus num-gpus ngpus nproc-per-node devices': 'bash tools/dist_train.sh CONFIG VALUE',
-    'gpu gpu-id gpu-ids device': 'CUDA_VISIBLE_DEVICES=VALUE before the command',
-    'data data-path data-dir dataset': '--data-root VALUE',
-    'out output output-dir out-dir save-dir log-dir': '--work-dir VALUE',
-    'fp16 half': '--amp',
-}
-
-
-def add_common_options(parser: argparse.ArgumentParser) -> None:
+def add_common_options(parser: argparse._ActionsContainer) -> None:
     """Options of every tool that runs a config."""
     parser.add_argument('config', help='path of a config file')
+    parser = parser.add_argument_group('run')
     parser.add_argument('--work-dir', '--work_dir', metavar='DIR', help='logs and checkpoints')
     parser.add_argument(
         '--cfg-options',
@@ -107,10 +64,15 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
         help='change entries of the config, for example optim_wrapper.optimizer.lr=1e-3',
     )
     parser.add_argument(
-        '--data-root', '--data_root', metavar='DIR', help='read the images from DIR'
+        '--data',
+        '--data-root',
+        '--data_root',
+        dest='data_root',
+        metavar='DIR',
+        help='read the images from DIR',
     )
     add_reading_options(parser)
-    parser.add_argument('--launcher', choices=LAUNCHERS, default='none')
+    parser.add_argument('--launcher', choices=LAUNCHERS, default='none', help='that started it')
     # Old launchers pass it; new ones set the variable, which is what counts.
     parser.add_argument('--local_rank', '--local-rank', type=int, help=argparse.SUPPRESS)
 
@@ -133,9 +95,10 @@ def layout_options(args: argparse.Namespace) -> dict[str, object]:
     return {name: getattr(args, name) for name in ('bands', 'page', 'axes', 'nodata')}
 
 
-def add_train_options(parser: argparse.ArgumentParser) -> None:
+def add_train_options(parser: argparse._ActionsContainer) -> None:
     """Options of training."""
-    start = parser.add_mutually_exclusive_group()
+    start = parser.add_argument_group('start').add_mutually_exclusive_group()
+    parser = parser.add_argument_group('training')
     start.add_argument(
         '--resume',
         '--resume_from',
@@ -160,7 +123,9 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
         help='start a new run from all weights of a checkpoint',
     )
     add_schedule_option(parser)
-    parser.add_argument('--pretrained', metavar='FILE', help='start from the backbone in FILE')
+    parser.add_argument(
+        '--pretrained', '--from', metavar='FILE', help='start from the backbone in FILE'
+    )
     parser.add_argument(
         '--probe',
         metavar='DIR',
@@ -210,7 +175,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_schedule_option(parser: argparse.ArgumentParser) -> None:
+def add_schedule_option(parser: argparse._ActionsContainer) -> None:
     """Option of a training that is resumed to become longer."""
     parser.add_argument(
         '--schedule',
@@ -304,6 +269,8 @@ def config_file(path: str) -> str:
     """
     if Path(path).is_file():
         return existing_file(path, 'config')
+    from a2mim.weights.released import config_files
+
     known = {file.stem: file for file in config_files()}
     stem = Path(path).name.removesuffix('.py')
     near = [stem] if stem in known else difflib.get_close_matches(stem, known, n=2)
@@ -361,18 +328,8 @@ EXPECTED = {
 PATIENCE = 10  # seconds
 
 
-class FirstIteration(Hook):
-    """Remember whether an iteration of training has been completed."""
-
-    done = False
-
-    def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
-        """Training works; what fails from here on is not the input's fault."""
-        self.done = True
-
-
 @contextmanager
-def one_line_errors(training: FirstIteration | None = None) -> Iterator[None]:
+def one_line_errors(training: 'FirstIteration | None' = None) -> Iterator[None]:
     """Turn an error inside the block into one line on stderr and exit code 2, Ctrl-C into 130.
 
     Args:

@@ -8,14 +8,23 @@ process x accumulation. A config states it as ``auto_scale_lr.base_batch_size``.
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from mmengine import Config
-from mmengine.dist import get_world_size
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 HOOKS = ('default_hooks', 'custom_hooks')
+# What ``--precision`` writes into ``optim_wrapper``.
+PRECISIONS: dict[str, dict[str, str]] = {
+    'auto': dict(type='AmpOptimWrapper', dtype='auto'),
+    'fp32': dict(type='OptimWrapper'),
+    'bf16': dict(type='AmpOptimWrapper', dtype='bfloat16'),
+    'fp16': dict(type='AmpOptimWrapper', dtype='float16'),
+}
+AMP_ONLY = ('dtype', 'loss_scale')  # arguments of AmpOptimWrapper that OptimWrapper has not
 
 
 def set_data_root(cfg: Config, root: str) -> None:
@@ -47,6 +56,31 @@ def set_data_root(cfg: Config, root: str) -> None:
         name, without = f'test of {hook.get("type")}', '--cfg-options custom_hooks=[]'
         hook_remedy = f'{remedy}, or train without that hook ({without})'
         refuse_same_images(hook.get('train'), hook.get('test'), name, hook_remedy)
+
+
+def use_precision(cfg: Config, precision: str) -> None:
+    """Let the optimiser wrapper of ``cfg`` compute in one of ``PRECISIONS``.
+
+    Raises:
+        ValueError: If the wrapper is another than the two that have a precision.
+    """
+    require_plain_wrapper(cfg, f'--precision {precision}')
+    for name in AMP_ONLY:
+        cfg.optim_wrapper.pop(name, None)
+    cfg.optim_wrapper.update(PRECISIONS[precision])
+
+
+def use_mixed_precision(cfg: Config) -> None:
+    """Replace the plain optimiser wrapper by the one with autocast (``--amp``)."""
+    require_plain_wrapper(cfg, '--amp')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+
+
+def require_plain_wrapper(cfg: Config, option: str) -> None:
+    """Refuse ``option`` for a wrapper that this package does not know."""
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f"{option} needs optim_wrapper.type='OptimWrapper', not {kind!r}")
 
 
 PROBED = 1000  # images of each part of a probe: seconds at 224 pixels
@@ -293,7 +327,7 @@ def scale_minima(schedulers: dict | list | None, factor: float) -> list[float]:
     return [entry['eta_min'] for entry in scaled]
 
 
-def check_epoch_length(runner: Runner, *, scaled: bool = False) -> None:
+def check_epoch_length(runner: 'Runner', *, scaled: bool = False) -> None:
     """Refuse an epoch with fewer batches than one optimiser step accumulates.
 
     Args:
@@ -303,6 +337,9 @@ def check_epoch_length(runner: Runner, *, scaled: bool = False) -> None:
     Raises:
         ValueError: If so; also for an epoch without any batch.
     """
+    from mmengine.dist import get_world_size
+    from mmengine.runner import BaseLoop, EpochBasedTrainLoop
+
     loop = cast(BaseLoop, runner.train_loop)
     batches = len(loop.dataloader)
     accumulation = runner.cfg.optim_wrapper.get('accumulative_counts', 1)

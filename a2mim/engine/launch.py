@@ -12,6 +12,7 @@ from typing import cast
 
 from mmengine import Config
 from mmengine.dist import broadcast_object_list
+from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -56,6 +57,16 @@ from a2mim.weights.config_files import read_config
 from a2mim.weights.files import write_atomically
 
 ROOM = 1 << 18  # bytes of log and scalars before the first step
+
+
+class FirstIteration(Hook):
+    """Remember whether an iteration of training has been completed."""
+
+    done = False
+
+    def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
+        """Training works; what fails from here on is not the input's fault."""
+        self.done = True
 
 
 def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:

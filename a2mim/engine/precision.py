@@ -9,41 +9,8 @@ from mmengine.device import get_device
 from a2mim.weights.recipe import literal_config
 from a2mim.weights.safe_load import peek
 
-# What ``--precision`` writes into ``optim_wrapper``.
-PRECISIONS: dict[str, dict[str, str]] = {
-    'auto': dict(type='AmpOptimWrapper', dtype='auto'),
-    'fp32': dict(type='OptimWrapper'),
-    'bf16': dict(type='AmpOptimWrapper', dtype='bfloat16'),
-    'fp16': dict(type='AmpOptimWrapper', dtype='float16'),
-}
-AMP_ONLY = ('dtype', 'loss_scale')  # arguments of AmpOptimWrapper that OptimWrapper has not
 MATMUL = 'float32_matmul'
 MATMULS = {'high': 'TF32, 10 bits of fraction', 'highest': 'full float32'}
-
-
-def use_precision(cfg: Config, precision: str) -> None:
-    """Let the optimiser wrapper of ``cfg`` compute in one of ``PRECISIONS``.
-
-    Raises:
-        ValueError: If the wrapper is another than the two that have a precision.
-    """
-    require_plain_wrapper(cfg, f'--precision {precision}')
-    for name in AMP_ONLY:
-        cfg.optim_wrapper.pop(name, None)
-    cfg.optim_wrapper.update(PRECISIONS[precision])
-
-
-def use_mixed_precision(cfg: Config) -> None:
-    """Replace the plain optimiser wrapper by the one with autocast (``--amp``)."""
-    require_plain_wrapper(cfg, '--amp')
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-
-
-def require_plain_wrapper(cfg: Config, option: str) -> None:
-    """Refuse ``option`` for a wrapper that this package does not know."""
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ValueError(f"{option} needs optim_wrapper.type='OptimWrapper', not {kind!r}")
 
 
 def adopt_matmul(cfg: Config, checkpoint: str) -> None:

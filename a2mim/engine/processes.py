@@ -33,16 +33,10 @@ from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsa
 
 from a2mim.engine.config_edit import LOADERS
 from a2mim.engine.validation import other_loaders
+from a2mim.options import VARIABLES
 from a2mim.weights.files import open_own
 
-# The variables that each launcher sets: world size, local rank and rank.
-VARIABLES = {
-    'pytorch': ('WORLD_SIZE', 'LOCAL_RANK', 'RANK'),
-    'slurm': ('SLURM_NTASKS', 'SLURM_LOCALID', 'SLURM_PROCID'),
-    'mpi': ('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_RANK'),
-}
-LAUNCHERS = ('none', *VARIABLES)
-# The number of processes on this machine, by the same launchers.
+# The number of processes on this machine, by the launchers of ``VARIABLES``.
 LOCAL = ('LOCAL_WORLD_SIZE', 'SLURM_NTASKS_PER_NODE', 'OMPI_COMM_WORLD_LOCAL_SIZE')
 PATIENCE_FOR_RANKS = 900  # seconds: longer than for data, so that a missing worker is named
 ROLL_CALL = 5  # seconds

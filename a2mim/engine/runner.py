@@ -96,6 +96,8 @@ class ToolRunner(Runner):
 
     def build_visualizer(self, visualizer: Visualizer | dict | None = None) -> Visualizer:
         """Build it as mmengine does; what its back ends cannot write ends no run."""
+        if visualizer is None:
+            visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
         built = super().build_visualizer(visualizer)
         guard_visualizer(built)
         return built

@@ -10,10 +10,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from mmengine.runner import Runner
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -73,6 +69,8 @@ def knn_accuracy(train: Split, test: Split, *, neighbours: int = 20) -> float:
             f'neighbours={neighbours} must be at least 1 and not more than the {len(train[0])} '
             'training images'
         )
+    from sklearn.neighbors import KNeighborsClassifier
+
     classifier = KNeighborsClassifier(
         neighbours,
         metric='cosine',
@@ -95,6 +93,10 @@ def linear_probe_accuracy(train: Split, test: Split) -> float:
     """
     if len(np.unique(train[1])) < 2:
         raise ValueError('a linear probe needs training images of at least two classes')
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     return 100.0 * probe.fit(*train).score(*test)
 

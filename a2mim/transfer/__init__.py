@@ -6,11 +6,11 @@ The import registers the names under ``a2mim.``, makes checkpoints load safely, 
 where mmcv has none. Neither MMDetection nor MMSegmentation is imported here.
 """
 
-from a2mim import engine
+from a2mim.engine import registered
 from a2mim.transfer import data
 from a2mim.transfer.operators import install
 from a2mim.transfer.weights import TrunkPretrained
 
 install()
 
-__all__ = ['TrunkPretrained', 'data', 'engine', 'install']
+__all__ = ['TrunkPretrained', 'data', 'install', 'registered']

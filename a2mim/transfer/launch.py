@@ -19,7 +19,8 @@ from a2mim.engine.config_edit import check_epoch_length
 from a2mim.engine.config_options import ConfigOptions
 from a2mim.engine.launch import default_work_dir, launch, launch_test
 from a2mim.engine.mmengine_fixes import silence_harmless_warnings
-from a2mim.engine.processes import LAUNCHERS, WorkDirLock
+from a2mim.engine.processes import WorkDirLock
+from a2mim.options import LAUNCHERS
 from a2mim.transfer.data import prepare_data
 from a2mim.transfer.data_check import check_data, check_data_folders, list_single_classes
 from a2mim.weights.config_files import read_config

@@ -8,7 +8,8 @@ error before the first iteration is done is one line; A2MIM_TRACEBACK=1 shows it
 
 from collections.abc import Sequence
 
-from a2mim.engine.command_line import FirstIteration, one_line_errors
+from a2mim.engine.command_line import one_line_errors
+from a2mim.engine.launch import FirstIteration
 from a2mim.engine.mmengine_fixes import strict_loading
 from a2mim.engine.processes import WorkDirLock, leave_processes
 from a2mim.transfer.launch import build_train_runner, parse_train_args

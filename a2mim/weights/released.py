@@ -33,12 +33,11 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from rich.console import Console
 from rich.progress import wrap_file
 
+from a2mim.options import SHIPPED
+
 CHUNK = 1 << 20  # bytes read at once
 PATIENCE = 30  # seconds without a byte
 SCHEMES = ('http', 'https')
-PACKAGE = Path(__file__).parents[1]
-# The package first: beside an installed one, configs/ would belong to another project.
-CONFIG_FOLDERS = (PACKAGE / 'configs', PACKAGE.parent / 'configs')
 # Both have a release of this name, and neither has all of the files.
 REPOSITORIES = ('/Westlake-AI/A2MIM/', '/Westlake-AI/openmixup/')
 
@@ -422,8 +421,7 @@ def _write_state(partial: Path, state: Path, size: int, etag: str) -> None:
 
 def config_files() -> list[Path]:
     """Every config that can be run, of those that come with the package."""
-    folder = next((folder for folder in CONFIG_FOLDERS if folder.is_dir()), None)
-    found = sorted(folder.rglob('*.py')) if folder else []
+    found = sorted((SHIPPED / 'configs').resolve().rglob('*.py'))
     return [path for path in found if '_base_' not in path.parts]
 
 
@@ -433,11 +431,11 @@ def config_path(name: str) -> Path:
     Raises:
         FileNotFoundError: If there is no such config.
     """
-    for folder in CONFIG_FOLDERS:
-        path = folder / f'{name}.py'
-        if path.is_file():
-            return path
+    folder = (SHIPPED / 'configs').resolve()
+    path = folder / f'{name}.py'
+    if path.is_file():
+        return path
     raise FileNotFoundError(
-        f'there is no config {name}.py in {" or ".join(map(str, CONFIG_FOLDERS))}; name one as its '
-        'path below configs/, without .py'
+        f'there is no config {name}.py in {folder}; name one as its path below configs/, without '
+        '.py'
     )

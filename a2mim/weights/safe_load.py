@@ -24,10 +24,10 @@ from mmengine.logging import HistoryBuffer
 from safetensors import safe_open
 from torch import Tensor
 
-OPTION = '--trust-checkpoint'
+from a2mim.options import TRUST, WEIGHTS
+
 # torch's own: '1' makes every torch.load a restricted one, whatever its caller asks for.
 SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
-WEIGHTS = ('averaged', 'raw')
 
 _trusted: ContextVar[bool] = ContextVar('trusted', default=False)
 _weights: ContextVar[str] = ContextVar('weights', default='averaged')
@@ -65,21 +65,6 @@ NO_CHECKPOINT = {
     b'<?xml': 'an XML page',
     b'version https://git-lfs': 'a Git LFS pointer',
 }
-
-
-def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Give a tool that reads checkpoints its options; ``reading`` follows them."""
-    parser.add_argument(
-        '--weights',
-        choices=WEIGHTS,
-        default=WEIGHTS[0],
-        help='of two sets of weights in a checkpoint, those averaged over steps or the raw ones',
-    )
-    parser.add_argument(
-        OPTION,
-        action='store_true',
-        help='read a checkpoint that holds more than data: it may run any code as you',
-    )
 
 
 @contextmanager
@@ -180,7 +165,7 @@ def load_file(path: str | Path) -> dict:
             raise ValueError(_explain(path, error)) from error
         if not _trusted.get():
             raise ValueError(
-                f'{path} {refusal}: refused. If you trust its author, add {OPTION} to a command '
+                f'{path} {refusal}: refused. If you trust its author, add {TRUST} to a command '
                 'line of this package: the file may then run any code with your rights'
                 f'{_module_advice(path, refusal)}'
             ) from error
@@ -247,7 +232,7 @@ def unsafe_torch_load(path: Path) -> object:
         ValueError: If the file is damaged.
     """
     sys.stderr.write(
-        f'warning: {OPTION}: {path} holds more than data and is read unrestricted; '
+        f'warning: {TRUST}: {path} holds more than data and is read unrestricted; '
         'it may run any code, with all rights of this user\n'
     )
     try:
@@ -287,7 +272,7 @@ def peek(path: Path) -> dict:
         if refusal is None:
             raise ValueError(f'it cannot be read ({str(error).splitlines()[0][:120]})') from error
         if not _trusted.get():
-            raise ValueError(f'it {refusal}: refused without {OPTION}') from error
+            raise ValueError(f'it {refusal}: refused without {TRUST}') from error
         content = unsafe_torch_load(path)
     if not isinstance(content, dict):
         raise ValueError(f'it holds a {type(content).__name__}')

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from a2mim.__main__ import COMMANDS
 from toy_run import ROOT
 
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 TOOL = re.compile(r'python ((?:analysis_)?tools/[\w/]+\.py)(.*)')
+COMMAND = re.compile(r'^ *a2mim ([a-z]+)(.*)')
 BLOCK = re.compile(r'^```(?:bash)?\n(.*?)^```|((?:^    [^\n]*\n)+)', re.MULTILINE | re.DOTALL)
 # Signs that a line shows what a command looks like.
 PATTERN = re.compile(r'\.\.\.|…|[\[\]{}|]')
@@ -25,11 +27,20 @@ def commands(page: Path) -> list[tuple[str, list[str]]]:
     found = []
     for fenced, indented in BLOCK.findall(page.read_text(encoding='utf-8')):
         lines = (fenced or indented).replace('\\\n', ' ').splitlines()
-        for match in filter(None, (TOOL.search(line.split(' # ')[0]) for line in lines)):
+        lines = [as_tool(line.split(' # ')[0]) for line in lines]
+        for match in filter(None, map(TOOL.search, lines)):
             if not PATTERN.search(match[2]):
                 words = [STANDING_FOR.get(word, word) for word in shlex.split(match[2])]
                 found.append((match[1], words))
     return found
+
+
+def as_tool(line: str) -> str:
+    """A call of the command ``a2mim`` as a call of the tool that it runs, where it runs one."""
+    match = COMMAND.match(line)
+    if match is None or not COMMANDS[match[1]].program.endswith('.py'):
+        return line
+    return f'python tools/{COMMANDS[match[1]].program}{match[2]}'
 
 
 class Taken(BaseException):

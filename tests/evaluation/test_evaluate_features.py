@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import timm
 import torch
-from mmengine.registry import DefaultScope
+from mmengine import Config
+from mmengine.registry import DefaultScope, init_default_scope
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -129,8 +130,8 @@ def test_a_missing_checkpoint_is_refused(tool, paths):
 
 
 def test_the_trunk_is_that_of_the_checkpoint(tool, paths):
-    cfg = tool.Config.fromfile(paths[0])
-    tool.init_default_scope('a2mim')
+    cfg = Config.fromfile(paths[0])
+    init_default_scope('a2mim')
     weight = tool.load_model(cfg, paths[1]).backbone.model.conv1[0].weight
     assert torch.equal(weight, torch.load(paths[1])['conv1.0.weight'])
 

@@ -36,6 +36,7 @@ def test_it_ends_with_the_two_lines_to_paste(tool, checkpoint, tmp_path, capsys)
     out = tmp_path / 'new' / 'out.safetensors'
     run(tool, checkpoint, out, '--to', 'timm', '--model', 'resnet18')
     lines = capsys.readouterr().out.splitlines()
+    lines = [line for line in lines if ' - INFO - ' not in line]  # the log
     assert lines[0].startswith(f"read {checkpoint}: timm.create_model('resnet18'")
     assert '120 tensors, 100% match' in lines[1]
     assert 'largest difference 0 where the largest feature is' in lines[2]

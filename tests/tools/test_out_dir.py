@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from a2mim.engine import processes
 from a2mim.engine.processes import WorkDirLock
 from toy_run import load_tool, toy_config, write_images
 
@@ -17,7 +18,7 @@ OUT = 'default_hooks.checkpoint.out_dir=big/disk'  # does not exist before the f
 def train(tmp_path, monkeypatch, capsys):
     """A function from options to the exit code of a run of one epoch, and what it printed."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tool, 'WorkDirLock', lambda: WorkDirLock(patience=0))
+    monkeypatch.setattr(processes, 'WorkDirLock', lambda: WorkDirLock(patience=0))
     write_images(tmp_path / 'data/train', 4)
     write_images(tmp_path / 'data/val', 2)
     config = f'{tmp_path.name}.py'

@@ -26,7 +26,7 @@ def config(tmp_path, monkeypatch) -> str:
 @pytest.mark.parametrize('options', [[], ['--resume']])
 def test_a_folder_in_which_a_run_trains_is_refused(config, capsys, monkeypatch, options):
     tool = load_tool('train')
-    monkeypatch.setattr(tool, 'WorkDirLock', lambda: WorkDirLock(patience=0))
+    monkeypatch.setattr(processes, 'WorkDirLock', lambda: WorkDirLock(patience=0))
     with WorkDirLock() as other:
         other.take('shared')
         with pytest.raises(SystemExit) as exit_:

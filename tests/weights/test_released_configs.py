@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from a2mim.weights.released import config_path
 
@@ -27,8 +28,8 @@ def installed(tmp_path_factory):
     source, place = tmp_path_factory.mktemp('source'), tmp_path_factory.mktemp('site')
     for name in ('setup.py', 'pyproject.toml', 'requirements.txt', 'README.md', 'LICENSE'):
         shutil.copy(ROOT / name, source)
-    for name in ('a2mim', 'configs'):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
+    ignored = shutil.ignore_patterns('__pycache__')
+    shutil.copytree(ROOT / 'a2mim', source / 'a2mim', ignore=ignored)
     options = ['--no-deps', '--no-build-isolation', '--no-index', '--quiet']
     command = [sys.executable, '-m', 'pip', 'wheel', *options, '-w', str(place), str(source)]
     subprocess.run(command, check=True, capture_output=True, text=True)
@@ -38,11 +39,17 @@ def installed(tmp_path_factory):
 
 
 @pytest.mark.integration
-def test_a_wheel_holds_every_recipe_and_the_table(installed):
+def test_a_wheel_holds_every_recipe_and_tool_and_the_table(installed):
     def below(folder):
-        return {path.relative_to(folder) for path in folder.rglob('*.py')}
+        found = (path for path in folder.rglob('*.*') if path.suffix in ('.py', '.sh', '.yml'))
+        # The link to the package of a checkout stays there.
+        return {path.relative_to(folder) for path in found if path.name != 'a2mim.py'}
 
-    assert below(installed / 'a2mim' / 'configs') == below(ROOT / 'configs')
+    for name in ('configs', 'tools'):
+        assert below(installed / 'a2mim' / '.mim' / name) == below(ROOT / name)
+    assert not [*(installed / 'a2mim' / '.mim').rglob('a2mim.py')]
+    index = yaml.safe_load((installed / 'a2mim/.mim/model-index.yml').read_text())
+    assert all((installed / 'a2mim/.mim' / name).is_file() for name in index['Import'])
     assert (installed / 'a2mim' / 'weights' / 'released.json').is_file()
 
 
@@ -61,4 +68,4 @@ def test_an_installed_package_builds_from_its_own_recipes(installed):
         text=True,
         check=True,
     )
-    assert done.stdout.split() == [str(installed / 'a2mim' / 'configs' / f'{RECIPE}.py'), 'A2MIM']
+    assert done.stdout.split() == [str(installed / 'a2mim/.mim/configs' / f'{RECIPE}.py'), 'A2MIM']

@@ -11,27 +11,20 @@ import argparse
 import json
 from collections.abc import Iterable
 from pathlib import Path
-
-import torch
-from mmengine import Config
-from mmengine.registry import init_default_scope
-from torch import nn
-from torch.utils.data import DataLoader
+from typing import TYPE_CHECKING
 
 from a2mim.engine.command_line import add_out_option, check_out, existing_file, one_line_errors
 from a2mim.engine.config_options import ConfigOptions
-from a2mim.engine.launch import load_config
-from a2mim.engine.mmengine_fixes import strict_loading
-from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
-from a2mim.registry import DATASETS, FUNCTIONS, MODELS
-from a2mim.weights.safe_load import add_reading_options, reading
+from a2mim.options import Parser, add_reading_options
+
+if TYPE_CHECKING:
+    from mmengine import Config
+    from torch import nn
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__, ['CONFIG CHECKPOINT --out features.json', 'CONFIG'])
     parser.add_argument('config', help='fine-tuning or linear-probe config')
     parser.add_argument('checkpoint', nargs='?', help='checkpoint or extracted backbone')
     parser.add_argument('--seed', type=int, default=0, help='of random weights')
@@ -40,7 +33,12 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--neighbours', type=int, default=20, help='votes of --knn')
     parser.add_argument('--device', default='cpu', help='where features are computed')
     parser.add_argument(
-        '--data-root', '--data_root', metavar='DIR', help='read the images from DIR'
+        '--data',
+        '--data-root',
+        '--data_root',
+        dest='data_root',
+        metavar='DIR',
+        help='read the images from DIR',
     )
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={})
     add_out_option(parser, 'accuracies, and what they were measured on')
@@ -48,8 +46,10 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(args)
 
 
-def load_model(cfg: Config, checkpoint: str | None) -> nn.Module:
+def load_model(cfg: 'Config', checkpoint: str | None) -> 'nn.Module':
     """The classifier of ``cfg`` with the backbone of ``checkpoint``, by default a random one."""
+    from a2mim.registry import MODELS
+
     if checkpoint is not None:
         file = existing_file(checkpoint, 'checkpoint')
         cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=file)
@@ -58,8 +58,12 @@ def load_model(cfg: Config, checkpoint: str | None) -> nn.Module:
     return model
 
 
-def batches(cfg: Config, split: str) -> Iterable[dict]:
+def batches(cfg: 'Config', split: str) -> Iterable[dict]:
     """Images of a split in the validation pipeline, in order."""
+    from torch.utils.data import DataLoader
+
+    from a2mim.registry import DATASETS, FUNCTIONS
+
     evaluation = cfg.val_dataloader
     dataset = {**cfg[f'{split}_dataloader'].dataset, 'pipeline': evaluation.dataset.pipeline}
     return DataLoader(
@@ -72,6 +76,15 @@ def batches(cfg: Config, split: str) -> Iterable[dict]:
 
 def main(args: argparse.Namespace) -> None:
     """Print the selected accuracies, by default both."""
+    # With torch: after the command line has been read.
+    import torch
+    from mmengine.registry import init_default_scope
+
+    from a2mim.engine.launch import load_config
+    from a2mim.engine.mmengine_fixes import strict_loading
+    from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
+    from a2mim.weights.safe_load import reading
+
     check_out(args.out)
     cfg = load_config(args)
     if cfg.get('val_dataloader') is None:

@@ -6,31 +6,23 @@ A layer is a module path; the stages of timm's ``feature_info`` also have an ind
 
 import argparse
 from collections.abc import Iterator, Sequence
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from a2mim.engine.command_line import one_line_errors
 from a2mim.engine.config_options import ConfigOptions
-from a2mim.models.timm_inspection import (
-    FeatureLayout,
-    ImageShape,
-    create_network,
-    fitting_blocks,
-    image_shapes,
-    last_block,
-    trace_first_fit,
-    trace_geometry,
-)
+from a2mim.options import Parser
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from a2mim.models.timm_inspection import FeatureLayout, ImageShape
 
 ROW = '{:<28} {:>5} {:>8} {:>6} {:>9}  {}'
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__, ['convnext_tiny', 'vit_small_patch16_224 --img-size 192 --all'])
     add = parser.add_argument
     add('model', help='name in timm, for example convnext_tiny')
     add('--img-size', type=int, nargs='+', metavar='PIXELS', help='side, or H W')
@@ -41,8 +33,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def build(name: str, img_size: list[int] | None, options: dict) -> tuple[nn.Module, ImageShape]:
+def build(name: str, img_size: list[int] | None, options: dict) -> 'tuple[nn.Module, ImageShape]':
     """The model on the meta device, and the shape (C, H, W) of its images."""
+    import torch
+
+    from a2mim.models.timm_inspection import create_network, image_shapes, trace_first_fit
+
     options = {'num_classes': 0, 'global_pool': '', **options}
     sized = {**options, 'img_size': (img_size[0], img_size[-1])} if img_size else options
     with torch.device('meta'):
@@ -55,12 +51,16 @@ def build(name: str, img_size: list[int] | None, options: dict) -> tuple[nn.Modu
 
 
 def places(
-    model: nn.Module, image_shape: ImageShape, *, everything: bool
-) -> Iterator[tuple[str, int | str, FeatureLayout]]:
+    model: 'nn.Module', image_shape: 'ImageShape', *, everything: bool
+) -> 'Iterator[tuple[str, int | str, FeatureLayout]]':
     """Path, index into ``feature_info`` and layout of every layer, in the order of the model.
 
     Without ``everything``, these are the stages, their downsampling, and other top-level modules.
     """
+    from torch import nn
+
+    from a2mim.models.timm_inspection import last_block, trace_geometry
+
     modules = dict(model.named_modules())
     del modules['']
     geometry = trace_geometry(model, image_shape, modules)
@@ -81,6 +81,9 @@ def places(
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
+    # With torch: after the command line has been read.
+    from a2mim.models.timm_inspection import fitting_blocks
+
     with one_line_errors():
         model, image_shape = build(args.model, args.img_size, args.model_options)
         rows = list(places(model, image_shape, everything=args.all))

@@ -14,46 +14,54 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from a2mim.analysis import Network, add_analysis_options, open_networks
-from a2mim.analysis.report import (
-    SECTIONS,
-    Entry,
-    check_report_path,
-    compute_sections,
-    read_entry,
-    runs_table,
-    write_report,
-)
-from a2mim.analysis.report_page import Header, read_result_folder, render_page
-from a2mim.analysis.report_sections import QUICK, THOROUGH, Comparison
-from a2mim.analysis.runs import read_run
 from a2mim.engine.command_line import one_line_errors
+from a2mim.options import Parser, add_analysis_options
 from a2mim.version import __version__
-from a2mim.weights.safe_load import reading
+
+if TYPE_CHECKING:
+    from a2mim.analysis import Network
+    from a2mim.analysis.report import Entry
+    from a2mim.analysis.report_page import Header
+    from a2mim.analysis.report_sections import Comparison
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        conflict_handler='resolve',  # --out is a file here
-    )
+    examples = [
+        'RUN CHECKPOINT --out report.html',
+        'RUN random:RUN --quick --sections curves spectra',
+    ]
+    parser = Parser(__doc__, examples, conflict_handler='resolve')  # --out is a file here
     add_analysis_options(parser, out='', num_images=None)
     add = parser.add_argument
-    add('--out', default='work_dirs/analysis/report.html', metavar='FILE.html')
+    add('--out', default='work_dirs/analysis/report.html', metavar='FILE.html', help='the page')
     add('--labelled', action='store_true', help='folders of --images are classes')
     probe = 'with train and val, class folders'
     add('--probe-images', default='photos', metavar='DIR', help=probe)
     add('--quick', action='store_true', help='fewer images and draws')
-    add('--sections', nargs='*', choices=SECTIONS, help='only these; without a value: none')
+    sections = 'only these, such as curves; an unknown name lists all; without a value: none'
+    add('--sections', nargs='*', type=read_section, metavar='NAME', help=sections)
     add('--results', nargs='+', default=[], metavar='DIR', help='folders to add')
     return parser.parse_args(argv)
 
 
-def open_comparison(args: argparse.Namespace, entries: Sequence[Entry]) -> Comparison:
+def read_section(text: str) -> str:
+    """The name of a section."""
+    from a2mim.analysis.report import SECTIONS
+
+    if text not in SECTIONS:
+        raise argparse.ArgumentTypeError(f'{text!r} is none of {", ".join(SECTIONS)}')
+    return text
+
+
+def open_comparison(args: argparse.Namespace, entries: 'Sequence[Entry]') -> 'Comparison':
     """Load networks and logs."""
+    from a2mim.analysis import open_networks
+    from a2mim.analysis.report_sections import QUICK, THOROUGH, Comparison
+    from a2mim.analysis.runs import read_run
+
     args.subjects = [entry.text for entry in entries]
     networks = open_networks(args)
     logs = [
@@ -67,8 +75,11 @@ def open_comparison(args: argparse.Namespace, entries: Sequence[Entry]) -> Compa
     return Comparison(networks, logs, effort=effort, **options)
 
 
-def header(networks: Sequence[Network], command: Sequence[str], notes: Sequence[str]) -> Header:
+def header(networks: 'Sequence[Network]', command: Sequence[str], notes: Sequence[str]) -> 'Header':
     """Top of the page: networks, date, version and command."""
+    from a2mim.analysis.report import runs_table
+    from a2mim.analysis.report_page import Header
+
     now = datetime.now().astimezone().strftime('%Y-%m-%d %H:%M %Z')
     facts = [('Date', now), ('a2mim', __version__), ('Command', shlex.join(command))]
     title = 'Comparison of ' + ', '.join(network.label for network in networks)
@@ -78,6 +89,11 @@ def header(networks: Sequence[Network], command: Sequence[str], notes: Sequence[
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
+    # With torch: after the command line has been read.
+    from a2mim.analysis.report import check_report_path, compute_sections, read_entry, write_report
+    from a2mim.analysis.report_page import read_result_folder, render_page
+    from a2mim.weights.safe_load import reading
+
     own = sys.argv[1:] if argv is None else argv
     command = ['python', 'tools/analysis_tools/report.py', *own]
     with one_line_errors(), reading(args):

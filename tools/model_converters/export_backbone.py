@@ -18,19 +18,19 @@ from pathlib import Path
 
 from a2mim.engine.command_line import one_line_errors
 from a2mim.engine.config_options import ConfigOptions
-from a2mim.weights.export import TARGETS, check_path, export
-from a2mim.weights.export.target import read_photograph, read_source
-from a2mim.weights.safe_load import add_reading_options, reading
+from a2mim.options import Parser, add_reading_options
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    examples = [
+        'CHECKPOINT resnet50.pth --to timm',
+        'CHECKPOINT FOLDER --to huggingface --image photo.jpg',
+    ]
+    parser = Parser(__doc__, examples)
     parser.add_argument('checkpoint', type=Path, metavar='IN')
     parser.add_argument('output', type=Path, metavar='OUT')
-    parser.add_argument('--to', required=True, metavar='TARGET', help=', '.join(TARGETS))
+    parser.add_argument('--to', required=True, metavar='TARGET', help='a library of the list above')
     parser.add_argument('--model', metavar='NAME', help='in timm, where IN does not tell')
     parser.add_argument(
         '--model-options',
@@ -49,6 +49,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Export, and say what the comparison gave and how to load the result."""
     args = parse_args(arguments)
+    # With torch: after the command line has been read.
+    from a2mim.weights.export import TARGETS, check_path, export
+    from a2mim.weights.export.target import read_photograph, read_source
+    from a2mim.weights.safe_load import reading
+
     check_path(args.to, args.output, args.force)
     with reading(args):
         source = read_source(args.checkpoint, args.model, args.model_options)

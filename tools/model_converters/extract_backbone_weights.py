@@ -9,23 +9,23 @@ foreign to torchvision. The suffix of OUT chooses the format, ``.safetensors`` o
 import argparse
 from collections import Counter
 from pathlib import Path
-
-import timm
-import torch
+from typing import TYPE_CHECKING
 
 from a2mim.engine.command_line import one_line_errors
-from a2mim.weights.files import save_file
-from a2mim.weights.fit import compare
-from a2mim.weights.names import Backbone, find_backbone
-from a2mim.weights.recipe import Recipe, create_timm_model, find_recipe
-from a2mim.weights.safe_load import add_reading_options, load_file, reading
+from a2mim.options import Parser, add_reading_options
+
+if TYPE_CHECKING:
+    from a2mim.weights.names import Backbone
+    from a2mim.weights.recipe import Recipe
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    examples = [
+        'CHECKPOINT resnet50.pth',
+        'CHECKPOINT resnet50.safetensors --weights raw',
+    ]
+    parser = Parser(__doc__, examples)
     parser.add_argument('checkpoint', type=Path, metavar='IN')
     parser.add_argument('output', type=Path, metavar='OUT', help='.safetensors, .pth or .pt')
     parser.add_argument('--force', action='store_true', help='overwrite OUT if it is there')
@@ -36,6 +36,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Extract, write, and say what was kept, what was dropped and how to load it."""
     args = parse_args(arguments)
+    # With torch: after the command line has been read.
+    from a2mim.weights.files import save_file
+    from a2mim.weights.names import find_backbone
+    from a2mim.weights.recipe import find_recipe
+    from a2mim.weights.safe_load import load_file, reading
+
     if args.output.exists() and not args.force:
         raise FileExistsError(f'{args.output} exists; choose another name or add --force')
     with reading(args):
@@ -55,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     print('\n'.join(use))
 
 
-def check_found(trunk: Backbone) -> None:
+def check_found(trunk: 'Backbone') -> None:
     """Refuse a file in which no key tells where the backbone is.
 
     Raises:
@@ -68,12 +74,18 @@ def check_found(trunk: Backbone) -> None:
         )
 
 
-def lines_of_use(args: argparse.Namespace, recipe: Recipe | None, trunk: Backbone) -> list[str]:
+def lines_of_use(args: argparse.Namespace, recipe: 'Recipe | None', trunk: 'Backbone') -> list[str]:
     """The lines that use the weights, after a strict comparison with timm's model.
 
     Raises:
         ValueError: If the config in the checkpoint asks for a model that is larger than the file.
     """
+    import timm
+    import torch
+
+    from a2mim.weights.fit import compare
+    from a2mim.weights.recipe import create_timm_model
+
     output = args.output
     if recipe is None or not timm.is_model(recipe[0]):
         return [

@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 from a2mim.engine.command_line import one_line_errors
+from a2mim.options import add_reading_options
 from a2mim.weights.files import save_file
 from a2mim.weights.names import (
     BACKBONE,
@@ -27,7 +28,7 @@ from a2mim.weights.names import (
     unwrap,
 )
 from a2mim.weights.recipe import find_recipe
-from a2mim.weights.safe_load import add_reading_options, load_file, reading
+from a2mim.weights.safe_load import load_file, reading
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -10,16 +10,16 @@ import argparse
 from pathlib import Path
 
 from a2mim.engine.command_line import one_line_errors
-from a2mim.weights.config_files import read_config
-from a2mim.weights.publish import publish
-from a2mim.weights.safe_load import add_reading_options, load_file, reading
+from a2mim.options import Parser, add_reading_options
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    examples = [
+        'CHECKPOINT resnet50.safetensors',
+        'CHECKPOINT resnet50.pth --config CONFIG',
+    ]
+    parser = Parser(__doc__, examples)
     parser.add_argument('checkpoint', type=Path, metavar='IN')
     parser.add_argument('output', type=Path, metavar='OUT', help='.safetensors or .pth')
     parser.add_argument(
@@ -32,6 +32,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> None:
     """Write, and print what went along and the whole hash."""
     args = parse_args(arguments)
+    # With torch: after the command line has been read.
+    from a2mim.weights.config_files import read_config
+    from a2mim.weights.publish import publish
+    from a2mim.weights.safe_load import load_file, reading
+
     config = read_config(args.config).pretty_text if args.config else None
     with reading(args):
         path, digest = publish(load_file(args.checkpoint), args.output, config)

@@ -1,9 +1,5 @@
 """Mean, standard deviation and scale of the pixels below a folder: what ImagePreprocessor takes.
 
-    python tools/prepare_data/compute_stats.py data/photos
-    python tools/prepare_data/compute_stats.py data/bands --channels 5
-    python tools/prepare_data/compute_stats.py data/microscope --channels 1 --scale percentile
-
 Images are read as in training. Every pixel counts once, so large images weigh more than small
 ones. Mean and deviation are those after the scale. The last lines are for a config and for the
 command line.
@@ -12,24 +8,28 @@ command line.
 import argparse
 import os
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-from rich.console import Console
-from rich.progress import track
-
-from a2mim.datasets.archives import open_source
 from a2mim.engine.command_line import add_layout_options, layout_options, one_line_errors
-from a2mim.scale import MEASURED, RULES, PixelStats, Scale, measure, range_warning
+from a2mim.options import Parser
+
+if TYPE_CHECKING:
+    from a2mim.scale import PixelStats, Scale
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('root', metavar='DIR', help='folder of images, or of shards')
+    examples = [
+        'data/photos',
+        'data/bands --channels 5',
+        'data/microscope --channels 1 --scale percentile',
+    ]
+    parser = Parser(__doc__, examples)
+    parser.add_place('root', '--data', metavar='DIR', help='folder of images, or of shards')
     parser.add_argument('--channels', type=int, default=3, help='1, 3 or what the files hold')
-    parser.add_argument('--max-images', type=int, metavar='N', help='N images, evenly spread')
+    num_images = ('--num-images', '--max-images')
+    evenly = 'N images, evenly spread, instead of all'
+    parser.add_argument(*num_images, dest='max_images', type=int, metavar='N', help=evenly)
     parser.add_argument('--workers', type=int, default=usable_cores(), help='processes that read')
     parser.add_argument('--list-file', metavar='FILE', help='only the images that FILE lists')
     parser.add_argument(
@@ -49,8 +49,10 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
-def read_scale(text: str) -> Scale:
+def read_scale(text: str) -> 'Scale':
     """A rule, or two numbers with a comma between them."""
+    from a2mim.scale import RULES
+
     if text in RULES:
         return text
     try:
@@ -62,11 +64,16 @@ def read_scale(text: str) -> Scale:
 
 def progress(items: Iterable, number: int) -> Iterable:
     """A bar of the images that are read."""
+    from rich.console import Console
+    from rich.progress import track
+
     return track(items, 'reading', number, console=Console(stderr=True))
 
 
-def show_values(stats: PixelStats, scale: Scale) -> None:
+def show_values(stats: 'PixelStats', scale: 'Scale') -> None:
     """Print types, used range and missing values; warn of a range of which little is used."""
+    from a2mim.scale import range_warning
+
     types = ', '.join(f'{name} ({len(parts)})' for name, parts in stats.parts.items())
     low, high = stats.used_range()
     print(f'values    {types}, mostly {low:g} to {high:g}')
@@ -76,7 +83,7 @@ def show_values(stats: PixelStats, scale: Scale) -> None:
         print(f'warning   {warning}')
 
 
-def as_list(values: Sequence[float] | np.ndarray) -> str:
+def as_list(values: Iterable[float]) -> str:
     """``[1.23,4.56]``, without blanks that a shell would split."""
     return f'[{",".join(f"{value:.2f}" for value in values)}]'
 
@@ -84,6 +91,12 @@ def as_list(values: Sequence[float] | np.ndarray) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
+    # With torch: after the command line has been read.
+    import numpy as np
+
+    from a2mim.datasets.archives import open_source
+    from a2mim.scale import MEASURED, measure
+
     if args.max_images is not None and args.max_images < 1:
         raise ValueError(f'--max-images {args.max_images} must be at least 1')
     source = open_source(args.root, args.list_file, channels=args.channels, **layout_options(args))

@@ -1,9 +1,5 @@
 """Copy the images of a folder into WebDataset shards or an LMDB database.
 
-    python tools/prepare_data/make_shards.py data/photos data/shards --images-per-shard 5000
-    python tools/prepare_data/make_shards.py data/flowers data/lmdb --format lmdb --with-labels
-    python tools/prepare_data/make_shards.py data/photos data/shards --short-side 320
-
 The bytes of the files are copied as they are. With ``--short-side`` JPEG files whose short side is
 longer are resized to it, by a bicubic filter with antialiasing, turned upright, and written again
 as JPEG of quality 95 with half the resolution of colours (4:2:0); smaller ones and other formats
@@ -23,24 +19,15 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-import torch
-from PIL import Image
-from rich.console import Console
-from rich.progress import track
-
-from a2mim.datasets import ImageFolder
-from a2mim.datasets.archives import CLASSES, ENTRIES, KEYS, SUMMARY, write_index
-from a2mim.datasets.decoding import START, decode_image, refusal
-from a2mim.datasets.transforms import resize
 from a2mim.engine.command_line import one_line_errors
-from a2mim.engine.signals import ending_on_signals
 from a2mim.errors import BadDataError
+from a2mim.options import Parser
 
-# What a call writes.
-OWN = ('*.tar', 'data.mdb', 'lock.mdb', KEYS, CLASSES, ENTRIES, SUMMARY, '*.partial')
+if TYPE_CHECKING:
+    from a2mim.datasets import ImageFolder
+
 # An LMDB database may take so many times the bytes of the files; unused room is no file. A file of
 # low quality grows where it is written again.
 ROOM = 16
@@ -58,12 +45,16 @@ class Sample(NamedTuple):
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    examples = [
+        'data/photos data/shards --images-per-shard 5000',
+        'data/flowers data/lmdb --format lmdb --with-labels',
+        'data/photos data/shards --short-side 320',
+    ]
+    parser = Parser(__doc__, examples)
     parser.add_argument('root', metavar='DIR', help='folder of images, searched in depth')
     parser.add_argument('out', metavar='OUT', help='folder to make')
-    parser.add_argument('--format', choices=sorted(WRITERS), default='webdataset')
+    kinds = 'tar files of the WebDataset layout, or an LMDB database'
+    parser.add_argument('--format', choices=sorted(WRITERS), default='webdataset', help=kinds)
     parser.add_argument(
         '--images-per-shard',
         type=int,
@@ -83,13 +74,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def read_samples(source: ImageFolder, seed: int, short_side: int | None = None) -> Iterator[Sample]:
+def read_samples(
+    source: 'ImageFolder', seed: int, short_side: int | None = None
+) -> Iterator[Sample]:
     """All images in random order; JPEG files are resized where ``short_side`` is given.
 
     Raises:
         BadDataError: If a file cannot be read; whether it is an image is only looked at where it
             may be resized.
     """
+    import numpy as np
+    import torch
+    from rich.console import Console
+    from rich.progress import track
+
     order = np.random.default_rng(seed).permutation(len(source)).tolist()
     places = enumerate(track(order, 'copying', console=Console(stderr=True)))
     read = partial(read_sample, source, short_side)
@@ -102,8 +100,10 @@ def read_samples(source: ImageFolder, seed: int, short_side: int | None = None) 
             yield from pool.map(read, batch)
 
 
-def read_sample(source: ImageFolder, short_side: int | None, place: tuple[int, int]) -> Sample:
+def read_sample(source: 'ImageFolder', short_side: int | None, place: tuple[int, int]) -> Sample:
     """The image at ``place``: its number in the new order and its index in the source."""
+    from a2mim.datasets.decoding import START, refusal
+
     number, index = place
     try:
         data = source.content(index)
@@ -123,6 +123,11 @@ def shrink(data: bytes, short_side: int) -> bytes:
     Raises:
         BadDataError: If it cannot be decoded.
     """
+    from PIL import Image
+
+    from a2mim.datasets.decoding import decode_image
+    from a2mim.datasets.transforms import resize
+
     image = decode_image(data, '.jpg', 3)
     short = min(image.shape[1:])
     if short <= short_side:
@@ -138,9 +143,11 @@ def shrink(data: bytes, short_side: int) -> bytes:
 
 
 def write_tar_files(
-    samples: Iterable[Sample], folder: Path, source: ImageFolder, images_per_shard: int
+    samples: Iterable[Sample], folder: Path, source: 'ImageFolder', images_per_shard: int
 ) -> None:
     """Shards of so many images, and their index."""
+    from a2mim.datasets.archives import write_index
+
     try:
         from webdataset import TarWriter
     except ImportError as error:
@@ -160,9 +167,11 @@ def write_tar_files(
 
 
 def write_database(
-    samples: Iterable[Sample], folder: Path, source: ImageFolder, images_per_shard: int
+    samples: Iterable[Sample], folder: Path, source: 'ImageFolder', images_per_shard: int
 ) -> None:
     """One database, written so many images at a time, and the list of its keys."""
+    from a2mim.datasets.archives import CLASSES, KEYS
+
     try:
         import lmdb
     except ImportError as error:
@@ -182,7 +191,7 @@ def write_database(
         (folder / CLASSES).write_bytes(b''.join(os.fsencode(f'{x}\n') for x in source.classes))
 
 
-WRITERS: dict[str, Callable[[Iterable[Sample], Path, ImageFolder, int], None]] = {
+WRITERS: 'dict[str, Callable[[Iterable[Sample], Path, ImageFolder, int], None]]' = {
     'webdataset': write_tar_files,
     'lmdb': write_database,
 }
@@ -194,6 +203,10 @@ def claim(folder: Path) -> int:
     Raises:
         FileExistsError: If another call does, or it is not a folder that a call has left.
     """
+    from a2mim.datasets.archives import CLASSES, ENTRIES, KEYS, SUMMARY
+
+    # What a call writes.
+    own = ('*.tar', 'data.mdb', 'lock.mdb', KEYS, CLASSES, ENTRIES, SUMMARY, '*.partial')
     folder.mkdir(parents=True, exist_ok=True)
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -202,7 +215,7 @@ def claim(folder: Path) -> int:
         raise FileExistsError(
             f'another call writes {folder}: wait for its end or give another OUT'
         ) from error
-    foreign = [path.name for path in folder.iterdir() if not any(map(path.match, OWN))]
+    foreign = [path.name for path in folder.iterdir() if not any(map(path.match, own))]
     if foreign:
         raise FileExistsError(
             f'{folder} holds {foreign[0]}, which this tool does not write; remove the folder'
@@ -215,6 +228,10 @@ def claim(folder: Path) -> int:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
+    # With torch: after the command line has been read.
+    from a2mim.datasets import ImageFolder
+    from a2mim.engine.signals import ending_on_signals
+
     out = Path(args.out)
     if args.images_per_shard < 1:
         raise ValueError(f'--images-per-shard {args.images_per_shard} must be at least 1')

@@ -1,10 +1,7 @@
 r"""Read every image of a folder as training would, and name those that cannot be read.
 
-    python tools/prepare_data/verify_dataset.py data/photos
-    python tools/prepare_data/verify_dataset.py data/photos --out bad_files.txt
-
 Exit codes: 0 if all images can be read, 1 if some cannot, 2 if the command itself is wrong.
-``xargs -d '\n' -a bad_files.txt rm --`` removes what the second command found.
+``xargs -d '\n' -a bad_files.txt rm --`` removes what the second example finds.
 """
 
 import argparse
@@ -13,30 +10,25 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from rich.console import Console
-from rich.progress import track
-
-from a2mim.datasets.archives import open_source
-from a2mim.datasets.image_files import StoredImages
-from a2mim.datasets.verification import ImageCheck, check_images
-from a2mim.engine.bad_images import write_names
 from a2mim.engine.command_line import (
     add_layout_options,
     check_out,
     layout_options,
     one_line_errors,
 )
-from a2mim.scale import range_warning
+from a2mim.options import Parser
+
+if TYPE_CHECKING:
+    from a2mim.datasets.image_files import StoredImages
+    from a2mim.datasets.verification import ImageCheck
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('root', metavar='DIR', help='folder of images, or of shards')
+    parser = Parser(__doc__, ['data/photos', 'data/photos --out bad_files.txt'])
+    parser.add_place('root', '--data', metavar='DIR', help='folder of images, or of shards')
     parser.add_argument('--channels', type=int, default=3, help='1, 3 or what the files hold')
     parser.add_argument('--workers', type=int, default=usable_cores(), help='processes that read')
     parser.add_argument('--list-file', metavar='FILE', help='only the images that FILE lists')
@@ -50,8 +42,10 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
-def show(source: StoredImages, good: Sequence[ImageCheck], bad: Sequence[ImageCheck]) -> None:
+def show(source: 'StoredImages', good: 'Sequence[ImageCheck]', bad: 'Sequence[ImageCheck]') -> None:
     """Print the bad files one by one, then what there is in all."""
+    import numpy as np
+
     for result in bad:
         print(f'{source.name(result.index)!r}: {result.reason}')
     print(f'images    {len(good)} can be read, {len(bad)} cannot')
@@ -68,8 +62,10 @@ def show(source: StoredImages, good: Sequence[ImageCheck], bad: Sequence[ImageCh
     print(f'stored as {", ".join(f"{mode} ({number})" for mode, number in modes)}')
 
 
-def show_values(good: Sequence[ImageCheck]) -> None:
+def show_values(good: 'Sequence[ImageCheck]') -> None:
     """Print the range of each type of pixels, and missing values."""
+    from a2mim.scale import range_warning
+
     for dtype, number in Counter(result.dtype for result in good).most_common():
         used = [result.used for result in good if result.dtype == dtype]
         low, high = min(low for low, _ in used), max(high for _, high in used)
@@ -84,6 +80,14 @@ def show_values(good: Sequence[ImageCheck]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the result is the exit code."""
     args = parse_args(argv)
+    # With torch: after the command line has been read.
+    from rich.console import Console
+    from rich.progress import track
+
+    from a2mim.datasets.archives import open_source
+    from a2mim.datasets.verification import check_images
+    from a2mim.engine.bad_images import write_names
+
     if args.workers < 0:
         raise ValueError(f'--workers {args.workers} must not be negative')
     check_out(args.out)

@@ -18,9 +18,10 @@ from a2mim.datasets.decoding import read_image
 from a2mim.engine.command_line import existing_file, one_line_errors
 from a2mim.engine.config_options import ConfigOptions
 from a2mim.inference import fit_image
+from a2mim.options import add_reading_options
 from a2mim.weights.config_files import read_config
 from a2mim.weights.load_model import load_model_file
-from a2mim.weights.safe_load import add_reading_options, reading
+from a2mim.weights.safe_load import reading
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

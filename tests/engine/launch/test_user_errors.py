@@ -5,7 +5,8 @@ import torch
 from mmengine import Config
 
 from a2mim.engine import command_line
-from a2mim.engine.command_line import FirstIteration, one_line_errors, sentence
+from a2mim.engine.command_line import one_line_errors, sentence
+from a2mim.engine.launch import FirstIteration
 from a2mim.errors import BadDataError, NotFiniteError, NotFiniteStateError, NotWrittenError
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine import Config
 
-import a2mim.engine  # noqa: F401, registers the optimiser rules
+import a2mim.engine.registered  # noqa: F401, registers the optimiser rules
 from a2mim.engine.resume import FitWeightsHook
 from a2mim.models import A2MIM
 from a2mim.models.data_preprocessor import count_masked

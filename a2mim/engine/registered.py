@@ -1,0 +1,43 @@
+"""The import of this module registers what the engine has for configs."""
+
+from a2mim.engine import (
+    averaging,
+    bad_images,
+    checkpointing,
+    guard,
+    loops,
+    mmengine_fixes,
+    optimizers,
+    pictures,
+    preflight,
+    resume,
+    runner,
+    schedulers,
+    sharding,
+    signals,
+    start_up,
+    step_seed,
+    validation,
+    visualizer,
+)
+
+__all__ = [
+    'averaging',
+    'bad_images',
+    'checkpointing',
+    'guard',
+    'loops',
+    'mmengine_fixes',
+    'optimizers',
+    'pictures',
+    'preflight',
+    'resume',
+    'runner',
+    'schedulers',
+    'sharding',
+    'signals',
+    'start_up',
+    'step_seed',
+    'validation',
+    'visualizer',
+]

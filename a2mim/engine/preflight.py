@@ -302,7 +302,8 @@ def warn_of_closed_branches(runner: Runner) -> None:
         runner.logger.warning(
             f'preflight: branches: {len(closed)} residual branches start at zero '
             f'({abridged([*closed])}), and {steps} steps, less than {OPENING}, are few to open '
-            'them (1000 were not enough for a ResNet-10); set model.backbone.zero_init_last=False in all compared runs'
+            'them (1000 were not enough for a ResNet-10); set '
+            'model.backbone.zero_init_last=False in all compared runs'
         )
 
 

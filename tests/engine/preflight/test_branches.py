@@ -40,23 +40,17 @@ def test_what_is_frozen_or_loaded_is_none():
     assert len(names) == 5
 
 
-def warnings(build_runner, monkeypatch, **changes: object) -> list[str]:
-    runner, said = build_runner(model__backbone__model_name='resnet10t', **changes), []
+def test_a_short_run_is_told_and_a_long_one_is_not(build_runner, monkeypatch):
+    runner, said = build_runner(model__backbone__model_name='resnet10t'), []
     monkeypatch.setattr(runner.logger, 'warning', said.append)
     preflight.warn_of_closed_branches(runner)
-    return said
-
-
-def test_a_short_run_is_told_and_a_long_one_is_not(build_runner, monkeypatch):
-    (line,) = warnings(build_runner, monkeypatch)
-    assert '4 residual branches start at zero (backbone.model.layer1.0.bn2.weight, ' in line
-    assert '12 steps, less than 3000, are few to open them (' in line
-    assert 'model.backbone.zero_init_last=False' in line
-    assert '\n' not in line
-    assert not warnings(build_runner, monkeypatch, model__backbone__zero_init_last=False)
-    accumulated = dict(optim_wrapper__accumulative_counts=3)
-    (line,) = warnings(build_runner, monkeypatch, **accumulated)
-    assert ' 4 steps, ' in line
+    assert '4 residual branches start at zero (backbone.model.layer1.0.bn2.weight, ' in said[0]
+    assert '12 steps, less than 3000, are few to open them (' in said[0]
+    assert 'model.backbone.zero_init_last=False' in said[0]
+    assert '\n' not in said[0]
     monkeypatch.setattr(preflight, 'OPENING', 12)
-    assert not warnings(build_runner, monkeypatch)
-    assert warnings(build_runner, monkeypatch, **accumulated)
+    preflight.warn_of_closed_branches(runner)
+    assert len(said) == 1
+    runner.cfg.optim_wrapper.accumulative_counts = 3
+    preflight.warn_of_closed_branches(runner)
+    assert ' 4 steps, ' in said[1]

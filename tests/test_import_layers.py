@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / 'a2mim'
 ALLOWED = {
     'version': set(),
     'errors': set(),
-    'options': set(),
+    'options': {'errors'},
     'interfaces': set(),
     'registry': set(),
     'masking': set(),
@@ -43,7 +43,7 @@ ALLOWED = {
         'engine',
     },
     'doctor': {'registry', 'options'},
-    'recipes': {'options', 'engine'},
+    'recipes': {'options', 'engine', 'weights'},
     '__main__': {'options', 'errors', 'version'},
     'inference': {'interfaces', 'scale', 'masking', 'datasets', 'models'},
     'analysis': {

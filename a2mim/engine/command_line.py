@@ -353,7 +353,7 @@ def one_line_errors(training: 'FirstIteration | None' = None) -> Iterator[None]:
         raise SystemExit(INTERRUPTED) from None
 
 
-def what_is_left(training: FirstIteration | None) -> str:
+def what_is_left(training: 'FirstIteration | None') -> str:
     """What a training that Ctrl-C has ended leaves to resume from, to end a sentence."""
     if training is None:
         return ''

@@ -117,8 +117,8 @@ class ReconstructionHook(Hook):
         loader = runner.train_dataloader
         last = len(cast(Sized, loader.dataset)) - 1
         indices = np.linspace(0, last, min(NUM_IMAGES, last + 1), dtype=int)
-        self._batch = loader.collate_fn([loader.dataset[int(index)] for index in indices])
-        channels = self._batch['image'].shape[1]
+        batch = cast(dict, loader.collate_fn([loader.dataset[int(index)] for index in indices]))
+        self._batch, channels = batch, batch['image'].shape[1]
         if self.bands is not None and max(self.bands) >= channels:
             raise ValueError(f'bands={self.bands}, but the images have {channels} channels')
         if runner.iter == 0:

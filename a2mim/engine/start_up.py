@@ -18,7 +18,8 @@ LEFT_OUT = ('transformers', 'torch.distributed.optim')
 def lean_imports() -> Iterator[None]:
     """Within the block ``LEFT_OUT`` are as if not installed; mmengine does without them."""
     absent = [name for name in LEFT_OUT if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))  # pyright: ignore[reportArgumentType], as documented
+    # None is how Python marks a module that is not to be found.
+    sys.modules.update(dict.fromkeys(absent))  # pyright: ignore
     try:
         yield
     finally:

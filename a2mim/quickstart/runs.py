@@ -22,14 +22,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from a2mim.datasets import channels_last_collate
-from a2mim.engine.command_line import (
-    FirstIteration,
-    add_common_options,
-    add_train_options,
-    one_line_errors,
-)
+from a2mim.engine.command_line import add_common_options, add_train_options, one_line_errors
 from a2mim.engine.history import curve_points, loss_curves
-from a2mim.engine.launch import build_train_runner
+from a2mim.engine.launch import FirstIteration, build_train_runner
 from a2mim.engine.mmengine_fixes import strict_loading
 from a2mim.engine.processes import WorkDirLock
 from a2mim.evaluation.feature_probe import extract_features, knn_accuracy, linear_probe_accuracy

@@ -74,14 +74,12 @@ class Parser(argparse.ArgumentParser):
 class OneLineParser(Parser):
     """A parser whose errors are one line, with the option of ours that does the same."""
 
-    def parse_args(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> argparse.Namespace:
-        """Read the command line; exit with code 2 at a mistake."""
-        found, unknown = self.parse_known_args(args, namespace or argparse.Namespace())
+    def parse_known_args(self, *args: object, **kwargs: object) -> tuple:  # pyright: ignore
+        """Parse, and exit with code 2 at an option that is not known."""
+        found, unknown = super().parse_known_args(*args, **kwargs)
         if unknown:
             self.error(self._remedy(unknown))
-        return found
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """Exit with one line and code 2."""

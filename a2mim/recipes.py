@@ -11,11 +11,11 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mmengine import Config
 from rich.console import Console
 
 from a2mim.engine.command_line import one_line_errors
 from a2mim.options import SHIPPED, Parser
+from a2mim.weights.config_files import read_config
 from a2mim.weights.released import config_files
 
 
@@ -53,7 +53,7 @@ def title_of(path: Path) -> str:
 def whole_text(path: Path) -> str:
     """The config with what it inherits, as the text of one Python file."""
     doc = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or path.stem
-    return f'"""{doc}\n"""\n\n{Config.fromfile(path).pretty_text}'
+    return f'"""{doc}\n"""\n\n{read_config(path).pretty_text}'
 
 
 def list_recipes(args: argparse.Namespace) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import timm
 import torch
+from timm.models import load_checkpoint
 
 from a2mim.datasets import Digits, Resize
 from a2mim.interfaces import Algorithm, TimmNetwork
@@ -13,7 +13,7 @@ from a2mim.quickstart.runs import say
 from a2mim.weights.files import save_file
 from a2mim.weights.load_model import load_model
 from a2mim.weights.names import find_backbone
-from a2mim.weights.recipe import find_recipe
+from a2mim.weights.recipe import create_timm_model, find_recipe
 from a2mim.weights.safe_load import load_file
 
 NEXT = """Next:
@@ -36,8 +36,10 @@ def take(checkpoint: Path, folder: Path) -> None:
     file = folder / 'backbone.pth'
     save_file(trunk.state, file)
     name, options = cast(tuple[str, dict], find_recipe(content, trunk))
-    options = {'num_classes': 0, 'global_pool': '', **options}
-    model = timm.create_model(name, checkpoint_path=str(file), **options).eval()
+    recipe = name, {'num_classes': 0, 'global_pool': '', **options}
+    model = create_timm_model(recipe, trunk.state, checkpoint).eval()
+    load_checkpoint(model, str(file))
+    options = recipe[1]
     given = ', '.join(f'{key}={value!r}' for key, value in options.items())
     say(f"model = timm.create_model('{name}', {given},\n    checkpoint_path='{file}')")
     ours = cast(Algorithm, load_model(checkpoint))

@@ -55,7 +55,8 @@ def check_that_writing_keeps_it(config: Config, written: Path) -> None:
 
 def check_that_the_optimizer_trains_all(config: Config, model: nn.Module) -> None:
     wrapper = dict(config.optim_wrapper)
-    wrapper.pop('type')
+    if wrapper.pop('type') == 'AmpOptimWrapper':
+        wrapper.pop('dtype', None)
     constructor = OPTIM_WRAPPER_CONSTRUCTORS.get(wrapper.pop('constructor'))
     paramwise_cfg = wrapper.pop('paramwise_cfg', None)
     wrapper['optimizer'] = {**wrapper['optimizer'], 'fused': False}  # needs real numbers

@@ -73,9 +73,11 @@ def test_an_error_of_any_type_is_one_line_before_the_first_iteration(mistake, ca
     assert said.startswith('error: ') and said.count('\n') == 1
 
 
-def test_an_interruption_passes():
-    with pytest.raises(KeyboardInterrupt), one_line_errors():
+def test_an_interruption_is_one_line_with_its_own_code(capsys):
+    with pytest.raises(SystemExit) as exit_, one_line_errors():
         raise KeyboardInterrupt
+    assert exit_.value.code == 130
+    assert capsys.readouterr().err.startswith('stopped by Ctrl-C')
 
 
 def test_errors_pass_once_training_works():

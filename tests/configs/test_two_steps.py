@@ -92,7 +92,7 @@ def dataset_options(dataset: dict, path: str, images: Path, part: str) -> dict[s
     for name in ('mask', 'erase'):
         if name in dataset:
             options[f'{path}.{name}.image_size'] = SIDE
-    if source.type in ('CIFAR', 'Digits', 'SplitImageFolder'):
+    if source.type in ('CIFAR', 'SplitImageFolder'):
         options |= {f'{path}.source._delete_': True, f'{path}.source.type': 'ImageFolder'}
         options |= {f'{path}.source.root': part, f'{path}.source.with_labels': True}
     elif source.type == 'ImageList':

@@ -14,8 +14,9 @@ from mmengine.logging import MMLogger
 # Two workers on two cores: more threads per process only wait for each other.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 torch.set_num_threads(1)
-# Started by nohup, neither a test nor its processes would hear this signal.
+# Started by nohup or in the background, neither a test nor its processes would hear these signals.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,9 @@ def driver(study: Path, out: Path, *options: str) -> subprocess.Popen:
 
 
 def test_a_killed_driver_resumes_to_equal_numbers_and_repeats_no_run(tmp_path):
-    study = tiny_study(tmp_path / 'study')
+    # Long enough to be killed in the middle of it, also on a busy machine.
+    longer = dict(pretrain={'train_cfg.max_epochs': 8})
+    study = tiny_study(tmp_path / 'study', options=longer)
     run_study(study, tmp_path / 'whole')
     whole = (tmp_path / 'whole/results.jsonl').read_text()
     assert len(whole.splitlines()) == len(study.jobs()) == 8

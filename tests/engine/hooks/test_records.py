@@ -86,6 +86,7 @@ def break_folders(work_dir: Path) -> None:
     """Take the folders of all records away, before the first bad image and picture."""
     for folder in work_dir.glob('*/vis_data'):
         shutil.rmtree(folder)
+    shutil.rmtree(work_dir / 'reconstruction', ignore_errors=True)
     (work_dir / 'reconstruction').write_text('')
     (work_dir / 'loss.png').mkdir()
     (work_dir / 'bad_files.txt').unlink(missing_ok=True)

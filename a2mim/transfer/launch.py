@@ -176,7 +176,7 @@ def backbone_parts(node: object) -> Iterator[dict]:
 
 def _add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        'options',
+        'cfg_options',
         nargs='*',
         action=ConfigOptions,
         default={},
@@ -197,8 +197,8 @@ def _load_config(args: argparse.Namespace) -> Config:
             f'{file}: {error}; install MMDetection with pip install -e ".[det]", MMSegmentation '
             'with pip install -e ".[seg]"'
         ) from error
-    check_option_names(cfg, args.options)
-    cfg.merge_from_dict(args.options)
+    check_option_names(cfg, args.cfg_options)
+    cfg.merge_from_dict(args.cfg_options)
     list_single_classes(cfg)
     check_values(cfg)
     cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}

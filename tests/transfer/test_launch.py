@@ -86,8 +86,8 @@ def refusal(argv: list[str], capsys: pytest.CaptureFixture) -> str:
 def test_options_may_stand_among_the_entries_of_the_config():
     args = parse_train_args(['a.py', 'b.pth', 'x.y=3', '--resume', 'z=[1,2]', 'w=hi'])
     assert (args.config, args.pretrain, args.resume) == ('a.py', 'b.pth', 'auto')
-    assert args.options == {'x.y': 3, 'z': [1, 2], 'w': 'hi'}
-    assert parse_test_args(['a.py', 'b.pth']).options == {}
+    assert args.cfg_options == {'x.y': 3, 'z': [1, 2], 'w': 'hi'}
+    assert parse_test_args(['a.py', 'b.pth']).cfg_options == {}
 
 
 @pytest.mark.parametrize('argv', [['a.py'], ['a.py', 'b.pth', 'word'], ['a.py', 'b', '--word']])

@@ -90,7 +90,7 @@ def unprepared(task: str, root: Path) -> Config:
     )
     args = parse_train_args([str(file), 'none', *kind.options(file, root, 64)])
     cfg = Config.fromfile(file)
-    cfg.merge_from_dict({**args.options, **NO_VALIDATION, 'randomness.seed': 0})
+    cfg.merge_from_dict({**args.cfg_options, **NO_VALIDATION, 'randomness.seed': 0})
     cfg.train_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2)
     set_pretrain(cfg, 'none')
     return cfg

@@ -38,7 +38,7 @@ def test_a_run_learns_the_target_and_draws_it(tmp_path, monkeypatch, target):
     assert len(losses) == 9
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
     height, width, _ = np.asarray(Image.open('run/reconstruction/epoch_3.png')).shape
-    assert (height, width) == (5 * (16 + 132), 4 * 132)  # five rows with captions, 64 pixels twice
+    assert (height, width) == (6 * (16 + 132), 4 * 132)  # six rows with captions, 64 pixels twice
 
     image = np.asarray(Image.open('data/red/0.png').resize((64, 64)))
     pictures = a2mim.reconstruct(a2mim.load_model('run/latest.pth'), image)

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from mmengine.dist import barrier, is_main_process
 from PIL import Image
-from sklearn.datasets import load_digits
 from torch import Tensor
 from torchvision import datasets
 
@@ -233,6 +232,8 @@ class Digits:
     ) -> None:
         if split not in ('train', 'val', 'test'):
             raise ValueError(f"split={split!r} must be 'train', 'val' or 'test'")
+        from sklearn.datasets import load_digits
+
         grey, labels = load_digits(return_X_y=True)
         test = _evenly(labels, TEST)
         val = np.zeros_like(test)

@@ -73,7 +73,8 @@ def test_two_processes_share_the_runs_and_a_signal_stops_both(tmp_path):
     while not results.exists() and command.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     command.terminate()
-    assert command.wait() in (75, 128 + signal.SIGTERM)
+    _, said = command.communicate()
+    assert command.returncode in (75, 128 + signal.SIGTERM), said
     assert driver(tmp_path / 'study', tmp_path / 'out', '--processes', '2').wait() == 0
     names = [json.loads(line)['run'] for line in results.read_text().splitlines()]
     assert sorted(names) == sorted(job.name for job in study.jobs())

@@ -26,8 +26,8 @@ def look(*words):
 tool, *sys.argv[1:] = sys.argv[1:]
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name == 'a2mim.models':  # the launch is imported by now
-            import a2mim.engine.launch as launch
+        launch = sys.modules.get('a2mim.engine.launch')
+        if hasattr(launch, 'build_train_runner'):  # it is whole by now
             known = launch.FirstIteration.after_train_iter
             def after(self, *words, **options):
                 known(self, *words, **options)

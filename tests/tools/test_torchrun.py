@@ -127,7 +127,8 @@ def test_two_processes_save_together_and_end_with_the_code(start, tmp_path):
 def test_a_signal_before_the_first_step_ends_two_processes_without_a_page(start, tmp_path, number):
     (tmp_path / 'early.py').write_text(
         'import os, time\n'
-        'from a2mim.engine.command_line import FirstIteration, one_line_errors\n'
+        'from a2mim.engine.command_line import one_line_errors\n'
+        'from a2mim.engine.launch import FirstIteration\n'
         'with one_line_errors(FirstIteration()):\n'
         "    open('ready_' + os.environ['RANK'], 'w').close()\n"
         '    time.sleep(100)\n'

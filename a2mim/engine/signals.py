@@ -37,15 +37,25 @@ DIED_OF_SIGNAL = 128  # the code of a process that a signal ended is this plus i
 
 @contextmanager
 def ending_on_signals() -> Iterator[None]:
-    """Within the block SIGTERM and SIGHUP raise SystemExit, so that it can clean up."""
+    """Within the block SIGTERM and SIGHUP raise SystemExit, so that it can clean up.
+
+    A library that takes this for an error of its own, as mmengine does while it formats a config,
+    does not change the exit code.
+    """
+    heard: list[int] = []
 
     def leave(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
         raise SystemExit(DIED_OF_SIGNAL + number)
 
     numbers = (signal.SIGTERM, signal.SIGHUP)
     before = {n: signal.signal(n, leave) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
     try:
         yield
+    except Exception as error:
+        if heard:
+            raise SystemExit(DIED_OF_SIGNAL + heard[0]) from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -3,6 +3,7 @@
 Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS, FUNCTIONS, TRANSFORMS
 
 
-class DrawnFirst(Dataset):
+class DrawnFirst(Dataset, ABC):
     """Base of data sets whose samples begin with draws that need no image.
 
     For a batch all of these come first, in a loop of their own: between two decoded images the code
@@ -31,9 +32,9 @@ class DrawnFirst(Dataset):
         self.seed = seed
         self._drawn: dict[SampleKey, tuple[np.random.Generator, Tensor | None]] = {}
 
+    @abstractmethod
     def first_draw(self, rng: np.random.Generator) -> Tensor | None:
         """What a sample draws before its image is augmented."""
-        raise NotImplementedError
 
     def draws(self, key: SampleKey) -> tuple[np.random.Generator, Tensor | None]:
         """The generator of a sample, and its first draw."""

@@ -1,4 +1,4 @@
-"""The precision of a run: mixed precision by one option, and TF32 for float32 matrix products."""
+"""How a run multiplies float32 matrices: in TF32 or in full, as its config or checkpoint states."""
 
 from pathlib import Path
 

@@ -3,10 +3,10 @@
     python tools/quickstart.py [--quick | --seeds 0 1 2]
 
 Look: A2MIM on photographs, pictures of held-out ones. Prove: a ViT and a ResNet are pre-trained on
-handwritten digits without labels, and fine-tuned with two labels of each class, from A2MIM, from
-SimMIM and from scratch; a seed changes weights, label draw and order together. Take: the weights in
-timm. Every training is that of a config in configs/quickstart. Stopped by a signal, it saves;
-started again, it resumes there.
+handwritten digits without labels, and fine-tuned with five labels of each class, from A2MIM, from
+SimMIM and from scratch; it is a small study (tools/study), and a seed changes weights, label draw
+and order together. Take: the weights in timm. Every training is that of a config. Stopped by a
+signal, it saves; started again, it resumes there.
 """
 
 import argparse
@@ -29,21 +29,25 @@ from typing import cast
 import torch
 
 from a2mim.engine.command_line import one_line_errors
+from a2mim.engine.signals import ending_on_signals
 from a2mim.errors import TRY_AGAIN
-from a2mim.quickstart import runs
 from a2mim.quickstart.look import look
-from a2mim.quickstart.page import read_results, write_page
-from a2mim.quickstart.runs import NETWORKS, classify, mean_accuracy, pretrain, prove, say
-from a2mim.quickstart.table import LABELS, SCRATCH
+from a2mim.quickstart.page import STUDY, read_all, write_page
 from a2mim.quickstart.take import take
+from a2mim.study import Study, check_study, read_study, run_study
+from a2mim.study.results import check_folder
 
 SEEDS = (0, 1, 2)
-# Rates are chosen with other seeds, on digits that neither training nor test uses.
-GRID, CHOICE_SEEDS = (3e-4, 1e-3, 3e-3), (100, 101)
 MOST = 8  # processes
 STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 SIGNALLED = 128  # the code of a command that a signal ended is this plus its number
-Job = tuple[str, Callable[[], object]]
+Job = tuple[str, Callable[[Callable[[str], object]], object]]
+
+
+def say(text: str) -> None:
+    """Tell the person who started the command."""
+    sys.stdout.write(f'{text}\n')
+    sys.stdout.flush()
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -54,13 +58,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
     group = parser.add_mutually_exclusive_group()
     group.add_argument('--seeds', type=int, nargs='+', default=list(SEEDS), metavar='N')
-    group.add_argument('--quick', action='store_true', help='one seed, in a third of the time')
-    group.add_argument(
-        '--choose-rates',
-        action='store_true',
-        help=f'repeat the choice of learning rates: {", ".join(map(str, GRID))} for every start, '
-        f'on the validation digits, with seeds {CHOICE_SEEDS}',
-    )
+    group.add_argument('--quick', action='store_true', help='one seed, in less time')
     return parser.parse_args(argv)
 
 
@@ -73,65 +71,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         for seed in seeds:
             if seed < 0 or seeds.count(seed) > 1:
                 raise ValueError(f'--seeds {seed}: give different whole numbers from 0 on')
-        folder.mkdir(parents=True, exist_ok=True)
-        if args.choose_rates:
-            choose_rates(folder / 'rates')
-        else:
-            start(folder, seeds)
+        start(folder, seeds)
 
 
 def start(folder: Path, seeds: Sequence[int]) -> None:
     """All three parts."""
-    started = time.perf_counter()
+    started, study = time.perf_counter(), read_study(STUDY, seeds)
+    check_study(study)
+    check_folder(folder / 'prove', study)
     jobs: list[Job] = [('look', partial(look, folder / 'look', folder / 'pictures', seeds[0]))]
-    for network in NETWORKS:
-        for seed in seeds:
-            place = folder / f'seed{seed}' / network.label
-            jobs.append((f'{network.name}, seed {seed}', partial(prove, network, place, seed)))
+    # A second one takes the place of the first part, once that is done.
+    jobs += [
+        (f'prove {number}', partial(prove, study, folder / 'prove')) for number in range(cores())
+    ]
     work(jobs, folder / 'logs')
-    results = read_results(folder, seeds)
-    results['seconds'] = time.perf_counter() - started
-    say(write_page(folder, results))
-    take(folder / f'seed{seeds[0]}' / NETWORKS[0].label / 'a2mim/latest.pth', folder / 'take')
+    say(write_page(folder, read_all(folder, study)))
+    take(folder / 'look/latest.pth', folder / 'take', say)
     say(
         f'{time.perf_counter() - started:.0f} s in all. Look at {folder}/pictures/ and at '
         f'{folder}/quickstart.md'
     )
 
 
-def choose_rates(folder: Path) -> None:
-    """Fine-tune with every rate of ``GRID`` from every start, and print the best."""
-    work(
-        [
-            (f'{network.name}, seed {seed}', partial(try_rates, network, folder, seed))
-            for network in NETWORKS
-            for seed in CHOICE_SEEDS
-        ],
-        folder / 'logs',
-    )
-    for network in NETWORKS:
-        for begin in LABELS:
-            means = {rate: mean_accuracy(tried(network, folder, begin, rate)) for rate in GRID}
-            best = max(means, key=means.__getitem__)
-            shown = ', '.join(f'{rate:g}: {mean:.1f}' for rate, mean in means.items())
-            say(f'{network.name} {LABELS[begin]}: {best:g} ({shown} % of validation)')
-
-
-def try_rates(network: runs.Network, folder: Path, seed: int) -> None:
-    """All rates of one network and seed."""
-    place = folder / f'seed{seed}' / network.label
-    weights: dict[str, Path | None] = {SCRATCH: None}
-    for method in ('simmim', 'a2mim'):
-        weights[method] = pretrain(network.config(method), place / method, seed)
-    for begin, checkpoint in weights.items():
-        for rate in GRID:
-            classify(network, place / f'{begin}_{rate:g}', seed, checkpoint, rate, 'val')
-
-
-def tried(network: runs.Network, folder: Path, begin: str, rate: float) -> list[dict]:
-    """What ``try_rates`` found, by seed."""
-    places = [folder / f'seed{seed}' / network.label for seed in CHOICE_SEEDS]
-    return [runs.noted(place / f'{begin}_{rate:g}') or {} for place in places]
+def prove(study: Study, folder: Path, tell: Callable[[str], object]) -> None:
+    """Run what the study lacks, beside other processes that do the same."""
+    run_study(study, folder, tell=tell)
 
 
 def work(jobs: Sequence[Job], logs: Path) -> None:
@@ -151,7 +115,7 @@ def work(jobs: Sequence[Job], logs: Path) -> None:
         while running or (waiting and not heard and failed is None):
             while waiting and len(running) < cores() and not heard and failed is None:
                 name, task = waiting.popleft()
-                log = logs / f'{name.replace(", ", "_").replace(" ", "")}.log'
+                log = logs / f'{name.replace(" ", "")}.log'
                 process = context.Process(target=_child, args=(task, log), name=name)
                 process.start()
                 running[process] = log
@@ -209,14 +173,15 @@ def _send(running: dict[BaseProcess, Path], number: int) -> None:
                 os.kill(process.pid, number)
 
 
-def _child(task: Callable[[], object], log: Path) -> None:
-    """A job in its process, whose output goes to ``log``."""
+def _child(task: Callable[[Callable[[str], object]], object], log: Path) -> None:
+    """A job in its process, whose output goes to ``log`` but for what it tells the person."""
     for number in STOP:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
-    runs.console = os.fdopen(os.dup(1), 'w', buffering=1, encoding='utf-8')
+    console = os.fdopen(os.dup(1), 'w', buffering=1, encoding='utf-8')
     with log.open('a', encoding='utf-8') as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
-    task()
+    with one_line_errors(), ending_on_signals():
+        task(lambda line: console.write(f'  {line}\n'))

@@ -1,11 +1,15 @@
 """Pictures of what pre-training learns: held-out photographs, best and worst, epoch by epoch.
 
 The baseline is the mean fill, the image's mean colour in masked blocks, which is also what the
-network sees there.
+network sees there. What a part found stands in ``result.json`` of its folder, and a part that has
+it is not repeated.
 
 Axes: N images, C channels, (H, W) pixels.
 """
 
+import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,23 +25,49 @@ from a2mim.analysis.reconstructions import MaskSetting, Reconstruction, reconstr
 from a2mim.analysis.spectra import reconstruction_spectra
 from a2mim.engine.pictures import picture_grid
 from a2mim.masking import upsample_mask
-from a2mim.quickstart.runs import LOOK, Clock, note, noted, pretrain, say
+from a2mim.study.driver import ending, start
+from a2mim.weights.files import write_atomically
 from a2mim.weights.load_model import load_model
+from a2mim.weights.released import config_path
 
+CONFIG = 'quickstart/a2mim_resnet10t_1xb32-cos-6e_photos-64px'
+RESULT = 'result.json'
 NUM_IMAGES = 56  # all test patches of 112 pixels
 MASKS = 4  # of each image
 SHOWN = 4  # best, and as many worst
 GAP = 12  # pixels
 
 
-def look(folder: Path, pictures: Path, seed: int) -> None:
+def look(folder: Path, pictures: Path, seed: int, tell: Callable[[str], object]) -> None:
     """Pre-train on photographs, then measure and draw what stands in ``folder``."""
-    pretrain(LOOK, folder, seed)
+    if noted(folder) is None:
+        note(folder, lambda: pretrain(folder, seed))
+        tell(f'pre-trained on photographs: {folder}')
     if noted(pictures) is None:
         pictures.mkdir(parents=True, exist_ok=True)
-        clock = Clock()
-        note(pictures, evaluate(folder, pictures) | clock.read())
-        say(f'  pictures: {pictures}')
+        note(pictures, lambda: evaluate(folder, pictures))
+        tell(f'pictures: {pictures}')
+
+
+def pretrain(folder: Path, seed: int) -> dict:
+    """Train to the end, from the last checkpoint if there is one."""
+    with start([str(config_path(CONFIG)), '--seed', str(seed)], folder) as runner:
+        runner.train()
+        return ending(runner)
+
+
+def noted(folder: Path) -> dict | None:
+    """What the part of ``folder`` found, once it is complete."""
+    path = folder / RESULT
+    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
+
+
+def note(folder: Path, part: Callable[[], dict]) -> None:
+    """Do a part, and write what it found and how long it took."""
+    begin = time.process_time()
+    found = {**part(), 'cpu_seconds': round(time.process_time() - begin, 1)}
+    text = json.dumps(found, indent=2).encode()
+    write_atomically(folder / RESULT, lambda file: file.write(text), len(text))
 
 
 def networks(folder: Path) -> list[Network]:

@@ -1,50 +1,30 @@
 """The page of a quick start: its results as JSON and Markdown, beside its pictures."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
-from a2mim.quickstart.runs import NETWORKS, RESULT, noted
-from a2mim.quickstart.table import LABELS, markdown
+from a2mim.quickstart.look import noted
+from a2mim.study import Study, read_study
+from a2mim.study.evaluation import read_cells
+from a2mim.study.page import accuracy_table, legend, sentences
+from a2mim.study.results import RESULTS as RECORDS
+from a2mim.study.results import read_results
 from a2mim.weights.files import write_atomically
+from a2mim.weights.released import config_path
 
+STUDY = config_path('quickstart/_base_/runtime').parents[1]
 RESULTS, PAGE = 'results.json', 'quickstart.md'
 
 
-def read_results(folder: Path, seeds: Sequence[int]) -> dict:
-    """What the runs of ``folder`` noted: ``look``, and ``prove`` by network, start and seed.
-
-    A seed of which a start is missing is left out, so that every row has the same seeds.
-    """
-    prove = {}
-    for network in NETWORKS:
-        places = {seed: folder / f'seed{seed}' / network.label for seed in seeds}
-        found = {
-            seed: {start: noted(place / f'finetune_{start}') for start in LABELS}
-            for seed, place in places.items()
-        }
-        whole = [
-            seed for seed, of in found.items() if all(one and 'knn' in one for one in of.values())
-        ]
-        if whole:
-            prove[network.name] = {
-                start: {str(seed): found[seed][start] for seed in whole} for start in LABELS
-            }
-    trained = [noted(path.parent) or {} for path in folder.rglob(RESULT)]
-    spent = sum(one.get('cpu_seconds', 0.0) for one in trained)
-    look = noted(folder / 'pictures')
-    return dict(seeds=list(seeds), look=look, prove=prove, cpu_seconds=spent)
-
-
-def by_seed(results: dict) -> dict:
-    """``prove`` with seeds as numbers, which JSON has as text."""
-    return {
-        network: {
-            start: {int(seed): found for seed, found in entries.items()}
-            for start, entries in starts.items()
-        }
-        for network, starts in results['prove'].items()
-    }
+def read_all(folder: Path, study: Study) -> dict:
+    """What the parts noted: ``look``, and ``prove``, the record of each run by its name."""
+    records = read_results(folder / 'prove' / RECORDS)
+    prove = {job.name: records[job.name] for job in study.jobs() if job.name in records}
+    look = {name: noted(folder / name) or {} for name in ('look', 'pictures')}
+    spent = sum(part['cpu_seconds'] for part in [*prove.values(), *look.values()])
+    return dict(
+        seeds=list(study.seeds), look=look['pictures'], prove=prove, cpu_seconds=round(spent)
+    )
 
 
 def look_table(look: dict) -> str:
@@ -65,11 +45,11 @@ def look_table(look: dict) -> str:
 
 def tables(results: dict) -> str:
     """Both tables with their sentences, as Markdown."""
-    seeds = ', '.join(map(str, results['seeds']))
-    title = f'Top-1 accuracy in % of 500 test digits, 2 labels of each class, seeds {seeds}'
-    spent = f'All runs together took {results["cpu_seconds"]:.0f} core-seconds.'
-    parts = [look_table(results['look']), f'{title}:', markdown(by_seed(results)), spent]
-    return '\n\n'.join(parts) + '\n'
+    study = read_study(STUDY, results['seeds'])
+    cells = read_cells(study, results['prove'])
+    spent = f'All runs together took {results["cpu_seconds"]} core-seconds.'
+    parts = [look_table(results['look']), accuracy_table(study, cells), sentences(study, cells)]
+    return '\n\n'.join([*parts, legend(), spent]) + '\n'
 
 
 def write_page(folder: Path, results: dict) -> str:

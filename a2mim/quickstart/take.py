@@ -1,21 +1,21 @@
-"""Take the weights: the backbone of a checkpoint in timm, and what it says of five images."""
+"""Take the weights: the backbone of a checkpoint in timm, and its features of five images."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import torch
 from timm.models import load_checkpoint
 
-from a2mim.datasets import Digits, Resize
+from a2mim.analysis.images import PHOTOS, AnalysisImages
 from a2mim.interfaces import Algorithm, TimmNetwork
-from a2mim.quickstart.runs import say
 from a2mim.weights.files import save_file
 from a2mim.weights.load_model import load_model
 from a2mim.weights.names import find_backbone
 from a2mim.weights.recipe import create_timm_model, find_recipe
 from a2mim.weights.safe_load import load_file
 
+SHOWN = 5  # photographs
 NEXT = """Next:
   your own images (docs/own_data.md):
     python tools/train.py configs/own_data/a2mim_resnet50_1xb128-cos-200e_folder-224px.py \\
@@ -24,8 +24,8 @@ NEXT = """Next:
     python tools/analysis_tools/report.py {checkpoint} --out report.html"""
 
 
-def take(checkpoint: Path, folder: Path) -> None:
-    """Write the backbone of a pre-training, load it with timm, and print features of five digits.
+def take(checkpoint: Path, folder: Path, tell: Callable[[str], object]) -> None:
+    """Write the backbone of a pre-training, load it with timm, and tell features of photographs.
 
     Raises:
         RuntimeError: If timm finds other weights than its model has.
@@ -41,16 +41,15 @@ def take(checkpoint: Path, folder: Path) -> None:
     load_checkpoint(model, str(file))
     options = recipe[1]
     given = ', '.join(f'{key}={value!r}' for key, value in options.items())
-    say(f"model = timm.create_model('{name}', {given},\n    checkpoint_path='{file}')")
+    tell(f"model = timm.create_model('{name}', {given},\n    checkpoint_path='{file}')")
     ours = cast(Algorithm, load_model(checkpoint))
-    digits, resize = Digits('test'), Resize(ours.input_spec.image_size, 'bilinear')
-    for index in range(5):
-        pixels = resize(digits.load(index), np.random.default_rng())[None]
-        with torch.no_grad():
-            tokens = cast(TimmNetwork, model).forward_features(
-                ours.data_preprocessor(dict(image=pixels))['image']
-            )
-        vector = tokens.mean(dim=1)[0]  # (C,) of a ViT's (B, L, C)
+    images = AnalysisImages(PHOTOS, SHOWN)
+    pixels = images.pixels(ours.input_spec.image_size)
+    with torch.no_grad():
+        maps = cast(TimmNetwork, model).forward_features(
+            ours.data_preprocessor(dict(image=pixels))['image']
+        )  # (B, C, h, w)
+    for name, vector in zip(images.names, maps.mean(dim=(2, 3)), strict=True):
         shown = ' '.join(f'{value:+.2f}' for value in vector[:6].tolist())
-        say(f'digit {digits.label(index)}: {len(vector)} features, {shown} …')
-    say(NEXT.format(checkpoint=checkpoint))
+        tell(f'{name}: {len(vector)} features, {shown} …')
+    tell(NEXT.format(checkpoint=checkpoint))

@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import torch
+from mmengine import Config
+from mmengine.device import get_device
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.runner import Runner, ValLoop
 
@@ -24,6 +27,9 @@ from a2mim.engine.launch import build_train_runner
 from a2mim.engine.mmengine_fixes import strict_loading
 from a2mim.engine.processes import WorkDirLock
 from a2mim.errors import NotFiniteError, NotFiniteStateError
+from a2mim.evaluation.feature_probe import extract_features, knn_accuracy, linear_probe_accuracy
+from a2mim.models.classifier import ImageClassifier
+from a2mim.registry import MODELS
 from a2mim.study.matrix import FINAL, PRETRAIN, RATE, Job, Study
 from a2mim.study.results import (
     FAILED,
@@ -41,12 +47,13 @@ from a2mim.weights.safe_load import load_file
 LAST = 20  # steps whose mean loss is the final training loss
 WAIT = 2.0  # seconds until a process looks again for a run whose inputs others make
 ACCURACY = 'accuracy/top1'
+NEIGHBOURS = 5
 
 
 def run_study(
     study: Study,
     folder: Path,
-    only: Mapping[str, str] | None = None,
+    jobs: Sequence[Job] | None = None,
     data_root: str | None = None,
     tell: Callable[[str], object] = lambda line: None,
     seconds: float = math.inf,
@@ -56,7 +63,7 @@ def run_study(
     Args:
         study: The matrix.
         folder: Of the results, shared by all processes.
-        only: Value by axis: the cells to complete, with the runs that these need.
+        jobs: Runs to do, with those that they need, in this order; all by default.
         data_root: Folder of the images, for studies that read files.
         tell: Gets a line for each finished run.
         seconds: After so many no further run begins, and the function returns.
@@ -66,7 +73,7 @@ def run_study(
         SystemExit: If the process is to stop; the run in progress is saved.
     """
     check_folder(folder, study)
-    jobs, begin = study.needed(only or {}), time.monotonic()
+    jobs, begin = study.jobs() if jobs is None else jobs, time.monotonic()
     while time.monotonic() - begin < seconds:
         results = read_results(folder / RESULTS)
         pending = [job for job in jobs if job.name not in results]
@@ -143,6 +150,8 @@ def chosen_rate(study: Study, job: Job, results: Mapping[str, dict]) -> float | 
 
     A rate that failed with one of the seeds is not chosen; of a single rate there is no choice.
     """
+    if study.chosen:
+        return study.chosen[job.network][job.start]
     if len(study.rates) == 1:
         return study.rates[0]
     found: dict[float, list[dict]] = {}
@@ -176,11 +185,13 @@ def train(words: Sequence[str], work_dir: Path, kind: str) -> dict[str, Any]:
     """Train to the end, from the last checkpoint if there is one, and evaluate.
 
     Returns:
-        ``steps``, ``train_loss`` and, after fine-tuning, ``accuracy`` in percent and its ``split``.
+        ``steps``, ``train_loss`` and, after fine-tuning, ``accuracy`` in percent and its ``split``;
+        after a final one also ``linear`` and ``knn``.
     """
     with start(words, work_dir) as runner:
         runner.train()
-        return {**ending(runner), **evaluate(runner, kind)}
+        found = {**ending(runner), **evaluate(runner, kind)}
+        return found | (probe(runner.cfg) if kind == FINAL else {})
 
 
 @contextmanager
@@ -211,6 +222,28 @@ def evaluate(runner: Runner, kind: str) -> dict[str, Any]:
         return {}
     metrics = cast(ValLoop, runner.val_loop).run() if kind == RATE else runner.test()
     return dict(split='val' if kind == RATE else 'test', accuracy=metrics[ACCURACY])
+
+
+def probe(cfg: Config) -> dict[str, float]:
+    """Accuracy in percent, on test, of the features that a fine-tuning starts from.
+
+    Returns:
+        ``linear`` and ``knn``, which both learn from the labels of the fine-tuning, uncropped.
+    """
+    torch.manual_seed(cfg.randomness.seed)
+    model = cast(ImageClassifier, MODELS.build(cfg.model))
+    model.init_weights()
+    test = cfg.test_dataloader.to_dict()
+    dataset = {**test['dataset'], 'source': cfg.train_dataloader.dataset.source.to_dict()}
+    known, unknown = [
+        extract_features(model.to(get_device()), Runner.build_dataloader(loader))
+        for loader in ({**test, 'dataset': dataset}, test)
+    ]
+    neighbours = min(NEIGHBOURS, len(known[0]))
+    return dict(
+        linear=linear_probe_accuracy(known, unknown),
+        knn=knn_accuracy(known, unknown, neighbours=neighbours),
+    )
 
 
 def quiet(runner: Runner) -> None:

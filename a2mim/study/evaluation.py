@@ -16,6 +16,7 @@ from a2mim.study.matrix import FINAL, Job, Study
 from a2mim.study.results import FINISHED
 
 MARGIN = 0.05  # of the cross-entropy: more, and a baseline has not been trained as far
+PROBES = ('linear', 'knn')
 LEVEL = 0.95  # of confidence intervals
 POWER, ALPHA = 0.8, 0.05
 MOST_SEEDS = 100_000
@@ -28,6 +29,7 @@ class Cell:
     Attributes:
         accuracy: Top-1 on test in percent, by seed.
         loss: Final training loss, by seed.
+        probes: 'linear' and 'knn', accuracies of the features at the start in percent, by seed.
         rates: The learning rates that were chosen.
         failed: Seeds of failed runs.
     """
@@ -37,6 +39,7 @@ class Cell:
     labels: str
     accuracy: dict[int, float]
     loss: dict[int, float]
+    probes: dict[str, dict[int, float]]
     rates: tuple[float, ...]
     failed: tuple[int, ...]
 
@@ -62,6 +65,7 @@ def read_cells(study: Study, results: Mapping[str, dict]) -> dict[tuple[str, str
             labels=str(job.labels),
             accuracy={seed: r['accuracy'] for seed, r in done.items()},
             loss={seed: r['train_loss'] for seed, r in done.items()},
+            probes={name: {seed: r[name] for seed, r in done.items()} for name in PROBES},
             rates=tuple(sorted({r['rate'] for r in done.values()})),
             failed=tuple(seed for seed in records if seed not in done),
         )
@@ -87,7 +91,7 @@ class Comparison:
 
 
 def compare(cell: Cell, baseline: Cell, margin: float = MARGIN) -> Comparison:
-    """The gain of ``cell`` over ``baseline``, unless the latter was trained less far.
+    """The difference of ``cell`` and ``baseline``; no gain over one that was trained less far.
 
     Args:
         cell: A network, start and label count.
@@ -98,14 +102,27 @@ def compare(cell: Cell, baseline: Cell, margin: float = MARGIN) -> Comparison:
     if not seeds:
         return Comparison(0, refusal='no seed of both is finished')
     losses = [np.mean([each.loss[seed] for seed in seeds]) for each in (baseline, cell)]
-    if losses[0] - losses[1] > margin:
+    gains = [cell.accuracy[seed] - baseline.accuracy[seed] for seed in seeds]
+    if losses[0] - losses[1] > margin and np.mean(gains) > 0:
         return Comparison(
             len(seeds),
             refusal=f'the baseline has a training loss of {losses[0]:.2f} at its end, this one '
             f'{losses[1]:.2f}: not trained as far',
         )
-    gains = [cell.accuracy[seed] - baseline.accuracy[seed] for seed in seeds]
     return paired(gains)
+
+
+def sentence(found: Comparison) -> str:
+    """What a comparison allows to say."""
+    if found.refusal:
+        return f'no gain is claimed: {found.refusal}'
+    if found.n == 1:
+        return f'{found.mean:+.1f} points with one seed, which says nothing about the spread'
+    points = f'{found.mean:+.1f} ± {found.deviation:.1f} points (n = {found.n})'
+    if abs(found.mean) <= found.deviation:
+        return f'{points}, within noise'
+    kind = 'gain' if found.mean > 0 else 'loss'
+    return f'a {kind} of {points}, more than its standard deviation over seeds'
 
 
 def paired(gains: Sequence[float]) -> Comparison:

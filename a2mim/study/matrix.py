@@ -4,7 +4,7 @@
 start what it changes in the former; a start without changes is ``{}``, one without pre-training is
 empty. STEM in a value is the module that the network names as ``stem``. The learning rate of
 fine-tuning is chosen for each network, start and label count by runs of their own, with other seeds
-and on validation images.
+and on validation images, or stands under ``chosen`` if it was chosen before.
 """
 
 import hashlib
@@ -23,7 +23,8 @@ from a2mim.weights.released import config_path
 MATRIX = 'matrix.yml'
 PRETRAIN, RATE, FINAL = 'pretrain', 'rate', 'final'
 AXES = ('network', 'start', 'labels', 'seed')
-KEYS = {'networks', 'starts', 'labels', 'seeds', 'rates', 'rate_seeds', 'options'}
+KEYS = {'networks', 'starts', 'labels', 'seeds', 'rates', 'rate_seeds'}
+OPTIONAL = {'options', 'chosen'}
 NETWORK_KEYS = {'pretrain', 'finetune', 'stem'}
 # The entries of a config by which its accuracy changes.
 DEFINING = ('model', 'optim_wrapper', 'param_scheduler', 'randomness', 'train_cfg')
@@ -66,6 +67,7 @@ class Study:
         starts: Options of pre-training of each start, None without one.
         labels: Options of fine-tuning of each label count.
         options: Options of all runs, by 'pretrain' and 'finetune'.
+        chosen: Rates that were chosen before, by network and start; no runs choose them.
         epochs: Of pre-training and of each label count, where they are not those of the configs.
         most_seeds: How many of the seeds a label count takes, where not all.
     """
@@ -78,6 +80,7 @@ class Study:
     rates: tuple[float, ...]
     rate_seeds: tuple[int, ...]
     options: dict[str, dict] = field(default_factory=dict)
+    chosen: dict[str, dict[str, float]] = field(default_factory=dict)
     most_seeds: dict[str, int] = field(default_factory=dict)
     epochs: dict[str, int] = field(default_factory=dict)
 
@@ -85,11 +88,17 @@ class Study:
         """All runs, network by network: those that choose rates, then seed by seed."""
         found: dict[Job, None] = {}
         for network in self.networks:
-            for cell in self.cells(self.rate_seeds[:1], network):
-                for job in self.rate_jobs(cell):
-                    found |= dict.fromkeys(self.with_start(job))
+            found |= dict.fromkeys(self.choosing(network))
             for cell in self.cells(self.seeds, network):
                 found |= dict.fromkeys(self.with_start(cell))
+        return list(found)
+
+    def choosing(self, network: str | None = None) -> list[Job]:
+        """The runs that choose rates, of one network or of all, with their pre-trainings."""
+        found: dict[Job, None] = {}
+        for cell in self.cells(self.rate_seeds[:1], network):
+            for job in self.rate_jobs(cell):
+                found |= dict.fromkeys(self.with_start(job))
         return list(found)
 
     def cells(self, seeds: Sequence[int], network: str | None = None) -> Iterator[Job]:
@@ -100,8 +109,8 @@ class Study:
                     yield Job(FINAL, name, start, seed, labels)
 
     def rate_jobs(self, job: Job) -> list[Job]:
-        """The runs whose accuracies choose the rate of a final run; none for a single rate."""
-        if len(self.rates) == 1:
+        """The runs whose accuracies choose the rate of a final run; none if there is no choice."""
+        if self.chosen or len(self.rates) == 1:
             return []
         return [
             replace(job, kind=RATE, seed=seed, rate=rate)
@@ -156,7 +165,7 @@ class Study:
         """A hash of all but the seeds: further seeds of a study go into the same folder."""
         content = [self.networks, self.starts, self.labels, self.rates, self.rate_seeds]
         files = {path.name: text for path, text in self._texts.items()}
-        text = json.dumps([content, self.options, files], sort_keys=True)
+        text = json.dumps([content, self.options, self.chosen, files], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @cached_property
@@ -213,14 +222,10 @@ def read_study(folder: Path, seeds: Sequence[int] | None = None) -> Study:
     if not path.is_file():
         raise FileNotFoundError(f'{path} is missing: a study is a folder with a {MATRIX}')
     content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    if (
-        not isinstance(content, dict)
-        or content.keys() - KEYS
-        or KEYS - {'options'} - content.keys()
-    ):
+    if not isinstance(content, dict) or content.keys() - OPTIONAL != KEYS:
         found = sorted(content) if isinstance(content, dict) else content
         raise ValueError(f'{path} has {found}; it must have {sorted(KEYS)}')
-    empty = [key for key in KEYS - {'options'} if not content[key]]
+    empty = [key for key in KEYS if not content[key]]
     if empty:
         raise ValueError(f'{path}: {empty[0]} is empty')
     labels = {str(count): dict(options or {}) for count, options in content['labels'].items()}
@@ -236,6 +241,7 @@ def read_study(folder: Path, seeds: Sequence[int] | None = None) -> Study:
         rates=tuple(float(rate) for rate in content['rates']),
         rate_seeds=tuple(content['rate_seeds']),
         options=content.get('options') or {},
+        chosen=content.get('chosen') or {},
     )
     shared = set(study.seeds) & set(study.rate_seeds)
     if shared:
@@ -246,6 +252,10 @@ def read_study(folder: Path, seeds: Sequence[int] | None = None) -> Study:
         if network.keys() != NETWORK_KEYS:
             raise ValueError(
                 f'{path}: network {name} has {sorted(network)}, not {sorted(NETWORK_KEYS)}'
+            )
+        if study.chosen and study.starts.keys() != study.chosen.get(name, {}).keys():
+            raise ValueError(
+                f'{path}: chosen must have a rate for each of {sorted(study.starts)} of {name}'
             )
         for part in ('pretrain', 'finetune'):
             if not (folder / network[part]).is_file():

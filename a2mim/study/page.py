@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 from a2mim.study.evaluation import (
     LEVEL,
     MARGIN,
+    PROBES,
     Cell,
     Comparison,
     compare,
     read_cells,
     seeds_needed,
+    sentence,
 )
 from a2mim.study.matrix import Study
 from a2mim.study.results import FAILED
@@ -38,8 +40,9 @@ def write_page(study: Study, results: Mapping[str, dict], plot: str, margin: flo
     if not any(cell.accuracy for cell in cells.values()):
         return state_line(study, results)
     parts = [state_line(study, results), f'![Accuracy of every seed]({plot})']
-    parts += [accuracy_table(study, cells, margin), differences_table(study, cells, margin)]
-    parts += [seeds_table(study, cells, margin), legend(margin)]
+    parts += [accuracy_table(study, cells, margin), sentences(study, cells, margin)]
+    parts += [differences_table(study, cells, margin), seeds_table(study, cells, margin)]
+    parts += [legend(margin)]
     return '\n\n'.join(filter(None, parts))
 
 
@@ -57,7 +60,7 @@ def state_line(study: Study, results: Mapping[str, dict]) -> str:
     return lines + (f' Failed, in no mean: {", ".join(failed)}.' if failed else '')
 
 
-def accuracy_table(study: Study, cells: Cells, margin: float) -> str:
+def accuracy_table(study: Study, cells: Cells, margin: float = MARGIN) -> str:
     """A row for each cell: accuracy, gain over the first start, final loss, rates, failures."""
     baseline = next(iter(study.starts))
     head = ['network', 'labels per class', 'start', 'n', 'top-1', f'gain over {baseline}']
@@ -69,12 +72,28 @@ def accuracy_table(study: Study, cells: Cells, margin: float) -> str:
             if start == baseline
             else gain(compare(cell, cells[network, labels, baseline], margin)),
             spread([*cell.loss.values()], 3),
+            *(spread([*cell.probes[name].values()]) for name in PROBES),
             ', '.join(f'{rate:g}' for rate in cell.rates),
             str(len(cell.failed)),
         ]
         for (network, labels, start), cell in cells.items()
     ]
-    return markdown([*head, 'final training loss', 'learning rate', 'failed'], rows)
+    head += ['final training loss', 'linear probe', 'kNN', 'learning rate', 'failed']
+    return markdown(head, rows)
+
+
+def sentences(study: Study, cells: Cells, margin: float = MARGIN) -> str:
+    """One for each row with a pre-training, and one that compares A2MIM with SimMIM."""
+    baseline, lines = next(iter(study.starts)), []
+    for (network, labels, start), cell in cells.items():
+        others = [] if start == baseline else [baseline]
+        others += ['simmim'] if start == 'a2mim' and 'simmim' in study.starts else []
+        for other in others:
+            found = compare(cell, cells[network, labels, other], margin)
+            if found.n:
+                names = f'{network}, {labels} labels per class, {start} against {other}'
+                lines.append(f'- {names}: {sentence(found)}.')
+    return '\n'.join(lines)
 
 
 def differences_table(study: Study, cells: Cells, margin: float) -> str:
@@ -111,14 +130,15 @@ def seeds_table(study: Study, cells: Cells, margin: float) -> str:
     return markdown(head, rows)
 
 
-def legend(margin: float) -> str:
+def legend(margin: float = MARGIN) -> str:
     """What the numbers are."""
     return (
         'Top-1 accuracy in % on test images, mean ± standard deviation over n seeds; a seed '
         'changes pre-training, label draw and order together. Differences are paired by seed, with '
-        f"{LEVEL:.0%} intervals of the mean by Student's t. No difference is given where the "
+        f"{LEVEL:.0%} intervals of the mean by Student's t. No gain is given where the "
         f'training loss of the baseline is higher at the end by more than {margin:g}. The learning '
-        f'rate is the best of three on validation images with another seed, for each row.'
+        f'rate is the best of three on validation images with another seed, for each row. Linear '
+        f'probe and kNN classify by the features that fine-tuning starts from, with its labels.'
     )
 
 

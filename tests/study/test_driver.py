@@ -21,7 +21,7 @@ from tiny_study import tiny_study
 from toy_run import ROOT, load_tool
 
 pytestmark = pytest.mark.integration
-MEASURED = ('steps', 'train_loss', 'accuracy', 'rate', 'config')
+MEASURED = ('steps', 'train_loss', 'accuracy', 'linear', 'knn', 'rate', 'config')
 
 
 def measured(folder: Path) -> dict[str, dict]:
@@ -43,6 +43,11 @@ def test_a_killed_driver_resumes_to_equal_numbers_and_repeats_no_run(tmp_path):
     whole = (tmp_path / 'whole/results.jsonl').read_text()
     assert len(whole.splitlines()) == len(study.jobs()) == 8
     assert not list((tmp_path / 'whole/runs').iterdir())
+    for record in read_results(tmp_path / 'whole/results.jsonl').values():
+        # 500 test digits; a probe learns from 20, and chance is 10 %.
+        probes = [record[name] for name in ('linear', 'knn') if name in record]
+        assert len(probes) == (2 if record['kind'] == 'final' else 0)
+        assert all(15 < value < 100 for value in probes)
 
     killed = driver(tmp_path / 'study', tmp_path / 'killed')
     # Within the last pre-training, after its first checkpoint.

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from a2mim.study.evaluation import Cell, compare, paired, power, read_cells, seeds_needed
+from a2mim.study.evaluation import (
+    Cell,
+    compare,
+    paired,
+    power,
+    read_cells,
+    seeds_needed,
+    sentence,
+)
 from a2mim.study.matrix import find_study, read_study
 from a2mim.study.page import draw_plot, write_page
 from a2mim.study.results import check_folder
@@ -16,8 +24,9 @@ from toy_run import load_tool
 
 def cell(accuracy: list[float], loss: float = 0.01, seeds: list[int] | None = None) -> Cell:
     seeds = seeds or [*range(len(accuracy))]
-    losses = dict.fromkeys(seeds, loss)
-    return Cell('vit', 'a2mim', '2', dict(zip(seeds, accuracy, strict=True)), losses, (1e-3,), ())
+    losses, probes = dict.fromkeys(seeds, loss), {'linear': {}, 'knn': {}}
+    accuracies = dict(zip(seeds, accuracy, strict=True))
+    return Cell('vit', 'a2mim', '2', accuracies, losses, probes, (1e-3,), ())
 
 
 @pytest.mark.parametrize('n', [2, 3, 5, 12])
@@ -46,8 +55,27 @@ def test_no_gain_is_given_over_a_baseline_that_was_trained_less_far(loss, refuse
     found = compare(ours, baseline, margin=0.05)
     assert bool(found.refusal) == refused
     assert math.isnan(found.mean) == refused
-    # A baseline that was trained further is a fair one.
+    # A baseline that was trained further is a fair one, and one that is better nonetheless, too.
     assert not compare(baseline, ours, margin=0.05).refusal
+    worse = compare(cell([60, 62], loss=0.01), baseline, margin=0.05)
+    assert (worse.refusal, worse.mean) == ('', pytest.approx(-9.5))
+
+
+@pytest.mark.parametrize(
+    ('ours', 'loss', 'expected'),
+    [
+        ([63, 74, 85], 0.01, 'a gain of +4.0 ± 1.0 points (n = 3), more than its standard'),
+        ([57, 66, 75], 0.01, 'a loss of -4.0 ± 1.0 points (n = 3), more than its standard'),
+        ([61, 75, 75], 0.01, '+0.3 ± 5.0 points (n = 3), within noise'),
+        # Equal to its spread: not more.
+        ([60, 71, 82], 0.01, '+1.0 ± 1.0 points (n = 3), within noise'),
+        ([63, 74, 85], 0.20, 'no gain is claimed: the baseline has a training loss of 0.20'),
+        ([65], 0.01, '+5.0 points with one seed, which says nothing about the spread'),
+    ],
+)
+def test_a_sentence_says_what_the_differences_allow(ours, loss, expected):
+    baseline = cell([60, 70, 80][: len(ours)], loss=loss)
+    assert sentence(compare(cell(ours), baseline)).startswith(expected)
 
 
 @pytest.mark.parametrize('difference, deviation', [(0.4, 2.4), (0.8, 2.8), (6.2, 2.0), (3, 1.5)])
@@ -72,7 +100,9 @@ def test_power_is_what_repeated_experiments_find():
 
 
 def record(status: str = 'finished', **entries: object) -> dict:
-    return dict(status=status, cpu_seconds=36.0, commit='abc', rate=1e-3, **entries)
+    return dict(
+        status=status, cpu_seconds=36.0, commit='abc', rate=1e-3, linear=50.0, knn=40.0, **entries
+    )
 
 
 def test_a_page_tells_what_is_missing_and_never_averages_a_failure(tmp_path):
@@ -88,8 +118,12 @@ def test_a_page_tells_what_is_missing_and_never_averages_a_failure(tmp_path):
     page = write_page(study, results, 'plot.png')
     assert '**Not complete**: 5 of 6 cells' in page
     assert 'Failed, in no mean: final.vit.a2mim.labels2.seed1.' in page
-    assert '| vit | 2 | scratch | 3 | 71.0 ± 1.0 |  | 0.020 ± 0.000 | 0.001 | 0 |' in page
-    assert '| vit | 2 | a2mim | 1 | 76.0 | +6.0 (n = 1) | 0.010 | 0.001 | 1 |' in page
+    assert (
+        '| scratch | 3 | 71.0 ± 1.0 |  | 0.020 ± 0.000 | 50.0 ± 0.0 | 40.0 ± 0.0 | 0.001 | 0 |'
+        in page
+    )
+    assert '| a2mim | 1 | 76.0 | +6.0 (n = 1) | 0.010 | 50.0 | 40.0 | 0.001 | 1 |' in page
+    assert 'a2mim against scratch: +6.0 points with one seed' in page
     draw_plot(study, results, tmp_path / 'plot.png')
     assert (tmp_path / 'plot.png').stat().st_size > 1000
     for seed in range(3):

@@ -45,6 +45,7 @@ def test_the_digits_study_has_all_cells_and_shares_pre_trainings():
         (dict(seeds=[9]), r'\[9\]'),
         (dict(rates=[]), 'rates is empty'),
         (dict(colours=[1]), 'colours'),
+        (dict(chosen={'vit': {'scratch': 1e-3}}), r"each of \['a2mim', 'scratch'\] of vit"),
         (dict(networks={'vit': dict(pretrain='pretrain.py')}), 'network vit'),
     ],
 )
@@ -94,6 +95,10 @@ def test_the_rate_is_the_best_on_validation_and_never_one_that_failed(tmp_path):
     assert choose([10, 90, 20, 30, None, 25]) == 3e-3
     assert choose([25, 25, 25, 25, 25, 25]) == 3e-4
     assert choose([None] * 6) is None
+    rates = {'vit': {'scratch': 2e-3, 'a2mim': 1e-3}}
+    before = tiny_study(tmp_path / 'study', rates=[3e-4, 1e-3], chosen=rates)
+    assert chosen_rate(before, job, {}) == 2e-3
+    assert {each.kind for each in before.jobs()} == {'pretrain', 'final'}
 
 
 def _append(path, worker):

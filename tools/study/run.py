@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -41,6 +42,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--data-root',
         metavar='DIR',
         help='class folders in DIR/train and DIR/val, where files are read',
+    )
+    parser.add_argument(
+        '--choose-rates',
+        action='store_true',
+        help='do no more than choose learning rates, also where the matrix has chosen ones',
     )
     parser.add_argument('--device', choices=('cpu', 'cuda'), default='cpu')
     parser.add_argument(
@@ -108,6 +114,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f'--processes {args.processes} must be at least 1')
         only = dict(entry.partition('=')[::2] for entry in args.only)
         study = read_study(find_study(args.study), args.seeds)
+        if args.choose_rates:
+            study = replace(study, chosen={})
         if not args.worker:
             study.selected(only)
             check_study(study, args.data_root)
@@ -116,7 +124,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 study = fit_budget(study, args.out, args.budget, args.data_root)
         with other_processes(words, 0 if args.worker else args.processes - 1):
             study, seconds = with_budget(study, args.out), args.budget or math.inf
-            run_study(study, args.out, only, args.data_root, say, seconds)
+            jobs = study.choosing() if args.choose_rates else study.needed(only)
+            run_study(study, args.out, jobs, args.data_root, say, seconds)
 
 
 if __name__ == '__main__':

@@ -1,31 +1,29 @@
-"""Digits without labels at 16 pixels: 10 of the 16 patches of 4 pixels are masked."""
+"""Digits without labels at 16 pixels, in memory: 10 of the 16 patches of 4 pixels are masked."""
 
 train_dataloader = dict(
     batch_size=64,
     num_workers=0,
     drop_last=True,
     sampler=dict(type='EpochSampler', shuffle=True),
-    collate_fn=dict(type='a2mim.channels_last_collate'),
+    collate_fn=dict(type='a2mim.whole_batch'),
     dataset=dict(
-        type='MaskedImageDataset',
+        type='TensorImageDataset',
         source=dict(type='Digits', split='train'),
+        size=16,
         # A mirrored digit is another shape: no flips.
-        pipeline=[
-            dict(type='RandomResizedCrop', size=16, scale=(0.6, 1.0), ratio=(0.8, 1.25)),
-        ],
+        crop=dict(scale=(0.6, 1.0)),
         mask=dict(type='PatchMask', image_size=16, block_size=4, ratio=0.6),
     ),
 )
 optim_wrapper = dict(
     type='OptimWrapper',
     constructor='ParamRuleConstructor',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, fused=True),
+    optimizer=dict(type='AdamW', lr=3e-3, weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=5.0),
     paramwise_cfg=dict(
         rules={
             'norm[0-9]?[.]|bn[0-9][.]|downsample[.][01][.]': dict(weight_decay=0.0),
-            'bias': dict(weight_decay=0.0),
-            'mask_token': dict(weight_decay=0.0),
+            'bias|pos_embed|mask_token': dict(weight_decay=0.0),
         }
     ),
 )

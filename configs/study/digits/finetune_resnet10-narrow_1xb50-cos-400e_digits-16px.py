@@ -1,7 +1,7 @@
-"""Fine-tuning of a small ConvNeXt, 32 to 256 channels, with 2 labels per digit.
+"""Fine-tuning of a ResNet-10, 32 to 256 channels, with 5 labels per digit.
 
 Run: python tools/train.py \
-         configs/study/digits/finetune_convnext-small_1xb20-cos-450e_digits-16px.py \
+         configs/study/digits/finetune_resnet10-narrow_1xb50-cos-400e_digits-16px.py \
          --pretrained CKPT      (without it: the same from scratch)
 """
 
@@ -14,12 +14,13 @@ model = dict(
     ),
     backbone=dict(
         type='TimmBackbone',
-        model_name='convnext_atto',
-        depths=(1, 1, 2, 1),
-        dims=(32, 64, 128, 256),
-        patch_size=1,
+        model_name='resnet18',
+        layers=(1, 1, 1, 1),
+        channels=(32, 64, 128, 256),
+        output_stride=8,
+        zero_init_last=False,  # these few steps do not open a branch that starts at zero
         num_classes=10,
     ),
     loss=dict(type='CrossEntropyLoss'),
 )
-default_hooks = dict(checkpoint=dict(interval=150))
+default_hooks = dict(checkpoint=dict(interval=200))

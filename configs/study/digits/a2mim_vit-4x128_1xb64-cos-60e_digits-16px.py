@@ -2,7 +2,7 @@
 
 The token is inserted after the second block, where A2MIM and SimMIM differ; the published ViTs have
 it after the patch embedding. The other starts of the study change it by options.
-Run: python tools/train.py configs/study/digits/a2mim_vit-4x128_1xb64-cos-30e_digits-16px.py
+Run: python tools/train.py configs/study/digits/a2mim_vit-4x128_1xb64-cos-60e_digits-16px.py
 """
 
 _base_ = ['../_base_/runtime.py', '_base_/mim.py']
@@ -31,4 +31,4 @@ model = dict(
         spectral=dict(type='FocalFrequencyLoss', loss_weight=0.1),
     ),
 )
-train_cfg = dict(by_epoch=True, max_epochs=30)
+train_cfg = dict(by_epoch=True, max_epochs=60)

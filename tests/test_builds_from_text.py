@@ -72,7 +72,7 @@ ALLOWED = {
     ('a2mim/models/timm_backbone.py', 'build'): 'the config that the user names; it reads weights',
     ('a2mim/engine/pixel_scale.py', 'build'): 'the data of the user; a file gives it numbers',
     ('a2mim/datasets/tensors.py', 'build'): 'its own source, as the key of a cache',
-    ('a2mim/quickstart/runs.py', 'build'): 'its own configs; it reads its results',
+    ('a2mim/study/driver.py', 'build'): 'the config of a run of its own; it reads weights',
     ('a2mim/transfer/data_check.py', 'build'): 'the config of the user; it reads annotations',
     ('a2mim/weights/config_files.py', 'Config.fromfile'): 'a config that the user names',
     ('a2mim/weights/config_files.py', 'yaml.load'): 'with the safe loader',

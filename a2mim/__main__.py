@@ -9,6 +9,7 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from a2mim.options import SHIPPED, Help
 from a2mim.version import __version__
 
 CONFIGS = ('.py', '.yaml', '.yml', '.json')
+
 
 class Command(NamedTuple):
     """A program: a file below tools/, or a module with ``main(argv)``.
@@ -36,7 +38,9 @@ GROUPS = {
     'train and evaluate': {
         'quickstart': Command('quickstart.py', 'pre-train on photographs and compare: minutes'),
         'pretrain': Command(
-            'train.py', 'pre-train on a folder, or what a config describes', 'a2mim.own_data.pretrain'
+            'train.py',
+            'pre-train on a folder, or what a config describes',
+            'a2mim.own_data.pretrain',
         ),
         'finetune': Command(
             'train.py', 'fine-tune on class folders, with --from RUN', 'a2mim.own_data.finetune'
@@ -101,10 +105,9 @@ def names_config(arguments: Sequence[str]) -> bool:
     """
     if arguments and not arguments[0].startswith('-'):
         return True
-    pairs = zip(arguments, arguments[1:], strict=False)
     return any(
         word.endswith(CONFIGS) and not word.startswith('-') and '=' not in word
-        for before, word in pairs
+        for before, word in pairwise(arguments)
         if before not in ('--from', '--pretrained')
     )
 

@@ -277,7 +277,10 @@ def next_commands(runner: Runner) -> list[str]:
         return []
     if runner.val_loop is not None:
         return [shlex.join([*call_of('test'), str(config), str(latest)])]
-    return [shlex.join([*call_of('extract'), str(latest), str(folder / 'backbone.pth')])]
+    commands = [shlex.join([*call_of('extract'), str(latest), str(folder / 'backbone.pth')])]
+    if started_as_command():
+        commands.append(f'a2mim finetune --data CLASS_FOLDERS --from {shlex.quote(str(folder))}')
+    return commands
 
 
 def call_of(command: str) -> list[str]:
@@ -290,7 +293,6 @@ def call_of(command: str) -> list[str]:
 # The programs behind the commands that a run names.
 COMMANDS = {
     'extract': 'model_converters/extract_backbone_weights.py',
-    'pretrain': 'train.py',
     'report': 'analysis_tools/report.py',
     'test': 'test.py',
 }

@@ -23,7 +23,8 @@ from a2mim.registry import HOOKS
 OPEN = 1 << 40  # steps: longer than any run
 WINDOW = 100  # steps of which the speed is taken
 TOGETHER = 10  # steps from one agreement of several processes to the next
-TOLERANCE = 0.05  # of the time, by which a run that became slower may end late
+TOLERANCE = 0.02  # of the time, by which a run that became slower may end late
+LEAVING = 3.0  # seconds from the last line of a log to the end of the process
 
 
 @HOOKS.register_module()
@@ -70,7 +71,7 @@ class TimeBudgetHook(Hook):
     def before_train_iter(self, runner: Runner, *_: object, **__: object) -> None:
         """What came before the first step, pictures and probes, comes after the last one too."""
         if self._reserve is None:
-            self._reserve = time.time() - self._started
+            self._reserve = time.time() - self._started + LEAVING
             self._times.append(time.time())
 
     def after_train_iter(self, runner: Runner, *_: object, **__: object) -> None:
@@ -88,6 +89,11 @@ class TimeBudgetHook(Hook):
             runner.logger.warning(
                 f'the time is over, and the steps have become slower: the run ends {missing} steps '
                 f'before the end of its schedule of {self._schedule.length}'
+            )
+        else:
+            runner.logger.info(
+                f'length: {length[0]} steps, decided after {done}: the learning rate falls from '
+                f'here on, {clock(max(0.0, self.until - time.time()))} are left'
             )
         self._fix(runner, length[0])
         self._decided = True
@@ -122,10 +128,6 @@ class TimeBudgetHook(Hook):
         cfg.train_cfg.update(max_epochs=self._loop.max_epochs, max_iters=length)
         hooks = cfg.get('custom_hooks') or []
         cfg.custom_hooks = [hook for hook in hooks if hook.get('type') != type(self).__name__]
-        runner.logger.info(
-            f'length: {length} steps, decided after {runner.iter + 1} of them: the learning rate '
-            f'falls from here on, and {clock(max(0.0, self.until - time.time()))} are left'
-        )
         if is_main_process():
             if cfg.filename:
                 state_length(Path(cfg.filename), self._schedule.length, length, cfg.train_cfg)

@@ -1,5 +1,6 @@
 """The config that a run from a folder writes: one file with all that it needs, and the reasons."""
 
+import textwrap
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,11 +25,18 @@ def config_text(title: str, command: str, path: Path, sections: Sequence[Section
     repeat = f'Repeat it, bit for bit on the same machine: python tools/train.py {path}'
     parts = [f'"""{quoted(title)}\n\nWritten by: {quoted(command)}\n{quoted(repeat)}\n"""\n\n']
     for comments, name, value in sections:
-        parts += [f'\n# {quoted(comment)}\n' if not i else f'# {quoted(comment)}\n'
-                  for i, comment in enumerate(comments)]
+        folded = [line for comment in comments for line in folded_comment(comment)]
+        parts += ['\n', *folded] if folded else []
         parts.append(f'{name} = {source_of(value, taken=len(name) + 3)}\n')
     text = ''.join(parts)
     return f'{text}{SEAL}{checksum(text)}\n'
+
+
+def folded_comment(text: str) -> list[str]:
+    """``text`` as lines of a comment."""
+    width = dict(width=WIDTH - 2, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(quoted(text), subsequent_indent='    ', **width)  # pyright: ignore
+    return [f'# {line}\n' for line in lines]
 
 
 def source_of(value: object, indent: int = 0, taken: int = 0) -> str:

@@ -10,7 +10,6 @@ The first form writes what it has chosen to OUT/config.py, a config to edit and 
 
 import argparse
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ def parser() -> FolderParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    started, made = time.time(), parser()
+    made = parser()
     args = made.parse_args(argv)
     check_folder_options(made, args)
     if args.pretrained is None:
@@ -67,11 +66,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise FileNotFoundError(f'--data {args.data} is not a folder; give class folders')
         args.out = args.out or Path('work_dirs', f'{folder.resolve().name}_finetuned')
         args.more = []
-        config = config_of_run(made, args) or prepare(made, args, folder.resolve(), started)
+        config = config_of_run(made, args) or prepare(made, args, folder.resolve())
         start(config, args)
 
 
-def prepare(made: FolderParser, args: argparse.Namespace, folder: Path, started: float) -> Path:
+def prepare(made: FolderParser, args: argparse.Namespace, folder: Path) -> Path:
     """Look, choose, say it, and write the config."""
     from a2mim.engine.config_edit import READING
     from a2mim.own_data.config_text import check_out
@@ -80,7 +79,7 @@ def prepare(made: FolderParser, args: argparse.Namespace, folder: Path, started:
     from a2mim.weights.load_model import input_spec
 
     check_out(args.out)
-    run, file = Plan(args, started), weights_file(args.pretrained)
+    run, file = Plan(args), weights_file(args.pretrained)
     before = config_of(file)
     size = args.size or input_spec(before).image_size[0]
     model = classifier(before['model'], size)
@@ -172,9 +171,7 @@ def classifier(before: Mapping[str, Any], size: int) -> dict[str, Any]:
     )
 
 
-def sources(
-    folder: Path, out: Path, reading: dict
-) -> tuple[dict, dict, int, Sequence[str]]:
+def sources(folder: Path, out: Path, reading: dict) -> tuple[dict, dict, int, Sequence[str]]:
     """Configs of the images to train and to validate on, the number of the former, and classes.
 
     Raises:

@@ -6,8 +6,11 @@ Datasets Necessary for Self-Supervised Pre-training?, https://arxiv.org/abs/2112
 """
 
 import math
+import os
 import re
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
 # The 100-epoch run of SimMIM and A2MIM on ImageNet-1K: 1.28 million images, 2048 a step.
 STEPS = 62_600
@@ -16,7 +19,8 @@ LEAST_STEPS = 3000  # three times what did not open the branches of a ResNet-10 
 FINETUNING_EPOCHS, FINETUNING_STEPS = 100, 1000  # of configs/own_data, and for few images
 LONGEST_FINETUNING = 300  # epochs
 WARMUP = 0.05  # of the steps
-SHOWN = 20  # pictures, measurements and checkpoints of a run
+SHORT = 1000  # steps
+SHOWN, SHOWN_IF_SHORT = 20, 4  # pictures, measurements and checkpoints of a run
 UNIT = {'h': 3600, 'm': 60, 's': 1}
 
 
@@ -49,7 +53,7 @@ class Length:
     @property
     def interval(self) -> int:
         """Epochs from one picture or checkpoint to the next."""
-        return max(1, self.epochs // SHOWN)
+        return math.ceil(self.epochs / (SHOWN_IF_SHORT if self.steps < SHORT else SHOWN))
 
     def entries(self, rate: float, by: float, validates: bool) -> dict[str, dict]:
         """``train_cfg`` and ``param_scheduler`` of a config.
@@ -63,9 +67,7 @@ class Length:
         falls = dict(warmup=self.warmup, eta_min=float(f'{rate / by:.2g}'), by_epoch=False)
         if self.until is None:
             train_cfg = dict(by_epoch=True, max_epochs=self.epochs, **own)
-            return dict(
-                train_cfg=train_cfg, param_scheduler=dict(type='WarmupCosineLR', **falls)
-            )
+            return dict(train_cfg=train_cfg, param_scheduler=dict(type='WarmupCosineLR', **falls))
         train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=self.epochs, **own)
         return dict(train_cfg=train_cfg, param_scheduler=dict(type='WarmupHoldLR', **falls))
 
@@ -99,8 +101,23 @@ def finetuning_epochs(per_epoch: int) -> tuple[int, str]:
 
 
 def learning_rate(base: float, base_batch: int, batch: int) -> float:
-    """Linear in the images of a step, which is the rule of --auto-scale-lr."""
-    return float(f'{base * batch / base_batch:.4g}')
+    """Grows with the root of the images of a step, as is right for Adam.
+
+    Reference:
+        Malladi et al., On the SDEs and Scaling Rules for Adaptive Gradient Algorithms, NeurIPS 2022
+        (https://arxiv.org/abs/2205.10287).
+    """
+    return float(f'{base * math.sqrt(batch / base_batch):.4g}')
+
+
+def process_start() -> float:
+    """When this process was started, in seconds since 1970; now, where the system does not say."""
+    try:
+        fields = Path('/proc/self/stat').read_text(encoding='utf-8').rpartition(')')[2].split()
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf('SC_CLK_TCK')
+    except (OSError, AttributeError, ValueError, IndexError):
+        return time.time()
+    return time.time() - age
 
 
 def seconds_of(text: str) -> float:

@@ -1,23 +1,31 @@
 """Choose what follows from a network and a size: the layer of the mask token, blocks, the batch."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import timm
 import torch
+from mmengine.registry import DefaultScope
 from torch import Tensor
 
 from a2mim.engine.backbone_choice import blank_network, choose_mask_layer, fit_image_size
 from a2mim.engine.config_edit import PRECISIONS
 from a2mim.engine.optimizers import autocast_dtype
 from a2mim.masking import num_masked_patches
-from a2mim.models.timm_inspection import create_network, fitting_blocks, trace_geometry
+from a2mim.models.timm_inspection import (
+    create_network,
+    fitting_blocks,
+    image_shapes,
+    trace_first_fit,
+    trace_geometry,
+)
 from a2mim.registry import MODELS
 
 RATIO = 0.6  # of the paper
 BLOCKS, FEWEST, MOST = 7, 4, 16  # along a side: those of the paper, and what is taken
-LEAST_GRID = 4  # features along a side of the output: fewer reconstruct flat squares
+LEAST_GRID = 3  # features along a side of the output: fewer reconstruct flat squares
 # Options of timm that give more features; each family takes one of them, or none.
 FINER: tuple[dict[str, int], ...] = ({}, {'output_stride': 8}, {'patch_size': 8}, {'patch_size': 4})
 LARGEST_BATCH = 512
@@ -96,12 +104,14 @@ def _choice(name: str, size: int, channels: int, finer: dict[str, int]) -> Choic
     if model is None or layer is None:
         return None
     try:
-        geometry = trace_geometry(model, shape, {layer: model.get_submodule(layer)})
+        modules = {layer: model.get_submodule(layer)}
+        geometry = trace_geometry(model, shape, modules)
+        usual = trace_first_fit(model, image_shapes(model, backbone), modules)
         there, output = geometry.at(layer), geometry.output()
     except ValueError:
         return None
-    if not isinstance(there.stride, int):
-        return None
+    if not isinstance(there.stride, int) or output.stride != usual.output().stride:
+        return None  # the decoder is built for the usual stride
     counts = [size // side for side in fitting_blocks(there.grid, (size, size))]
     counts = [count for count in counts if 2 <= count <= MOST]
     if not counts:
@@ -135,7 +145,9 @@ def fitting_batch(
     few = power_of_two(images / 4)
     if not torch.cuda.is_available():
         batch = min(BATCH_ON_CPU, few)
-        reason = 'the default on a CPU' if batch == BATCH_ON_CPU else f'a quarter of {images} images'
+        reason = (
+            'the default on a CPU' if batch == BATCH_ON_CPU else f'a quarter of {images} images'
+        )
         return batch, reason
     batch = min(LARGEST_BATCH, few)
     reason = f'the power of two below a quarter of {images} images'
@@ -153,7 +165,7 @@ def trains(model: dict, batch: dict[str, Tensor], precision: str) -> bool:
     torch.cuda.reset_peak_memory_stats()
     limit = FILLED * torch.cuda.mem_get_info()[0]
     try:
-        train_step(model, batch, precision)
+        step_seconds(model, batch, precision, steps=1)
     except torch.cuda.OutOfMemoryError:
         return False
     finally:
@@ -161,18 +173,25 @@ def trains(model: dict, batch: dict[str, Tensor], precision: str) -> bool:
     return torch.cuda.max_memory_reserved() < limit
 
 
-def train_step(model: dict, batch: dict[str, Tensor], precision: str) -> None:
-    """One step of a new network on the GPU, with the state of its optimiser."""
-    network = MODELS.build(model).cuda()
+def step_seconds(model: dict, batch: dict[str, Tensor], precision: str, steps: int = 2) -> float:
+    """Seconds of the last of a few steps of a new network, with the state of its optimiser."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    with DefaultScope.overwrite_default_scope('a2mim'), torch.random.fork_rng():
+        network = MODELS.build(model).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-    taken = autocast_dtype(PRECISIONS[precision].get('dtype'), 'cuda')
+    taken = autocast_dtype(PRECISIONS[precision].get('dtype'), device)
     mixed = precision != 'fp32' and taken != torch.float32
-    data = network.data_preprocessor(batch, True)
-    with torch.autocast('cuda', dtype=taken if mixed else torch.bfloat16, enabled=mixed):
-        loss, _ = network.parse_losses(network(**data, mode='loss'))
-    loss.backward()
-    optimizer.step()
-    torch.cuda.synchronize()
+    started = 0.0
+    for _ in range(steps):
+        started = time.perf_counter()
+        data = network.data_preprocessor(dict(batch), True)
+        with torch.autocast(device, dtype=taken if mixed else torch.bfloat16, enabled=mixed):
+            loss, _ = network.parse_losses(network(**data, mode='loss'))
+        loss.backward()
+        optimizer.step()
+        if device == 'cuda':
+            torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 def masked_sample(choice: Choice, channels: int, size: int) -> Callable[[int], dict[str, Tensor]]:

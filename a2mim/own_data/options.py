@@ -70,7 +70,7 @@ def add_folder_options(parser: argparse.ArgumentParser, epochs: str) -> None:
     )
     add = parser.add_argument_group('training').add_argument
     batch = 'images a step; auto: the largest power of two that fits on a GPU, 32 on a CPU, and '
-    batch += 'at most a quarter of the images; the learning rate follows linearly'
+    batch += 'at most a quarter of the images; the learning rate follows by the root'
     add('--batch-size', type=number_or('auto'), default='auto', metavar='N', help=batch)
     precision = 'auto: bf16 where the device computes in it, else fp32'
     add('--precision', choices=PRECISIONS, default='auto', help=precision)

@@ -1,7 +1,12 @@
 """Put a config together from what was found and chosen, and the lines that say so."""
 
 import argparse
+import math
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+from torch import Tensor
 
 from a2mim.engine.config_edit import PRECISIONS
 from a2mim.own_data.config_text import NAME, Section, config_text
@@ -11,6 +16,7 @@ from a2mim.own_data.length import (
     finetuning_epochs,
     learning_rate,
     pretraining_epochs,
+    process_start,
     seconds_of,
 )
 from a2mim.own_data.network import (
@@ -20,6 +26,7 @@ from a2mim.own_data.network import (
     labelled_sample,
     masked_sample,
     opens_branches,
+    step_seconds,
 )
 from a2mim.own_data.run import devices_of, workers
 
@@ -52,14 +59,13 @@ class Plan:
 
     Args:
         args: Options of the command; see ``add_folder_options``.
-        started: When the command began, in seconds since 1970.
 
     Attributes:
         said: What was found and chosen, by a name, for a person and for comments.
     """
 
-    def __init__(self, args: argparse.Namespace, started: float) -> None:
-        self.args, self.started = args, started
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
         self.devices = devices_of(args.devices)
         self.said: dict[str, str] = {}
 
@@ -79,8 +85,10 @@ class Plan:
             head=HEADS[method],
         )
         self.said['mask'] = choice.mask()
-        batch = self._batch(model, masked_sample(choice, images.channels, size), images.number)
-        length = self._length(images.number // (batch * self.devices), pretraining_epochs)
+        sample = masked_sample(choice, images.channels, size)
+        batch = self._batch(model, sample, images.number)
+        pace = self._pace(model, sample(batch))
+        length = self._length(images.number // (batch * self.devices), pretraining_epochs, pace)
         self._open_branches(model['backbone'], length)
         if self.args.pretrained:
             start = dict(type='Pretrained', checkpoint=str(Path(self.args.pretrained).absolute()))
@@ -107,13 +115,17 @@ class Plan:
         """Entries of the config of a fine-tuning.
 
         Args:
-            train, val: Configs of the sources of images.
+            train: Config of the source of images.
+            val: The same.
             number: Of images to train on.
             model: Config of the classifier.
-            channels, size: Of the images.
+            channels: Of the images.
+            size: Side in pixels.
         """
-        batch = self._batch(model, labelled_sample(channels, size), number)
-        length = self._length(number // (batch * self.devices), finetuning_epochs)
+        sample = labelled_sample(channels, size)
+        batch = self._batch(model, sample, number)
+        pace = self._pace(model, sample(batch))
+        length = self._length(number // (batch * self.devices), finetuning_epochs, pace)
         crops = dict(type='RandomResizedCrop', size=size, scale=(0.25, 1.0))
         learnt = dict(
             type='ImageDataset',
@@ -139,12 +151,12 @@ class Plan:
         """Of the config."""
         return config_text(title, command, self.args.out / NAME, sections)
 
-    def _batch(self, model: dict, sample: object, number: int) -> int:
+    def _batch(self, model: dict, sample: Callable[[int], dict[str, Tensor]], number: int) -> int:
         """Images a step of one process."""
         share = number // self.devices
         if self.args.batch_size == 'auto':
             precision = self.args.precision
-            batch, why = fitting_batch(model, sample, share, precision)  # pyright: ignore
+            batch, why = fitting_batch(model, sample, share, precision)
         else:
             batch, why = int(self.args.batch_size) // self.devices, '--batch-size'
         if not 1 <= batch <= share:
@@ -156,18 +168,26 @@ class Plan:
         self.said['batch'] = f'{batch} images a step{of}: {why}'
         return batch
 
-    def _length(self, per_epoch: int, automatic: object) -> Length:
-        """Of the run."""
+    def _pace(self, model: dict, batch: dict[str, Tensor]) -> float:
+        """Seconds of a step, where a time is given, for which they count."""
+        return step_seconds(model, batch, self.args.precision) if self.args.time else 0.0
+
+    def _length(
+        self, per_epoch: int, automatic: Callable[[int], tuple[int, str]], pace: float
+    ) -> Length:
+        """Of the run; of one that a time limits, what is expected at ``pace`` seconds a step."""
         args = self.args
-        epochs, why = automatic(per_epoch)  # pyright: ignore[reportCallIssue]
+        epochs, why = automatic(per_epoch)
         if args.epochs != 'auto':
             epochs, why = args.epochs, '--epochs'
         until = None
         if args.time:
-            until = self.started + seconds_of(args.time)
-            why = f'what --time {args.time} allows, decided on the way'
+            until = process_start() + seconds_of(args.time)
+            steps = max(1, round((until - time.time()) / pace))
+            epochs = math.ceil(steps / per_epoch)
+            why = f'what --time {args.time} allows, about {steps} steps, decided on the way'
         length = Length(epochs, per_epoch, why, until)
-        what = f'{length.steps} steps in {epochs} epochs of {per_epoch}: {why}'
+        what = f'{length.steps} steps, {epochs} × {per_epoch} (epochs × steps): {why}'
         self.said['length'] = why if until else what
         return length
 
@@ -193,10 +213,12 @@ class Plan:
         base, base_batch, falls = rule
         whole = batch * self.devices
         rate = learning_rate(base, base_batch, whole)
-        self.said['rate'] = f'{rate:g}: {base:g} per {base_batch} images a step, linearly'
+        self.said['rate'] = (
+            f'{rate:g}: {base:g} for {base_batch} images a step, by the root of their number'
+        )
         logged = max(1, min(LOGGED, length.steps // 20))
         often = length.epochs >= 2 and length.until is None
-        saved = length.interval if often else max(1, length.steps // 20)
+        saved = length.interval if often else max(1, length.steps // 10)
         back_ends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
         return dict(
             optim_wrapper=dict(

@@ -7,7 +7,6 @@ The first form writes what it has chosen to OUT/config.py, a config to edit and 
 """
 
 import argparse
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,7 +55,7 @@ def parser() -> FolderParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    started, made = time.time(), parser()
+    made = parser()
     args = made.parse_args(argv)
     check_folder_options(made, args)
     # With torch: after the command line has been read.
@@ -67,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         root = folder_of(args.data)
         args.out = args.out or default_out(root, args.backbone)
         args.more = ['--probe', args.probe] if args.probe else []
-        config = config_of_run(made, args) or prepare(made, args, root, started)
+        config = config_of_run(made, args) or prepare(made, args, root)
         start(config, args)
 
 
@@ -87,7 +86,7 @@ def default_backbone() -> tuple[str, str]:
     return ON_CPU, 'the default on a CPU, with half of the operations of a resnet50'
 
 
-def prepare(made: FolderParser, args: argparse.Namespace, root: str, started: float) -> Path:
+def prepare(made: FolderParser, args: argparse.Namespace, root: str) -> Path:
     """Look, choose, say it, and write the config."""
     from a2mim.own_data.config_text import check_out
     from a2mim.own_data.images import look, side_for
@@ -96,7 +95,7 @@ def prepare(made: FolderParser, args: argparse.Namespace, root: str, started: fl
     from a2mim.own_data.run import say, write
 
     check_out(args.out)
-    run = Plan(args, started)
+    run = Plan(args)
     if args.pretrained:
         existing_file(args.pretrained, '--from')
     name, why = (args.backbone, '--backbone') if args.backbone else default_backbone()

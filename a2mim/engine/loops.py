@@ -320,7 +320,8 @@ class EpochBasedTrainLoop(SafeWaits, MMEngineEpochBasedTrainLoop):
         self.runner.model.train()
         done = self._batches_done()
         start_after(self.dataloader, done)
-        batches = self.waited_for(self.dataloader)
+        complete = self._iter >= self._max_iters  # resumed after its last step
+        batches = () if complete else self.waited_for(self.dataloader)
         for index, batch in enumerate(batches, done):
             with self.step():
                 self.run_iter(index, batch)  # pyright: ignore[reportArgumentType]

@@ -181,7 +181,8 @@ def sources(folder: Path, out: Path, reading: dict) -> tuple[dict, dict, int, Se
 
     parts = [folder / name for name in ('train', 'val')]
     split = all(part.is_dir() for part in parts)
-    labelled = ImageFolder(str(parts[0] if split else folder), with_labels=True)
+    root = parts[0] if parts[0].is_dir() else folder
+    labelled = ImageFolder(str(root), with_labels=True)
     classes = labelled.classes
     if len(classes) < 2:
         raise ValueError(
@@ -195,7 +196,7 @@ def sources(folder: Path, out: Path, reading: dict) -> tuple[dict, dict, int, Se
         return train, val, len(labelled), classes
     kept = write_lists(labelled, out)
     train, val = (
-        dict(type='ImageList', list_file=str((out / name).absolute()), root=str(folder), **reading)
+        dict(type='ImageList', list_file=str((out / name).absolute()), root=str(root), **reading)
         for name in LISTS
     )
     return train, val, kept, classes

@@ -116,8 +116,8 @@ def look(root: str, channels: int | None, scale: Scale | None) -> Images:
     mean, std = stats.mean_and_std(scale)
     if scale != 'dtype':
         scale = [ends if len(set(ends)) > 1 else ends[0] for ends in stats.resolve(scale)]
-    rounded = [[round(float(value), 2) for value in values] for values in (mean, std)]
-    return Images(root, len(source), stats, channels, scale, *rounded, why)
+    mean, std = ([round(float(value), 2) for value in values] for values in (mean, std))
+    return Images(root, len(source), stats, channels, scale, mean, std, why)
 
 
 def channels_of(root: str) -> tuple[int, str]:

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -72,15 +73,12 @@ class Plan:
     def pretraining(self, images: Images, choice: Choice, size: int) -> list[Section]:
         """Entries of the config of a pre-training."""
         method = METHODS[self.args.method]
+        mask = dict(mask_after=choice.mask_after, mask_token=TOKENS[method])
+        backbone: dict[str, Any] = dict(type='TimmBackbone', **choice.backbone, **mask)
         model = dict(
             type=method,
             data_preprocessor=images.preprocessor(),
-            backbone=dict(
-                type='TimmBackbone',
-                **choice.backbone,
-                mask_after=choice.mask_after,
-                mask_token=TOKENS[method],
-            ),
+            backbone=backbone,
             neck=dict(type='PixelShuffleDecoder'),
             head=HEADS[method],
         )
@@ -89,10 +87,10 @@ class Plan:
         batch = self._batch(model, sample, images.number)
         pace = self._pace(model, sample(batch))
         length = self._length(images.number // (batch * self.devices), pretraining_epochs, pace)
-        self._open_branches(model['backbone'], length)
+        self._open_branches(backbone, length)
         if self.args.pretrained:
             start = dict(type='Pretrained', checkpoint=str(Path(self.args.pretrained).absolute()))
-            model['backbone']['init_cfg'] = start
+            backbone['init_cfg'] = start
         data = dict(
             type='MaskedImageDataset',
             source=images.source(),
@@ -208,7 +206,7 @@ class Plan:
         probes: list[dict],
         *,
         validates: bool = False,
-    ) -> dict[str, dict | list]:
+    ) -> dict[str, Any]:
         """Entries on optimiser, length, hooks and logs."""
         base, base_batch, falls = rule
         whole = batch * self.devices
@@ -218,7 +216,7 @@ class Plan:
         )
         logged = max(1, min(LOGGED, length.steps // 20))
         often = length.epochs >= 2 and length.until is None
-        saved = length.interval if often else max(1, length.steps // 10)
+        saved = length.interval if often else max(LOGGED, length.steps // 10)
         back_ends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
         return dict(
             optim_wrapper=dict(

@@ -273,6 +273,8 @@ class EpochBasedTrainLoop(SafeWaits, MMEngineEpochBasedTrainLoop):
         kwargs: Arguments of mmengine's loop.
     """
 
+    _max_iters: int = sys.maxsize
+
     def __init__(
         self,
         runner: Runner,
@@ -335,7 +337,7 @@ class EpochBasedTrainLoop(SafeWaits, MMEngineEpochBasedTrainLoop):
     def _batches_done(self) -> int:
         """Number of batches of the current epoch already trained on."""
         length = len(self.dataloader)
-        ended = self._epoch == self._max_epochs and self._iter == self._max_iters
+        ended = self._iter == self._max_iters and self._epoch == self._max_epochs
         done = 0 if ended else self._iter - self._epoch * length
         if not 0 <= done <= length:
             raise ValueError(

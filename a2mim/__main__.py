@@ -9,6 +9,7 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,19 +17,34 @@ from a2mim.errors import USER_ERROR
 from a2mim.options import SHIPPED, Help
 from a2mim.version import __version__
 
+CONFIGS = ('.py', '.yaml', '.yml', '.json')
+
 
 class Command(NamedTuple):
-    """A program: a file below tools/, or a module with ``main(argv)``."""
+    """A program: a file below tools/, or a module with ``main(argv)``.
+
+    Attributes:
+        program: The file or the module.
+        summary: For the list of commands.
+        from_folder: The module that runs in its place where no config is given.
+    """
 
     program: str
     summary: str
+    from_folder: str | None = None
 
 
 GROUPS = {
     'train and evaluate': {
         'quickstart': Command('quickstart.py', 'pre-train on photographs and compare: minutes'),
-        'pretrain': Command('train.py', 'pre-train what a config describes'),
-        'finetune': Command('train.py', 'fine-tune, with --from CHECKPOINT'),
+        'pretrain': Command(
+            'train.py',
+            'pre-train on a folder, or what a config describes',
+            'a2mim.own_data.pretrain',
+        ),
+        'finetune': Command(
+            'train.py', 'fine-tune on class folders, with --from RUN', 'a2mim.own_data.finetune'
+        ),
         'test': Command('test.py', 'metrics of a checkpoint'),
         'probe': Command(
             'analysis_tools/evaluate_features.py', 'nearest neighbours and linear probe of features'
@@ -82,6 +98,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def names_config(arguments: Sequence[str]) -> bool:
+    """Whether there is a config among the arguments of a training: its place is the first.
+
+    Among options it is told by its suffix.
+    """
+    if arguments and not arguments[0].startswith('-'):
+        return True
+    return any(
+        word.endswith(CONFIGS) and not word.startswith('-') and '=' not in word
+        for before, word in pairwise(arguments)
+        if before not in ('--from', '--pretrained')
+    )
+
+
 def run_file(path: Path) -> None:
     """Run a program as ``python path`` does, but under the name in ``sys.argv``."""
     spec = importlib.util.spec_from_file_location('__main__', path)
@@ -95,7 +125,9 @@ def run_file(path: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv or sys.argv[1:] or ['--help'])
-    program = COMMANDS[args.command].program
+    command = COMMANDS[args.command]
+    folder = None if names_config(args.arguments) else command.from_folder
+    program = folder or command.program
     # argparse takes the name of the program from here, and processes that it starts the arguments.
     sys.argv = [f'a2mim {args.command}', *args.arguments]
     if program.endswith('.py'):

@@ -116,6 +116,14 @@ ELSEWHERE = {
     'data-path data-dir dataset': '--data VALUE',
     'output output-dir out-dir save-dir log-dir': '--work-dir VALUE',
     'fp16 half': '--amp',
+    'size img-size image-size': '--cfg-options train_dataloader.dataset.pipeline.0.size=VALUE '
+    'train_dataloader.dataset.mask.image_size=VALUE',
+    'channels': '--cfg-options train_dataloader.dataset.source.channels=VALUE '
+    'model.backbone.in_chans=VALUE',
+    'scale': '--cfg-options model.data_preprocessor.scale=VALUE',
+    'method': 'the config of the method, from `a2mim recipes ls`',
+    'time': '--cfg-options train_cfg.max_epochs=N, or --data DIR --time VALUE without a config',
+    'dry-run': '--cfg-options train_cfg.max_epochs=1, or --data DIR --dry-run without a config',
 }
 
 

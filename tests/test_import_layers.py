@@ -59,6 +59,17 @@ ALLOWED = {
         'inference',
         'version',
     },
+    'own_data': {
+        'datasets',
+        'engine',
+        'errors',
+        'masking',
+        'models',
+        'options',
+        'registry',
+        'scale',
+        'weights',
+    },
     'study': {'datasets', 'engine', 'errors', 'evaluation', 'models', 'registry', 'weights'},
     'quickstart': {
         'errors',

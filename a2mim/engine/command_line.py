@@ -48,6 +48,7 @@ from a2mim.options import LAUNCHERS, WEIGHTS, add_reading_options
 
 if TYPE_CHECKING:
     from a2mim.engine.launch import FirstIteration
+    from a2mim.scale import Scale
 
 
 def add_common_options(parser: argparse._ActionsContainer) -> None:
@@ -93,6 +94,19 @@ def add_layout_options(parser: argparse.ArgumentParser) -> None:
 def layout_options(args: argparse.Namespace) -> dict[str, object]:
     """What ``add_layout_options`` has read, as arguments of a source."""
     return {name: getattr(args, name) for name in ('bands', 'page', 'axes', 'nodata')}
+
+
+def read_scale(text: str) -> 'Scale':
+    """A rule, or two numbers with a comma between them."""
+    from a2mim.scale import RULES
+
+    if text in RULES:
+        return text
+    try:
+        low, high = (float(part) for part in text.split(','))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'{text!r} is none of {RULES} and no LOW,HIGH') from error
+    return [low, high]
 
 
 def add_train_options(parser: argparse._ActionsContainer) -> None:

@@ -50,7 +50,7 @@ from a2mim.engine.processes import (
 from a2mim.engine.progress import ProgressHook
 from a2mim.engine.resume import adopt_seed, check_config, find_checkpoint, refuse_foreign
 from a2mim.engine.run_page import RunPageHook
-from a2mim.engine.runner import ToolRunner
+from a2mim.engine.runner import ToolRunner, config_copy
 from a2mim.engine.sharding import check_sharding
 from a2mim.engine.validation import name_sets, test_every_set
 from a2mim.weights.config_files import read_config
@@ -212,7 +212,7 @@ def write_config(cfg: Config) -> None:
         NotWrittenError: If there is no room for it and the first lines of the log.
     """
     text = cfg.pretty_text.encode()
-    path = Path(cfg.work_dir, Path(cfg.filename or 'config.py').name)
+    path = config_copy(cfg)
     advice = 'Make room, or give another --work-dir'
     write_atomically(path, lambda file: file.write(text), len(text) + ROOM, advice)
 

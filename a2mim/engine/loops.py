@@ -9,10 +9,11 @@ A run that cannot proceed, because a data worker or another process is missing o
 stopped while it waits for data, saves the state after its last complete iteration and leaves.
 """
 
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import EMAHook, Hook
@@ -262,7 +263,41 @@ class EpochBasedTrainLoop(SafeWaits, MMEngineEpochBasedTrainLoop):
     """mmengine's loop, which resumes at the batch after which a checkpoint was written.
 
     mmengine 0.10 begins the epoch anew, with the iteration counter where it was.
+
+    Args:
+        runner: Of the training.
+        dataloader: Or its config.
+        max_epochs: Length of the training.
+        max_iters: Its length in iterations, in place of ``max_epochs``: the last epoch may end
+            early.
+        kwargs: Arguments of mmengine's loop.
     """
+
+    _max_iters: int = sys.maxsize
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: DataLoader | dict,
+        max_epochs: int,
+        *,
+        max_iters: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(runner, dataloader, max_epochs, **kwargs)
+        if max_iters is not None:
+            self.end_after(max_iters)
+
+    def end_after(self, iterations: int) -> None:
+        """End the training after so many iterations.
+
+        Raises:
+            ValueError: If that is less than one.
+        """
+        if iterations < 1:
+            raise ValueError(f'max_iters={iterations} must be at least 1')
+        self._max_iters = iterations
+        self._max_epochs = math.ceil(iterations / len(self.dataloader))
 
     def run(self) -> nn.Module:
         """Train to the end, from wherever the counters stand.
@@ -287,10 +322,13 @@ class EpochBasedTrainLoop(SafeWaits, MMEngineEpochBasedTrainLoop):
         self.runner.model.train()
         done = self._batches_done()
         start_after(self.dataloader, done)
-        batches = self.waited_for(self.dataloader)
+        complete = self._iter >= self._max_iters  # resumed after its last step
+        batches = () if complete else self.waited_for(self.dataloader)
         for index, batch in enumerate(batches, done):
             with self.step():
                 self.run_iter(index, batch)  # pyright: ignore[reportArgumentType]
+            if self._iter >= self._max_iters and index + 1 < len(self.dataloader):
+                break
         self.ends_epoch = True
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
@@ -299,7 +337,8 @@ class EpochBasedTrainLoop(SafeWaits, MMEngineEpochBasedTrainLoop):
     def _batches_done(self) -> int:
         """Number of batches of the current epoch already trained on."""
         length = len(self.dataloader)
-        done = self._iter - self._epoch * length
+        ended = self._iter == self._max_iters and self._epoch == self._max_epochs
+        done = 0 if ended else self._iter - self._epoch * length
         if not 0 <= done <= length:
             raise ValueError(
                 f'the checkpoint has {self._iter} iterations in {self._epoch} finished epochs, '

@@ -276,6 +276,34 @@ def next_commands(runner: Runner) -> list[str]:
     if not latest.exists():
         return []
     if runner.val_loop is not None:
-        return [shlex.join(['python', 'tools/test.py', str(config), str(latest)])]
-    words = ['python', 'tools/model_converters/extract_backbone_weights.py', str(latest)]
-    return [shlex.join([*words, str(folder / 'backbone.pth')])]
+        return [shlex.join([*call_of('test'), str(config), str(latest)])]
+    commands = [shlex.join([*call_of('extract'), str(latest), str(folder / 'backbone.pth')])]
+    if started_as_command():
+        commands.append(f'a2mim finetune --data CLASS_FOLDERS --from {shlex.quote(str(folder))}')
+    return commands
+
+
+def call_of(command: str) -> list[str]:
+    """How one starts a command, in the way in which this program was started."""
+    if started_as_command():
+        return ['a2mim', command]
+    return ['python', f'tools/{COMMANDS[command]}']
+
+
+# The programs behind the commands that a run names.
+COMMANDS = {
+    'extract': 'model_converters/extract_backbone_weights.py',
+    'report': 'analysis_tools/report.py',
+    'test': 'test.py',
+}
+
+
+def started_as_command() -> bool:
+    """Whether the program was started as ``a2mim COMMAND``."""
+    return sys.argv[0].startswith('a2mim ')
+
+
+def own_command() -> str:
+    """The command line of this program."""
+    name = sys.argv[0].split() if started_as_command() else ['python', sys.argv[0]]
+    return shlex.join([*name, *sys.argv[1:]])

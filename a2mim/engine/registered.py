@@ -17,6 +17,7 @@ from a2mim.engine import (
     signals,
     start_up,
     step_seed,
+    time_budget,
     validation,
     visualizer,
 )
@@ -38,6 +39,7 @@ __all__ = [
     'signals',
     'start_up',
     'step_seed',
+    'time_budget',
     'validation',
     'visualizer',
 ]

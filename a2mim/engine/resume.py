@@ -157,7 +157,10 @@ def check_config(cfg: Config, checkpoint: str, schedule: str | None = None) -> l
     before = literal_config(meta.get('cfg') or '')
     if not before:
         return []
-    longer, record = find_extension(before, cfg), meta.get('run') or {}
+    # The length of a run that a time limits is decided late, and stated in its config then.
+    limited = any(hook.get('type') == 'TimeBudgetHook' for hook in before.get('custom_hooks') or ())
+    longer = None if limited else find_extension(before, cfg)
+    record = meta.get('run') or {}
     follows = schedule == 'follow' or (longer is not None and schedule is None)
     if longer is not None and follows:
         follow_length(cfg, before, record, longer[2])
@@ -165,6 +168,7 @@ def check_config(cfg: Config, checkpoint: str, schedule: str | None = None) -> l
         keep_length(cfg, before, record)
     free = FREE | (LENGTHS.keys() if longer else set())
     free |= {*SPANS, 'milestones'} if follows else set()
+    free |= {*LENGTHS, *SPANS} if limited else set()
     # Through the same text form, so that both have the same types.
     now = literal_config(cfg.pretty_text) or {}
     changed = differences(training_entries(before, free), training_entries(now, free))

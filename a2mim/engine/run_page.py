@@ -4,8 +4,6 @@
 """
 
 import base64
-import shlex
-import sys
 import time
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from mmengine.runner import Runner
 
 from a2mim.engine.history import curve_points, loss_curves
 from a2mim.engine.pictures import SECONDS_BETWEEN
-from a2mim.engine.progress import next_commands
+from a2mim.engine.progress import next_commands, own_command
 from a2mim.engine.records import Record
 from a2mim.registry import HOOKS
 from a2mim.weights.files import write_atomically
@@ -109,7 +107,7 @@ def run_page(runner: Runner) -> str:
                 (str(path.relative_to(folder)), base64.b64encode(path.read_bytes()).decode())
                 for path in pictures
             ],
-            commands='\n'.join([shlex.join(['python', *sys.argv]), *next_commands(runner)]),
+            commands='\n'.join([own_command(), *next_commands(runner)]),
             config=runner.cfg.pretty_text,
         )
     )

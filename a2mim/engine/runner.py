@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 
-from mmengine.dist import get_world_size
+from mmengine import Config
+from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
@@ -27,6 +29,19 @@ from a2mim.weights.released import config_path
 
 # The hooks that mmengine adds to every run.
 PRESET = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
+
+
+def config_copy(cfg: Config) -> Path:
+    """Where a run writes its config with all that it inherits: in its work dir, under its name.
+
+    A file that lies there already, with comments of its own at the top, keeps its name.
+    """
+    source = Path(cfg.filename or 'config.py')
+    path = Path(cfg.work_dir, source.name)
+    if path.is_file() and source.is_file() and path.samefile(source):
+        written = path.suffix == '.py' and path.read_text(encoding='utf-8').startswith(('"', '#'))
+        path = path.with_name(f'{path.stem}_as_run.py') if written else path
+    return path
 
 
 @cache
@@ -101,6 +116,14 @@ class ToolRunner(Runner):
         built = super().build_visualizer(visualizer)
         guard_visualizer(built)
         return built
+
+    @master_only
+    def dump_config(self) -> None:
+        """Write the config to the work dir as mmengine does, but not over what a person wrote."""
+        if self.cfg.filename is None:
+            super().dump_config()
+        else:
+            self.cfg.dump(str(config_copy(self.cfg)))
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set it up as mmengine does, and choose how float32 matrices are multiplied."""

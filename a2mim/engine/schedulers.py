@@ -144,6 +144,46 @@ class WarmupCosineLR(WarmupLR):
 
 
 @PARAM_SCHEDULERS.register_module()
+class WarmupHoldLR(WarmupLR):
+    """Warm up, hold the rate, and anneal at the end, by half a cosine period.
+
+    Until the anneal begins the rates do not depend on the length of the schedule, which may be
+    decided as late as that (``TimeBudgetHook``). An anneal over the last fifth reaches the loss of
+    a cosine over the whole length (reference, section 3).
+
+    Args:
+        optimizer: The optimiser wrapper whose groups are scheduled.
+        eta_min: Rate at the end, the same for every group.
+        hold: Share of the schedule before the anneal.
+        kwargs: Arguments of ``WarmupLR``; without ``end``, T is the length of the run.
+
+    Raises:
+        ValueError: If ``hold`` is outside [0, 1).
+
+    Reference:
+        Hägele et al., Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations,
+        NeurIPS 2024 (https://arxiv.org/abs/2405.18392).
+    """
+
+    def __init__(
+        self, optimizer: BaseOptimWrapper, *, eta_min: float, hold: float = 0.8, **kwargs: Any
+    ) -> None:
+        if not 0 <= hold < 1:
+            raise ValueError(f'hold={hold}, the share before the anneal, must lie in [0, 1)')
+        self.eta_min, self.hold = eta_min, hold
+        super().__init__(optimizer, **kwargs)
+
+    def length_after(self, steps: int) -> int:
+        """The shortest T of which the anneal begins after ``steps`` steps or later."""
+        return math.ceil(steps / self.hold) if self.hold else steps
+
+    def without_warmup(self, base: float, step: int) -> float:
+        """Hold, then anneal."""
+        held = self.hold * self.length
+        return _anneal(base, self.eta_min, max(0.0, step - held) / (self.length - held))
+
+
+@PARAM_SCHEDULERS.register_module()
 class OverlapCosineLR(WarmupLR):
     """Anneal from step 0 on, ``i / T`` of a half period, with the warm-up on top of it.
 

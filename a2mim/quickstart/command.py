@@ -1,7 +1,5 @@
 """Pre-train, look, fine-tune, compare and take the weights, on images that are already installed.
 
-    python tools/quickstart.py [--quick | --seeds 0 1 2]
-
 Look: A2MIM on photographs, pictures of held-out ones. Prove: a ViT and a ResNet are pre-trained on
 handwritten digits without labels, and fine-tuned with five labels of each class, from A2MIM, from
 SimMIM and from scratch; it is a small study (tools/study), and a seed changes weights, label draw
@@ -31,6 +29,7 @@ import torch
 from a2mim.engine.command_line import one_line_errors
 from a2mim.engine.signals import ending_on_signals
 from a2mim.errors import TRY_AGAIN
+from a2mim.options import Parser
 from a2mim.quickstart.look import look
 from a2mim.quickstart.page import STUDY, read_all, write_page
 from a2mim.quickstart.take import take
@@ -52,12 +51,12 @@ def say(text: str) -> None:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/quickstart'))
+    parser = Parser(__doc__, ['--quick', '--seeds 0 1 2 3 4 --out work_dirs/five_seeds'])
+    place = dict(type=Path, default=Path('work_dirs/quickstart'), metavar='DIR')
+    parser.add_argument('--work-dir', '--out', **place, help='folder of results')  # pyright: ignore
     group = parser.add_mutually_exclusive_group()
-    group.add_argument('--seeds', type=int, nargs='+', default=list(SEEDS), metavar='N')
+    seeds = dict(type=int, nargs='+', default=list(SEEDS), metavar='N', help='of all draws')
+    group.add_argument('--seeds', **seeds)  # pyright: ignore
     group.add_argument('--quick', action='store_true', help='one seed, in less time')
     return parser.parse_args(argv)
 

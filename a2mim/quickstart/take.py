@@ -8,6 +8,7 @@ import torch
 from timm.models import load_checkpoint
 
 from a2mim.analysis.images import PHOTOS, AnalysisImages
+from a2mim.engine.progress import call_of, started_as_command
 from a2mim.interfaces import Algorithm, TimmNetwork
 from a2mim.weights.files import save_file
 from a2mim.weights.load_model import load_model
@@ -18,10 +19,13 @@ from a2mim.weights.safe_load import load_file
 SHOWN = 5  # photographs
 NEXT = """Next:
   your own images (docs/own_data.md):
-    python tools/train.py configs/own_data/a2mim_resnet50_1xb128-cos-200e_folder-224px.py \\
-        --data-root /path/to/images
+    {pretrain}
   curves, spectra and probes of a run in one file:
-    python tools/analysis_tools/report.py {checkpoint} --out report.html"""
+    {report} {checkpoint} --out report.html"""
+# A folder alone is a matter of the command.
+ON_IMAGES = """python tools/train.py \\
+        configs/own_data/a2mim_resnet50_1xb128-cos-200e_folder-224px.py \\
+        --data-root /path/to/images"""
 
 
 def take(checkpoint: Path, folder: Path, tell: Callable[[str], object]) -> None:
@@ -52,4 +56,12 @@ def take(checkpoint: Path, folder: Path, tell: Callable[[str], object]) -> None:
     for name, vector in zip(images.names, maps.mean(dim=(2, 3)), strict=True):
         shown = ' '.join(f'{value:+.2f}' for value in vector[:6].tolist())
         tell(f'{name}: {len(vector)} features, {shown} …')
-    tell(NEXT.format(checkpoint=checkpoint))
+    tell(next_steps(checkpoint))
+
+
+def next_steps(checkpoint: Path) -> str:
+    """What one does after the quick start, as it was started."""
+    as_command = started_as_command()
+    pretrain = 'a2mim pretrain --data /path/to/images' if as_command else ON_IMAGES
+    report = ' '.join(call_of('report'))
+    return NEXT.format(pretrain=pretrain, report=report, checkpoint=checkpoint)

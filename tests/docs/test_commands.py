@@ -1,5 +1,6 @@
 """Every command on a page, with its options, is accepted by its tool."""
 
+import importlib
 import re
 import runpy
 import shlex
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from a2mim.__main__ import COMMANDS
+from a2mim.__main__ import COMMANDS, names_config
 from toy_run import ROOT
 
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -38,9 +39,17 @@ def commands(page: Path) -> list[tuple[str, list[str]]]:
 def as_tool(line: str) -> str:
     """A call of the command ``a2mim`` as a call of the tool that it runs, where it runs one."""
     match = COMMAND.match(line)
-    if match is None or not COMMANDS[match[1]].program.endswith('.py'):
+    if match is None or not COMMANDS[match[1]].program.endswith('.py') or from_folder(line):
         return line
     return f'python tools/{COMMANDS[match[1]].program}{match[2]}'
+
+
+def from_folder(line: str) -> str | None:
+    """The module that runs a training of which the line gives a folder and no config."""
+    match = COMMAND.match(line)
+    if match is None or names_config(shlex.split(match[2])):
+        return None
+    return COMMANDS[match[1]].from_folder
 
 
 class Taken(BaseException):
@@ -71,6 +80,20 @@ def test_tools_take_the_commands_of_the_page(page: Path, monkeypatch: pytest.Mon
             continue
         except SystemExit:
             pytest.fail(f'{page.name}: {tool} does not take {arguments}')
+
+
+def test_trainings_from_a_folder_take_the_options_of_the_pages() -> None:
+    lines = [
+        line.split(' # ')[0]
+        for page in PAGES
+        for fenced, indented in BLOCK.findall(page.read_text(encoding='utf-8'))
+        for line in (fenced or indented).replace('\\\n', ' ').splitlines()
+        if COMMAND.match(line) and from_folder(line)
+    ]
+    assert len(lines) >= 5
+    for line in filter(lambda line: not PATTERN.search(line), lines):
+        module = importlib.import_module(str(from_folder(line)))
+        assert module.parser().parse_args(shlex.split(line)[2:]).data
 
 
 def test_commands_are_found() -> None:

@@ -10,7 +10,12 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from a2mim.engine.command_line import add_layout_options, layout_options, one_line_errors
+from a2mim.engine.command_line import (
+    add_layout_options,
+    layout_options,
+    one_line_errors,
+    read_scale,
+)
 from a2mim.options import Parser
 
 if TYPE_CHECKING:
@@ -47,19 +52,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-
-
-def read_scale(text: str) -> 'Scale':
-    """A rule, or two numbers with a comma between them."""
-    from a2mim.scale import RULES
-
-    if text in RULES:
-        return text
-    try:
-        low, high = (float(part) for part in text.split(','))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f'{text!r} is none of {RULES} and no LOW,HIGH') from error
-    return [low, high]
 
 
 def progress(items: Iterable, number: int) -> Iterable:

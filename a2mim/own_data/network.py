@@ -1,0 +1,216 @@
+"""Choose what follows from a network and a size: the layer of the mask token, blocks, the batch."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+from mmengine.registry import DefaultScope
+from torch import Tensor
+
+from a2mim.engine.backbone_choice import blank_network, choose_mask_layer, fit_image_size
+from a2mim.engine.config_edit import PRECISIONS
+from a2mim.engine.optimizers import autocast_dtype
+from a2mim.masking import num_masked_patches
+from a2mim.models.timm_inspection import (
+    create_network,
+    fitting_blocks,
+    image_shapes,
+    trace_first_fit,
+    trace_geometry,
+)
+from a2mim.registry import MODELS
+
+RATIO = 0.6  # of the paper
+BLOCKS, FEWEST, MOST = 7, 4, 16  # along a side: those of the paper, and what is taken
+LEAST_GRID = 3  # features along a side of the output: fewer reconstruct flat squares
+# Options of timm that give more features; each family takes one of them, or none.
+FINER: tuple[dict[str, int], ...] = ({}, {'output_stride': 8}, {'patch_size': 8}, {'patch_size': 4})
+LARGEST_BATCH = 512
+BATCH_ON_CPU = 32
+FILLED = 0.9  # of the memory of a device, at most
+SEEN = 6  # sizes that are tried for a message
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backbone and the mask that fits it.
+
+    Attributes:
+        backbone: Options of ``TimmBackbone`` but for those of the mask.
+        mask_after: The layer.
+        stride: Pixels per feature there.
+        block: Pixels of a side of a mask block.
+        blocks: Along a side.
+        output: Features along a side of what the network returns.
+    """
+
+    backbone: dict[str, Any]
+    mask_after: str
+    stride: int
+    block: int
+    blocks: int
+    output: int
+
+    def mask(self) -> str:
+        """For a person."""
+        masked = num_masked_patches((self.blocks, self.blocks), RATIO)
+        return (
+            f'{masked} of {self.blocks}×{self.blocks} blocks of {self.block} pixels; token after '
+            f'{self.mask_after}, where a feature covers {self.stride} pixels'
+        )
+
+
+def choose_network(name: str, size: int, channels: int) -> Choice:
+    """Options of timm's ``name`` for images of ``size`` pixels, and the mask.
+
+    Raises:
+        ValueError: If timm has no such network, or it takes no such images; the message names those
+            that come near.
+    """
+    choices = filter(None, (_choice(name, size, channels, finer) for finer in FINER))
+    best = None
+    for choice in choices:
+        if choice.output >= LEAST_GRID and choice.blocks >= FEWEST:
+            return choice
+        best = best or choice
+    if best is not None:
+        return best
+    create_network(name, num_classes=0, in_chans=channels)  # raises if there is none
+    near = sorted({max(32, (size // 32 + step) * 32) for step in range(-2, 5)} - {size})
+    near = sorted(near, key=lambda other: abs(other - size))[:SEEN]
+    fit = [str(other) for other in near if _fits(name, other, channels)][:3]
+    raise ValueError(
+        f'--size {size}: {name} has no layer whose features tile images of {size}×{size} pixels '
+        f'and fall into mask blocks; sizes that fit: {", ".join(fit) or "none near it"}'
+    )
+
+
+def _fits(name: str, size: int, channels: int) -> bool:
+    return any(_choice(name, size, channels, finer) for finer in FINER)
+
+
+def _choice(name: str, size: int, channels: int, finer: dict[str, int]) -> Choice | None:
+    """With one of ``FINER``; None where that does not work."""
+    if not timm.is_model(name):
+        return None
+    own = {} if channels == 3 else {'in_chans': channels}
+    backbone: dict[str, Any] = {'model_name': name, **own, **finer}
+    fit_image_size(backbone, (size, size))
+    model, shape = blank_network(backbone), (channels, size, size)
+    layer = None if model is None else choose_mask_layer(model, shape, (1, 1))
+    if model is None or layer is None:
+        return None
+    try:
+        modules = {layer: model.get_submodule(layer)}
+        geometry = trace_geometry(model, shape, modules)
+        usual = trace_first_fit(model, image_shapes(model, backbone), modules)
+        there, output = geometry.at(layer), geometry.output()
+    except ValueError:
+        return None
+    if not isinstance(there.stride, int) or output.stride != usual.output().stride:
+        return None  # the decoder is built for the usual stride
+    counts = [size // side for side in fitting_blocks(there.grid, (size, size))]
+    counts = [count for count in counts if 2 <= count <= MOST]
+    if not counts:
+        return None
+    blocks = min(counts, key=lambda count: (abs(count - BLOCKS), count))
+    return Choice(backbone, layer, there.stride, size // blocks, blocks, output.grid[0])
+
+
+def opens_branches(backbone: dict[str, Any]) -> bool:
+    """Whether the network has residual branches that timm starts at zero, and may not."""
+    option = {'zero_init_last': False}
+    return 'zero_init_last' not in backbone and blank_network({**backbone, **option}) is not None
+
+
+def power_of_two(limit: float) -> int:
+    """The largest that is not above ``limit``, at least 1."""
+    return 1 << max(0, int(limit).bit_length() - 1)
+
+
+def fitting_batch(
+    model: dict, sample: Callable[[int], dict[str, Tensor]], images: int, precision: str
+) -> tuple[int, str]:
+    """Images a step of one device, and why.
+
+    Args:
+        model: Config of the algorithm.
+        sample: Makes a batch of a number of images.
+        images: How many there are.
+        precision: As ``--precision`` states it.
+    """
+    few = power_of_two(images / 4)
+    if not torch.cuda.is_available():
+        batch = min(BATCH_ON_CPU, few)
+        reason = (
+            'the default on a CPU' if batch == BATCH_ON_CPU else f'a quarter of {images} images'
+        )
+        return batch, reason
+    batch = min(LARGEST_BATCH, few)
+    reason = f'the power of two below a quarter of {images} images'
+    if batch == LARGEST_BATCH:
+        reason = 'the most for which the rule of the learning rate is meant'
+    while batch > 1 and not trains(model, sample(batch), precision):
+        batch //= 2
+        reason = 'the largest power of two that fits into the memory, by trial'
+    return batch, reason
+
+
+def trains(model: dict, batch: dict[str, Tensor], precision: str) -> bool:
+    """Whether a step on ``batch`` leaves some memory of the GPU."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    limit = FILLED * torch.cuda.mem_get_info()[0]
+    try:
+        step_seconds(model, batch, precision, steps=1)
+    except torch.cuda.OutOfMemoryError:
+        return False
+    finally:
+        torch.cuda.empty_cache()
+    return torch.cuda.max_memory_reserved() < limit
+
+
+def step_seconds(model: dict, batch: dict[str, Tensor], precision: str, steps: int = 2) -> float:
+    """Seconds of the last of a few steps of a new network, with the state of its optimiser."""
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    with DefaultScope.overwrite_default_scope('a2mim'), torch.random.fork_rng():
+        network = MODELS.build(model).to(device)
+    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
+    taken = autocast_dtype(PRECISIONS[precision].get('dtype'), device)
+    mixed = precision != 'fp32' and taken != torch.float32
+    started = 0.0
+    for _ in range(steps):
+        started = time.perf_counter()
+        data = network.data_preprocessor(dict(batch), True)
+        with torch.autocast(device, dtype=taken if mixed else torch.bfloat16, enabled=mixed):
+            loss, _ = network.parse_losses(network(**data, mode='loss'))
+        loss.backward()
+        optimizer.step()
+        if device == 'cuda':
+            torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def masked_sample(choice: Choice, channels: int, size: int) -> Callable[[int], dict[str, Tensor]]:
+    """Makes batches of blank images with their masks."""
+
+    def sample(number: int) -> dict[str, Tensor]:
+        mask = torch.zeros(number, choice.blocks**2, dtype=torch.uint8)
+        mask[:, : num_masked_patches((choice.blocks, choice.blocks), RATIO)] = 1
+        image = torch.zeros(number, channels, size, size, dtype=torch.uint8)
+        return dict(image=image, mask=mask.view(number, choice.blocks, choice.blocks))
+
+    return sample
+
+
+def labelled_sample(channels: int, size: int) -> Callable[[int], dict[str, Tensor]]:
+    """Makes batches of blank images of class 0."""
+
+    def sample(number: int) -> dict[str, Tensor]:
+        image = torch.zeros(number, channels, size, size, dtype=torch.uint8)
+        return dict(image=image, label=torch.zeros(number, dtype=torch.long))
+
+    return sample

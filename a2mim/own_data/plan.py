@@ -1,0 +1,276 @@
+"""Put a config together from what was found and chosen, and the lines that say so."""
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from a2mim.engine.config_edit import PRECISIONS
+from a2mim.own_data.config_text import NAME, Section, config_text
+from a2mim.own_data.images import Images
+from a2mim.own_data.length import (
+    Length,
+    finetuning_epochs,
+    learning_rate,
+    pretraining_epochs,
+    process_start,
+    seconds_of,
+)
+from a2mim.own_data.network import (
+    RATIO,
+    Choice,
+    fitting_batch,
+    labelled_sample,
+    masked_sample,
+    opens_branches,
+    step_seconds,
+)
+from a2mim.own_data.run import devices_of, workers
+
+METHODS = {'a2mim': 'A2MIM', 'simmim': 'SimMIM'}
+TOKENS = {'A2MIM': dict(mode='add', gamma_init=1e-6), 'SimMIM': dict(mode='replace')}
+HEADS: dict[str, dict] = {
+    'A2MIM': dict(
+        type='MIMHead',
+        spatial=dict(type='FocalL1Loss', alpha=0.2, gamma=1.0),
+        spectral=dict(type='FocalFrequencyLoss', loss_weight=0.5),
+        visible_leak=1e-3,
+        visible_fill='mixed',
+    ),
+    'SimMIM': dict(type='MIMHead', spatial=dict(type='L1Loss')),
+}
+# Learning rate, the images a step that it is for, and by what it falls: configs/own_data.
+PRETRAINING, FINETUNING = (5e-4, 128, 50), (5e-4, 64, 500)
+OPEN_BRANCHES = 3000  # steps, from which residual branches may start at zero
+SHRINK = 224 / 256  # a crop at the centre, of the resized image
+LOGGED = 50  # steps from one line of the log to the next
+RULES = {
+    '(bn[0-9]|norm[0-9]*|downsample[.]1)[.]': dict(weight_decay=0.0),
+    'bias': dict(weight_decay=0.0),
+}
+TOKEN_RULE = {'mask_token': dict(weight_decay=0.0, lr_mult=0.1)}
+
+
+class Plan:
+    """A run, from its images to its config.
+
+    Args:
+        args: Options of the command; see ``add_folder_options``.
+
+    Attributes:
+        said: What was found and chosen, by a name, for a person and for comments.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.devices = devices_of(args.devices)
+        self.said: dict[str, str] = {}
+
+    def pretraining(self, images: Images, choice: Choice, size: int) -> list[Section]:
+        """Entries of the config of a pre-training."""
+        method = METHODS[self.args.method]
+        mask = dict(mask_after=choice.mask_after, mask_token=TOKENS[method])
+        backbone: dict[str, Any] = dict(type='TimmBackbone', **choice.backbone, **mask)
+        model = dict(
+            type=method,
+            data_preprocessor=images.preprocessor(),
+            backbone=backbone,
+            neck=dict(type='PixelShuffleDecoder'),
+            head=HEADS[method],
+        )
+        self.said['mask'] = choice.mask()
+        sample = masked_sample(choice, images.channels, size)
+        batch = self._batch(model, sample, images.number)
+        pace = self._pace(model, sample(batch))
+        length = self._length(images.number // (batch * self.devices), pretraining_epochs, pace)
+        self._open_branches(backbone, length)
+        if self.args.pretrained:
+            start = dict(type='Pretrained', checkpoint=str(Path(self.args.pretrained).absolute()))
+            backbone['init_cfg'] = start
+        data = dict(
+            type='MaskedImageDataset',
+            source=images.source(),
+            pipeline=[
+                dict(type='RandomResizedCrop', size=size, scale=(0.67, 1.0)),
+                dict(type='RandomFlip'),
+            ],
+            mask=dict(type='BlockMask', image_size=size, block_size=choice.block, ratio=RATIO),
+        )
+        probe = dict(type='UnlabelledProbeHook', interval=length.interval)
+        pictures = dict(type='ReconstructionHook', interval=length.interval)
+        rest = self._training(batch, length, PRETRAINING, RULES | TOKEN_RULE, [probe])
+        rest['default_hooks']['reconstruction'] = pictures
+        entries = dict(train_dataloader=loader(data, batch, drop_last=True), model=model, **rest)
+        return self._sections(entries)
+
+    def finetuning(
+        self, train: dict, val: dict, number: int, model: dict, channels: int, size: int
+    ) -> list[Section]:
+        """Entries of the config of a fine-tuning.
+
+        Args:
+            train: Config of the source of images.
+            val: The same.
+            number: Of images to train on.
+            model: Config of the classifier.
+            channels: Of the images.
+            size: Side in pixels.
+        """
+        sample = labelled_sample(channels, size)
+        batch = self._batch(model, sample, number)
+        pace = self._pace(model, sample(batch))
+        length = self._length(number // (batch * self.devices), finetuning_epochs, pace)
+        crops = dict(type='RandomResizedCrop', size=size, scale=(0.25, 1.0))
+        learnt = dict(
+            type='ImageDataset',
+            source=train,
+            pipeline=[{**crops, 'interpolation': 'bicubic'}, dict(type='RandomFlip')],
+        )
+        centre = [dict(type='Resize', size=round(size / SHRINK))]
+        centre.append(dict(type='CenterCrop', size=size))
+        tested = loader(dict(type='ImageDataset', source=val, pipeline=centre), batch)
+        tested['sampler'] = dict(type='DefaultSampler', shuffle=False)
+        rest = self._training(batch, length, FINETUNING, RULES, [], validates=True)
+        entries = dict(
+            train_dataloader=loader(learnt, batch, drop_last=True),
+            val_dataloader=tested,
+            val_evaluator=dict(type='Accuracy', topk=(1,)),
+            val_cfg={},
+            model=model,
+            **rest,
+        )
+        return self._sections(entries)
+
+    def text(self, title: str, command: str, sections: list[Section]) -> str:
+        """Of the config."""
+        return config_text(title, command, self.args.out / NAME, sections)
+
+    def _batch(self, model: dict, sample: Callable[[int], dict[str, Tensor]], number: int) -> int:
+        """Images a step of one process."""
+        share = number // self.devices
+        if self.args.batch_size == 'auto':
+            precision = self.args.precision
+            batch, why = fitting_batch(model, sample, share, precision)
+        else:
+            batch, why = int(self.args.batch_size) // self.devices, '--batch-size'
+        if not 1 <= batch <= share:
+            raise ValueError(
+                f'--batch-size {self.args.batch_size}: {number} images and {self.devices} '
+                f'processes make no step of it; give {self.devices} to {share * self.devices}'
+            )
+        of = f' in each of {self.devices} processes' if self.devices > 1 else ''
+        self.said['batch'] = f'{batch} images a step{of}: {why}'
+        return batch
+
+    def _pace(self, model: dict, batch: dict[str, Tensor]) -> float:
+        """Seconds of a step, where a time is given, for which they count."""
+        return step_seconds(model, batch, self.args.precision) if self.args.time else 0.0
+
+    def _length(
+        self, per_epoch: int, automatic: Callable[[int], tuple[int, str]], pace: float
+    ) -> Length:
+        """Of the run; of one that a time limits, what is expected at ``pace`` seconds a step."""
+        args = self.args
+        epochs, why = automatic(per_epoch)
+        if args.epochs != 'auto':
+            epochs, why = args.epochs, '--epochs'
+        until = None
+        if args.time:
+            until = process_start() + seconds_of(args.time)
+            steps = max(1, round((until - time.time()) / pace))
+            epochs = math.ceil(steps / per_epoch)
+            why = f'what --time {args.time} allows, about {steps} steps, decided on the way'
+        length = Length(epochs, per_epoch, why, until)
+        what = f'{length.steps} steps, {epochs} × {per_epoch} (epochs × steps): {why}'
+        self.said['length'] = why if until else what
+        return length
+
+    def _open_branches(self, backbone: dict, length: Length) -> None:
+        """Let residual branches start open where the run is short."""
+        short = length.until is not None or length.steps < OPEN_BRANCHES
+        if short and opens_branches(backbone):
+            backbone['zero_init_last'] = False
+            few = f'fewer than {OPEN_BRANCHES} steps hardly open those that start at zero'
+            self.said['branches'] = f'zero_init_last=False: {few}'
+
+    def _training(
+        self,
+        batch: int,
+        length: Length,
+        rule: tuple[float, int, int],
+        rules: dict,
+        probes: list[dict],
+        *,
+        validates: bool = False,
+    ) -> dict[str, Any]:
+        """Entries on optimiser, length, hooks and logs."""
+        base, base_batch, falls = rule
+        whole = batch * self.devices
+        rate = learning_rate(base, base_batch, whole)
+        self.said['rate'] = (
+            f'{rate:g}: {base:g} for {base_batch} images a step, by the root of their number'
+        )
+        logged = max(1, min(LOGGED, length.steps // 20))
+        often = length.epochs >= 2 and length.until is None
+        saved = length.interval if often else max(LOGGED, length.steps // 10)
+        back_ends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+        return dict(
+            optim_wrapper=dict(
+                **PRECISIONS[self.args.precision],
+                constructor='ParamRuleConstructor',
+                optimizer=dict(type='AdamW', lr=rate, weight_decay=0.05, fused=True),
+                clip_grad=dict(max_norm=5.0),
+                paramwise_cfg=dict(rules=rules),
+            ),
+            auto_scale_lr=dict(base_batch_size=whole, enable=False),
+            **length.entries(rate, falls, validates),
+            custom_hooks=[*probes, *length.hooks()],
+            default_hooks=dict(
+                logger=dict(type='LoggerHook', interval=logged),
+                checkpoint=dict(
+                    type='CheckpointHook', interval=saved, by_epoch=often, max_keep_ckpts=1
+                ),
+                loss_curve=dict(type='LossCurveHook'),
+            ),
+            log_processor=dict(type='SpeedLogProcessor', window_size=logged),
+            visualizer=dict(type='Visualizer', vis_backends=back_ends),
+            env_cfg=dict(
+                cudnn_benchmark=True,
+                mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+                dist_cfg=dict(backend='nccl'),
+            ),
+            randomness=dict(seed=self.args.seed),
+        )
+
+    def _sections(self, entries: dict) -> list[Section]:
+        """``entries`` with the comments that belong to them."""
+        about = {
+            'train_dataloader': ('images', 'size', 'batch', 'mask'),
+            'val_dataloader': ('validation',),
+            'model': ('channels', 'scale', 'backbone', 'branches'),
+            'optim_wrapper': ('rate',),
+            'train_cfg': ('length',),
+        }
+        sections: list[Section] = [((), 'default_scope', 'a2mim')]
+        for name, value in entries.items():
+            told = [key for key in about.get(name, ()) if key in self.said]
+            sections.append(([f'{key}: {self.said[key]}' for key in told], name, value))
+        return sections
+
+
+def loader(dataset: dict, batch: int, *, drop_last: bool = False) -> dict:
+    """Config of a data loader."""
+    return dict(
+        batch_size=batch,
+        num_workers=workers(),
+        persistent_workers=True,
+        pin_memory=True,
+        drop_last=drop_last,
+        sampler=dict(type='EpochSampler', shuffle=True),
+        collate_fn=dict(type='a2mim.channels_last_collate'),
+        dataset=dataset,
+    )

@@ -1,0 +1,116 @@
+"""Pre-train on any folder of images.
+
+    a2mim pretrain --data DIR          chooses network, sizes, batch and length, and says why
+    a2mim pretrain CONFIG [options]    trains what a config describes (a2mim pretrain CONFIG --help)
+
+The first form writes what it has chosen to OUT/config.py, a config to edit and to repeat the run.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from a2mim.engine.command_line import existing_file, one_line_errors, read_scale
+from a2mim.engine.start_up import lean_imports
+from a2mim.own_data.options import (
+    FolderParser,
+    add_folder_options,
+    check_folder_options,
+    whole,
+    written,
+)
+
+ON_CPU, ON_GPU = 'resnet18', 'resnet50'
+EPOCHS = (
+    'auto: as many as make 62,600 steps, those of 100 epochs on ImageNet-1K, but 20 to 800 and at '
+    'least 3,000 steps'
+)
+
+
+def parser() -> FolderParser:
+    """Of the command line."""
+    examples = [
+        '--data photos',
+        '--data photos --backbone convnext_atto --size 96 --time 2m --out o',
+        'CONFIG --data photos --out o',
+    ]
+    made = FolderParser(__doc__, examples)
+    add = made.add_argument_group('images').add_argument
+    add('--data', metavar='DIR', help='folder of images, at any depth; its train, if it has one')
+    add('--size', type=whole, metavar='PIXELS', help='side of crops (default: by the images)')
+    as_files = '1, 3 or what the files hold (default: by the images)'
+    add('--channels', type=whole, metavar='N', help=as_files)
+    scales = 'dtype, minmax, percentile or LOW,HIGH: values that become 0 and 255'
+    add('--scale', type=read_scale, metavar='RULE', help=f'{scales} (default: by the images)')
+    add = made.add_argument_group('network').add_argument
+    network = f'name in timm (default: {ON_GPU}, on a CPU {ON_CPU})'
+    add('--backbone', metavar='NAME', help=network)
+    add('--method', choices=('a2mim', 'simmim'), default='a2mim', help='of pre-training')
+    add('--from', '--pretrained', dest='pretrained', metavar='FILE', help='start from weights')
+    probe = 'class folders, by which features are measured during the training'
+    add('--probe', metavar='DIR', help=probe)
+    add_folder_options(made, EPOCHS)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    made = parser()
+    args = made.parse_args(argv)
+    check_folder_options(made, args)
+    # With torch: after the command line has been read.
+    with lean_imports():
+        from a2mim.own_data.images import folder_of
+        from a2mim.own_data.run import config_of_run, start
+    with one_line_errors():
+        root = folder_of(args.data)
+        args.out = args.out or default_out(root, args.backbone)
+        args.more = ['--probe', args.probe] if args.probe else []
+        config = config_of_run(made, args) or prepare(made, args, root)
+        start(config, args)
+
+
+def default_out(root: str, backbone: str | None) -> Path:
+    """The folder of a run that is not given one."""
+    path = Path(root)
+    name = path.parent.name if path.name == 'train' else path.name
+    return Path('work_dirs', '_'.join(filter(None, (name, backbone))))
+
+
+def default_backbone() -> tuple[str, str]:
+    """Name in timm, and why."""
+    import torch
+
+    if torch.cuda.is_available():
+        return ON_GPU, 'the default, that of most runs in the paper; --backbone takes any of timm'
+    return ON_CPU, 'the default on a CPU, with half of the operations of a resnet50'
+
+
+def prepare(made: FolderParser, args: argparse.Namespace, root: str) -> Path:
+    """Look, choose, say it, and write the config."""
+    from a2mim.own_data.config_text import check_out
+    from a2mim.own_data.images import look, side_for
+    from a2mim.own_data.network import choose_network
+    from a2mim.own_data.plan import METHODS, Plan
+    from a2mim.own_data.run import say, write
+
+    check_out(args.out)
+    run = Plan(args)
+    if args.pretrained:
+        existing_file(args.pretrained, '--from')
+    name, why = (args.backbone, '--backbone') if args.backbone else default_backbone()
+    images = look(root, args.channels, args.scale)
+    size, why_size = (args.size, '--size') if args.size else side_for(images)
+    choice = choose_network(name, size, images.channels)
+    run.said |= {
+        'images': images.found(),
+        **images.facts(),
+        'size': f'{size} pixels: {why_size}',
+        'backbone': f'{name}: {why}',
+    }
+    say(run.said)
+    before = {*run.said}
+    sections = run.pretraining(images, choice, size)
+    say({key: text for key, text in run.said.items() if key not in before})
+    title = f'{METHODS[args.method]} pre-training of {name} on a folder, at {size} pixels.'
+    return write(args.out, run.text(title, written('pretrain', args, made), sections))

@@ -1,0 +1,201 @@
+"""Start a training from the config that was written for it, and say what was chosen.
+
+    python -m a2mim.own_data.run CONFIG [options of tools/train.py]
+
+is what each of several processes runs.
+"""
+
+import argparse
+import os
+import re
+import resource
+import sys
+import textwrap
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from mmengine.dist import get_world_size, is_main_process
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from a2mim.engine.command_line import add_common_options, add_train_options, one_line_errors
+from a2mim.engine.launch import FirstIteration, build_train_runner
+from a2mim.engine.log_lines import terminal_width
+from a2mim.engine.loops import batch_size
+from a2mim.engine.mmengine_fixes import strict_loading
+from a2mim.engine.preflight import example_batch, losses_and_gradients, readable, undisturbed
+from a2mim.engine.processes import WorkDirLock, leave_processes
+from a2mim.engine.progress import clock
+from a2mim.options import SHIPPED, OneLineParser
+from a2mim.own_data.config_text import NAME, unquoted
+from a2mim.own_data.images import cores
+from a2mim.own_data.options import check_same
+from a2mim.weights.safe_load import reading
+
+WIDEST = 160  # columns of a line in a file
+MOST_WORKERS = 8
+LOOKED_AT = 8  # images whose loading is timed
+DRY = 'A2MIM_DRY_RUN'
+
+
+class EstimateHook(Hook):
+    """After the dry step: the time of a step, the length of the run, and its memory.
+
+    Args:
+        until: When the run is to have ended, in seconds since 1970; None where it has no limit.
+        dry: End here.
+    """
+
+    priority = 'ABOVE_NORMAL'  # after the preflight
+    only_looks = True
+
+    def __init__(self, until: float | None, dry: bool) -> None:
+        self.until, self.dry = until, dry
+
+    def before_train(self, runner: Runner) -> None:
+        """Take the time of a step on one batch, which leaves no trace."""
+        with undisturbed(runner.model):
+            line = estimate(runner, self.until)
+        runner.logger.info(f'estimate: {line}')
+        if self.dry:
+            if is_main_process():
+                runner.logger.info(f'dry run: the config is in {runner.cfg.filename}')
+            raise SystemExit(0)
+
+
+def estimate(runner: Runner, until: float | None) -> str:
+    """Seconds a step, of the whole run, and memory."""
+    loader = runner.train_dataloader
+    images = batch_size(loader)
+    started = time.perf_counter()
+    example_batch(loader, min(LOOKED_AT, images))
+    data = (time.perf_counter() - started) / min(LOOKED_AT, images) * images
+    data /= max(1, loader.num_workers)
+    batch = example_batch(loader)
+    started = time.perf_counter()
+    losses_and_gradients(runner, batch)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    network = time.perf_counter() - started
+    # Workers load beside the network, on a CPU with its cores.
+    alone = torch.cuda.is_available() and loader.num_workers > 0
+    step = max(network, data) if alone else network + data
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if torch.cuda.is_available():
+        used = torch.cuda.max_memory_allocated()
+    line = f'about {step:.2g} s a step of {images * get_world_size()} images (network '
+    line += f'{network:.2g}, data {data:.2g} by {loader.num_workers} workers), '
+    left = runner.max_iters - runner.iter
+    if until is None:
+        line += f'{left} steps: {clock(left * step)}; --time ends a run at a given time'
+    else:
+        seconds = max(0.0, until - time.time())
+        line += f'{clock(seconds)} left: about {round(seconds / step)} steps'
+    return f'{line}; {readable(used)} of memory so far'
+
+
+def say(lines: Mapping[str, str]) -> None:
+    """Print what was found and chosen: a name and a sentence each."""
+    width = min(terminal_width(), WIDEST)
+    for name, text in lines.items():
+        folded = textwrap.fill(
+            f'{name:<10} {text}',
+            width,
+            subsequent_indent=' ' * 11,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        sys.stdout.write(f'{folded}\n')
+    sys.stdout.flush()
+
+
+def workers() -> int:
+    """Data workers of a process."""
+    return min(MOST_WORKERS, cores())
+
+
+def devices_of(given: int | str) -> int:
+    """Number of processes.
+
+    Raises:
+        ValueError: If there are fewer GPUs.
+    """
+    gpus = torch.cuda.device_count()
+    if given == 'all':
+        return max(1, gpus)
+    if gpus and int(given) > gpus:
+        raise ValueError(f'--devices {given}: this machine has {gpus}; --devices all takes them')
+    return int(given)
+
+
+def start(config: Path, args: argparse.Namespace) -> None:
+    """Train ``config`` in this process, or in several by torchrun, which takes its place.
+
+    Args:
+        config: In the folder of the run.
+        args: ``devices``, ``resume``, ``dry_run``, and options of ``tools/train.py`` as ``more``.
+    """
+    words = [str(config), '--work-dir', str(args.out), *args.more]
+    words += ['--resume', 'auto'] if args.resume else []
+    number = devices_of(args.devices)
+    if args.dry_run:
+        os.environ[DRY] = '1'
+    if number == 1:
+        return train(words)
+    program = [sys.executable, str((SHIPPED / 'tools').resolve() / 'torchrun.py')]
+    program += [f'--nproc_per_node={number}', '--master_port=free', '-m', 'a2mim.own_data.run']
+    sys.stdout.flush()
+    os.execv(sys.executable, [*program, *words, '--launcher', 'pytorch'])
+
+
+def train(words: Sequence[str]) -> None:
+    """Train as ``tools/train.py`` does, with an estimate after the preflight."""
+    parser = OneLineParser(__doc__)
+    add_common_options(parser)
+    add_train_options(parser)
+    args = parser.parse_args(words)
+    training, trust = FirstIteration(), reading(args)
+    with one_line_errors(training), strict_loading(), trust, WorkDirLock() as lock:
+        runner = build_train_runner(args, lock)
+        runner.register_hook(training)
+        runner.register_hook(EstimateHook(end_of(runner), os.environ.pop(DRY, '0') == '1'))
+        runner.train()
+        del runner
+    leave_processes()
+
+
+def end_of(runner: Runner) -> float | None:
+    """When the run is to have ended, None where it has no limit."""
+    hooks = runner.cfg.get('custom_hooks') or []
+    return next((hook['until'] for hook in hooks if hook.get('type') == 'TimeBudgetHook'), None)
+
+
+def write(out: Path, text: str) -> Path:
+    """Write the config of a run to its folder, and say how to repeat it."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / NAME
+    path.write_text(text, encoding='utf-8')
+    say({'config': f'{path}; python tools/train.py {path} repeats the run'})
+    return path
+
+
+def config_of_run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Path | None:
+    """The config of the run that ``--resume`` continues, if there is one.
+
+    Raises:
+        ValueError: If options differ from those that it was written by.
+    """
+    path = args.out / NAME
+    if not args.resume or not path.is_file():
+        return None
+    found = re.search(r'^Written by: (.*)$', path.read_text(encoding='utf-8'), re.MULTILINE)
+    if found:
+        check_same(args, parser, unquoted(found[1]))
+    return path
+
+
+if __name__ == '__main__':
+    sys.argv[0] = 'a2mim pretrain'
+    train(sys.argv[1:])

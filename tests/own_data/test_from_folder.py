@@ -1,0 +1,230 @@
+"""``a2mim pretrain --data DIR`` and ``a2mim finetune --data DIR --from RUN``, to the end."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine import Config
+
+from a2mim.__main__ import main as command
+from a2mim.__main__ import names_config
+from a2mim.engine import time_budget
+from a2mim.own_data import finetune, pretrain
+from toy_run import ROOT, load_tool, write_images
+
+SMALL = ['--backbone', 'test_convnext', '--size', '32', '--precision', 'fp32', '--batch-size', '4']
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A working directory with a folder of twelve images."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('a2mim.own_data.plan.workers', lambda: 0)
+    write_images(tmp_path / 'photos', 5)
+    return ['--data', 'photos', *SMALL]
+
+
+def weights(file: str) -> dict[str, torch.Tensor]:
+    return torch.load(file, weights_only=False)['state_dict']
+
+
+def same(one: str, other: str) -> bool:
+    first, second = weights(one), weights(other)
+    return first.keys() == second.keys() and all(first[k].equal(second[k]) for k in first)
+
+
+@pytest.mark.integration
+def test_the_config_repeats_the_run_and_resume_checks_its_options(photos, capsys):
+    pretrain.main([*photos, '--epochs', '2', '--out', 'o'])
+    said = capsys.readouterr().out
+    for name in ('images', 'channels', 'scale', 'size', 'backbone', 'mask', 'batch', 'length'):
+        assert re.search(rf'^{name} +\S', said, re.MULTILINE), name
+    assert 'estimate: about' in said and max(map(len, said.splitlines())) <= 160
+    config = Path('o/config.py').read_text()
+    assert config.startswith('"""A2MIM') and '# mask: ' in config
+    load_tool('train').main(['o/config.py', '--work-dir', 'again'])
+    assert same('o/latest.pth', 'again/latest.pth')
+
+    for changed in (['--size', '64'], ['--epochs', '3']):
+        with pytest.raises(SystemExit) as end:
+            pretrain.main([*photos, '--epochs', '2', '--out', 'o', '--resume', *changed])
+        assert end.value.code == 2 and changed[0] in capsys.readouterr().err
+    pretrain.main([*photos, '--epochs', '2', '--out', 'o', '--resume'])
+    assert 'complete: 2 of 2 epochs' in capsys.readouterr().out
+    assert Path('o/config.py').read_text() == config
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(('slower', 'length'), [(1, 33), (4, 28)])
+def test_a_time_ends_a_run_and_the_config_states_the_length(
+    photos, monkeypatch, slower, length, capsys
+):
+    clock = SimpleNamespace(now=0.0, step=1.0)
+
+    def tick() -> float:
+        clock.now += clock.step
+        return clock.now
+
+    monkeypatch.setattr(time_budget, 'time', SimpleNamespace(time=tick))
+    monkeypatch.setattr('a2mim.own_data.plan.process_start', lambda: -time_budget.LEAVING)
+    monkeypatch.setattr('a2mim.own_data.plan.time', SimpleNamespace(time=lambda: 0.0))
+    monkeypatch.setattr('a2mim.own_data.plan.step_seconds', lambda *_: 1.0)
+    fix = time_budget.TimeBudgetHook._fix
+
+    def slow(hook, runner, steps):
+        fix(hook, runner, steps)
+        clock.step = slower
+
+    monkeypatch.setattr(time_budget.TimeBudgetHook, '_fix', slow)
+    pretrain.main([*photos, '--time', '43s', '--out', 'o'])
+    cfg = Config.fromfile('o/config.py')
+    # A second a step: the anneal begins after 26 of 33 steps; some are cut if it is slower.
+    assert (cfg.train_cfg.max_iters, cfg.param_scheduler.end) == (length, 33)
+    assert ('the time is over' in capsys.readouterr().out) == (slower > 1)
+    assert all(hook.type != 'TimeBudgetHook' for hook in cfg.custom_hooks)
+    found = torch.load('o/latest.pth', weights_only=False)
+    assert found['meta']['iter'] == length
+    assert 'TimeBudgetHook' not in found['meta']['cfg']
+    if slower == 1:
+        load_tool('train').main(['o/config.py', '--work-dir', 'again'])
+        assert same('o/latest.pth', 'again/latest.pth')
+    else:  # the end of the last epoch is missing, and the run is complete
+        pretrain.main([*photos, '--time', '43s', '--out', 'o', '--resume'])
+        assert torch.load('o/latest.pth', weights_only=False)['meta']['iter'] == length
+
+
+@pytest.mark.integration
+def test_fine_tuning_takes_classes_from_the_folders_and_the_rest_from_the_run(photos, capsys):
+    pretrain.main([*photos, '--epochs', '1', '--out', 'o', '--method', 'simmim'])
+    before = Config.fromfile('o/config.py')
+    options = ['--from', 'o', '--epochs', '1', '--precision', 'fp32', '--batch-size', '4']
+    for part in ('train', 'val'):
+        write_images(Path('split', part), 5)
+    for data, out in (('split', 'f'), ('photos', 'g')):
+        capsys.readouterr()
+        finetune.main(['--data', data, *options, '--out', out])
+        cfg = Config.fromfile(f'{out}/config.py')
+        assert cfg.model.backbone.num_classes == 3
+        assert cfg.model.backbone.model_name == 'test_convnext'
+        assert cfg.model.data_preprocessor.mean == before.model.data_preprocessor.mean
+        assert cfg.train_dataloader.dataset.pipeline[0].size == 32
+        assert 'accuracy/top1' in capsys.readouterr().out
+    lists = [Path('g', name).read_text().splitlines() for name in finetune.LISTS]
+    assert [*map(len, lists)] == [12, 3] and not {*lists[0]} & {*lists[1]}
+    load_tool('train').main(['g/config.py', '--work-dir', 'again'])
+    assert same('g/latest.pth', 'again/latest.pth')
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        ([], 'give a CONFIG, or a folder of images with --data DIR'),
+        (['--data', 'nowhere'], '--data nowhere is not a folder'),
+        (['--data', 'empty'], 'no image in'),
+        (['--data', 'photos', '--time', '4'], "'4' is no time"),
+        (['--data', 'photos', '--time', '4h', '--epochs', '3'], 'exclude each other'),
+        (['--data', 'photos', '--epochs', '0'], "'0' is no number from 1 on, nor 'auto'"),
+        (['--data', 'photos', '--backbone', 'resnet_18'], 'resnet18'),
+        (['--data', 'photos', *SMALL, '--batch-size', '16'], 'give 1 to 15'),
+        (['--data', 'photos', '--out', 'used'], '--resume continues it, or give another --out'),
+        (['--data', 'photos', '--out', 'edited'], 'a2mim pretrain edited/config.py'),
+        (['--data', 'photos', '--lr', '1'], '--lr is no option without a config'),
+        (['--data', 'photos', '--siez', '1'], 'did you mean --size'),
+        (['--data', 'shards'], 'recipes cp'),
+    ],
+)
+def test_a_mistake_is_one_line(photos, words, said, capsys):
+    for name in ('empty', 'used', 'edited', 'shards'):
+        Path(name).mkdir()
+    Path('used/epoch_3.pth').touch()
+    Path('edited/config.py').write_text('model = dict()\n')
+    Path('shards/0.tar').touch()
+    with pytest.raises(SystemExit) as end:
+        pretrain.main(words)
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert error.count('\n') == 1 and error.startswith('error: ') and said in error
+
+
+@pytest.mark.parametrize(
+    ('words', 'said'),
+    [
+        (['--data', 'photos'], '--from RUN_OR_FILE'),
+        (['--data', 'photos', '--from', 'nowhere'], '--from nowhere: there is no such file'),
+        (['--data', 'photos', '--from', 'photos'], 'has no latest.pth'),
+    ],
+)
+def test_a_mistake_of_fine_tuning_is_one_line(photos, words, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        finetune.main(words)
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and error.count('\n') == 1 and said in error
+
+
+@pytest.mark.parametrize(
+    ('words', 'named'),
+    [
+        ('c.py', True),
+        ('misspelt --data photos', True),
+        ('--amp c.py', True),
+        ('--data photos --work-dir o c.yaml', True),
+        ('', False),
+        ('--help', False),
+        ('--data photos --backbone resnet18', False),
+        ('--data photos --from run.json', False),
+    ],
+)
+def test_a_config_is_told_from_a_folder(words, named):
+    assert names_config(words.split()) == named
+
+
+@pytest.mark.parametrize(
+    ('option', 'value', 'remedy'),
+    [
+        ('--epochs', '5', 'train_cfg.max_epochs=5'),
+        ('--batch-size', '8', 'train_dataloader.batch_size=8'),
+        ('--backbone', 'x', 'model.backbone.model_name=x'),
+        ('--size', '64', 'train_dataloader.dataset.mask.image_size=64'),
+        ('--time', '2m', '--data DIR --time 2m'),
+    ],
+)
+def test_an_option_of_the_folder_beside_a_config_says_what_to_write(
+    option, value, remedy, capsys, monkeypatch
+):
+    monkeypatch.setattr(sys, 'argv', ['a2mim'])
+    monkeypatch.setitem(sys.modules, '__main__', sys.modules['__main__'])
+    with pytest.raises(SystemExit) as end:
+        command(['pretrain', 'c.py', option, value])
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and error.count('\n') == 1 and remedy in error
+
+
+@pytest.mark.integration
+def test_the_command_in_a_process_of_its_own(tmp_path):
+    write_images(tmp_path / 'photos', 5)
+
+    def call(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, '-m', 'a2mim', *words],
+            cwd=tmp_path,
+            env={**os.environ, 'PYTHONPATH': str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert '\r' not in done.stdout and max(map(len, done.stdout.splitlines())) <= 160
+        return done.stdout
+
+    said = call('pretrain', '--data', 'photos', *SMALL, '--epochs', '1', '--out', 'o', '--dry-run')
+    assert said.splitlines()[-1].endswith('dry run: the config is in o/config.py')
+    assert not [*tmp_path.glob('o/*.pth')]
+    said = call('pretrain', '--data', 'photos', *SMALL, '--epochs', '1', '--out', 'o')
+    assert 'next: a2mim extract o/latest.pth o/backbone.pth' in said
+    assert '"""' in (tmp_path / 'o/config.py').read_text()[:4]
+    said = call('finetune', '--data', 'photos', '--from', 'o', '--epochs', '1', '--out', 'f')
+    assert 'next: a2mim test f/config.py f/latest.pth' in said

@@ -5,6 +5,7 @@ Nothing here imports torch, so that help and mistakes are answered at once.
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,6 +118,12 @@ ELSEWHERE = {
     'output output-dir out-dir save-dir log-dir': '--work-dir VALUE',
     'fp16 half': '--amp',
 }
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    everywhere = not hasattr(os, 'sched_getaffinity')
+    return os.cpu_count() or 1 if everywhere else len(os.sched_getaffinity(0))
 
 
 def add_reading_options(parser: argparse._ActionsContainer) -> None:

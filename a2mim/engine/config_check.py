@@ -288,7 +288,17 @@ def check_arguments(
         near = difflib.get_close_matches(key, names, n=3, cutoff=0.6 if exact else 0.8)
         if exact or near:
             hint = meant(near) if near else f'it accepts {", ".join(sorted(names))}'
+            hint += of_another_type(key, path) if owner else ''
             raise TypeError(f'{path}.{key} is not an argument of {owner or path}; {hint}')
+
+
+def of_another_type(key: str, path: str) -> str:
+    """The hint that ``key`` is one of another type, which a child config has changed."""
+    levels = {level for item in package_registries() for level in (item, item.parent) if level}
+    types = {target for level in levels for target in level.module_dict.values()}
+    if not any(key in accepted_arguments(target)[0] for target in types):
+        return ''
+    return f'; if it is left of another type in _base_, add _delete_=True to {path}'
 
 
 def check_numbers(node: dict, path: str, target: Callable) -> None:

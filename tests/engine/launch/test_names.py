@@ -68,6 +68,47 @@ def test_a_name_like_no_other_is_answered_with_the_names_there_are():
 
 
 @pytest.mark.parametrize(
+    'base, child, key, path',
+    [
+        (
+            "model = dict(type='MIMHead', spatial=dict(type='FocalL1Loss', alpha=1.0))",
+            "model = dict(spatial=dict({}type='L1Loss'))",
+            'model.spatial.alpha',
+            'model.spatial',
+        ),
+        (
+            "optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1.0, betas=(0.9, 0.98)))",
+            "optim_wrapper = dict(optimizer=dict({}type='SGD', lr=0.1))",
+            'optim_wrapper.optimizer.betas',
+            'optim_wrapper.optimizer',
+        ),
+        (
+            "param_scheduler = dict(type='CosineAnnealingLR', T_max=5)",
+            "param_scheduler = dict({}type='ConstantLR', factor=0.1)",
+            'param_scheduler.T_max',
+            'param_scheduler',
+        ),
+    ],
+)
+def test_a_type_that_a_child_has_changed_names_the_key_left_of_the_old_one(
+    tmp_path, base, child, key, path
+):
+    (tmp_path / 'base.py').write_text(base)
+    for delete in ('', '_delete_=True, '):
+        text = f"_base_ = ['base.py']\n{child.format(delete)}"
+        (tmp_path / f'child{bool(delete)}.py').write_text(text)
+    with pytest.raises(TypeError, match=f'{key} is not an arg.*add _delete_=True to {path}$'):
+        check_names(Config.fromfile(tmp_path / 'childFalse.py'))
+    check_names(Config.fromfile(tmp_path / 'childTrue.py'))
+
+
+def test_a_name_of_no_type_is_not_left_of_another():
+    with pytest.raises(TypeError) as error:
+        check_names(toy_config(NO_DATA, model__colour='red'))
+    assert '_delete_' not in str(error.value)
+
+
+@pytest.mark.parametrize(
     'name, value',
     [
         ('model.backbone.drop_path_rate', 0.1),  # for timm

@@ -40,7 +40,7 @@ EVALUATOR = _child(mmengine.EVALUATOR, 'evaluation')
 VISBACKENDS = _child(mmengine.VISBACKENDS, 'engine.registered')
 
 
-def build_module(part: Any) -> Any:
+def build_module(part: dict | nn.Module) -> Any:
     """A module of torch as it is, or the one that a config describes.
 
     Raises:

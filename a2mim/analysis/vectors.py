@@ -240,7 +240,7 @@ def measured(
     if store is not None and done:
         print_log(f'{done} of {len(source)} images are done already', 'current')
     starts = range(done, len(source), batch_size)
-    spans = [range(start, min(start + batch_size, len(source))) for start in starts]
+    spans = [[*range(start, min(start + batch_size, len(source)))] for start in starts]
     loader: Any = PatientLoader(
         FittedImages(source, input_of(model)[1]),
         batch_sampler=spans,
@@ -250,10 +250,10 @@ def measured(
     pending, saved = [], time.monotonic()
     for span, batch in zip(progress(spans, 'images'), loader, strict=True):
         pending.append(measure(model, *batch))
-        if time.monotonic() - saved >= SECONDS or span.stop == len(source):
-            part = {**merged(pending), 'stop': np.array(span.stop)}
+        if time.monotonic() - saved >= SECONDS or span is spans[-1]:
+            part = {**merged(pending), 'stop': np.array(span[-1] + 1)}
             yield part if store is None else store.save(f'from_{done}', part)
-            pending, saved, done = [], time.monotonic(), span.stop
+            pending, saved, done = [], time.monotonic(), span[-1] + 1
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, Registry
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader
 
@@ -36,7 +37,8 @@ def accepted_arguments(target: Callable) -> tuple[set[str], bool]:
     for depth, init in enumerate(filter(inspect.isfunction, inits)):
         parameters = inspect.signature(init).parameters.values()
         names |= {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        # That of nn.Module takes any name, and refuses it.
+        if init is nn.Module.__init__ or all(p.kind is not p.VAR_KEYWORD for p in parameters):
             return names, depth == 0
     return names, False
 
@@ -293,7 +295,7 @@ def check_arguments(
 
 
 def of_another_type(key: str, path: str) -> str:
-    """The hint that ``key`` is one of another type, which a child config has changed."""
+    """The hint that ``key`` is one of another type, which a child config has changed; or ''."""
     levels = {level for item in package_registries() for level in (item, item.parent) if level}
     types = {target for level in levels for target in level.module_dict.values()}
     if not any(key in accepted_arguments(target)[0] for target in types):

@@ -94,7 +94,7 @@ class A2MIM(BaseModel):
         decoder = decoder_options(self.backbone, len(self.data_preprocessor.mean), self.target)
         if isinstance(neck, nn.Module):
             check_decoder(neck, self.backbone, decoder)
-        self.neck = neck if isinstance(neck, nn.Module) else MODELS.build({**decoder, **neck})
+        self.neck: Any = neck if isinstance(neck, nn.Module) else MODELS.build({**decoder, **neck})
 
     def forward(
         self,

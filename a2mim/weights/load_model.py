@@ -36,6 +36,7 @@ from a2mim.weights.released import (
     entries,
     find_config,
     find_entry,
+    list_models,
     local_file,
     recipe_files,
 )
@@ -120,7 +121,7 @@ def _load(
 
 def _load_by_name(name: str, pretrained: bool, num_classes: int | None) -> nn.Module:
     """The model of a released name, of a recipe or of a name in timm."""
-    released = [entry.name for entry in entries()]
+    released = list_models()
     if name in released:
         entry = find_entry(name)
         given = read_config(config_path(entry.config)).to_dict()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine import Config
 
+from a2mim.engine.command_line import sentence
 from a2mim.engine.config_check import check_names, check_option_names
 from toy_run import toy_config
 
@@ -83,10 +84,10 @@ def test_a_name_like_no_other_is_answered_with_the_names_there_are():
             'optim_wrapper.optimizer',
         ),
         (
-            "param_scheduler = dict(type='CosineAnnealingLR', T_max=5)",
-            "param_scheduler = dict({}type='ConstantLR', factor=0.1)",
-            'param_scheduler.T_max',
-            'param_scheduler',
+            "train_dataloader = dict(sampler=dict(type='RepeatedEpochSampler', num_repeats=3))",
+            "train_dataloader = dict(sampler=dict({}type='EpochSampler'))",
+            'train_dataloader.sampler.num_repeats',
+            'train_dataloader.sampler',
         ),
     ],
 )
@@ -100,6 +101,16 @@ def test_a_type_that_a_child_has_changed_names_the_key_left_of_the_old_one(
     with pytest.raises(TypeError, match=f'{key} is not an arg.*add _delete_=True to {path}$'):
         check_names(Config.fromfile(tmp_path / 'childFalse.py'))
     check_names(Config.fromfile(tmp_path / 'childTrue.py'))
+
+
+def test_what_only_the_class_refuses_is_told_the_same():
+    refused = "ConstantParamScheduler.__init__() got an unexpected keyword argument 'T_max'"
+    said = sentence(TypeError(refused))
+    assert (
+        said
+        == f'{refused}; if it is left of another type in _base_, add _delete_=True to its entry'
+    )
+    assert '_delete_' not in sentence(TypeError(refused.replace('T_max', 'colour')))
 
 
 def test_a_name_of_no_type_is_not_left_of_another():

@@ -93,7 +93,7 @@ NETWORKS = {
     'sequential': (lambda: nn.Sequential(conv(3, 8), conv(8, 16)), '0', 16, 4, 2),
     'torchvision': (lambda: torchvision.models.resnet18(), 'layer3', 512, 32, 16),
     'torchvision swin': (lambda: torchvision.models.swin_t(), 'features.4', 768, 32, 16),
-    'timm': (lambda: timm.create_model('test_resnet'), 'layer3', 384, 32, 16),
+    'timm': (lambda: timm.create_model('test_resnet'), 'layer3', 96, 32, 16),
 }
 
 
@@ -157,7 +157,7 @@ def test_objects_are_what_their_configs_are():
     torch.manual_seed(0)
     described = A2MIM(backbone, NECK, head, PREPROCESSOR)
     objects = dict(
-        neck=PixelShuffleDecoder(384, 32),
+        neck=PixelShuffleDecoder(96, 32),
         head=MIMHead(L1Loss(), FocalFrequencyLoss(loss_weight=0.5)),
         data_preprocessor=ImagePreprocessor(mean=[120.0] * 3, std=[60.0] * 3),
     )

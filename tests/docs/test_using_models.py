@@ -25,6 +25,8 @@ def files(tmp_path_factory):
         save_checkpoint(config, folder / 'work_dirs' / run / 'latest.pth')
     pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / 'photo.jpg')
+    (folder / 'photos').mkdir()
+    Image.fromarray(pixels).save(folder / 'photos' / 'a.jpg')
     entry = find_entry('a2mim_resnet50_300e')
     model = build(Config.fromfile(config_path(entry.config)))
     (folder / 'home').mkdir()
@@ -40,7 +42,7 @@ def test_every_block_of_the_page_runs(block, files, monkeypatch):
 
 
 def test_no_block_is_overlooked():
-    assert len(BLOCKS) == PAGE.read_text(encoding='utf-8').count('```') / 2 == 6
+    assert len(BLOCKS) == PAGE.read_text(encoding='utf-8').count('```') / 2 == 7
 
 
 def test_the_first_block_is_ten_lines_at_most_and_draws(files, monkeypatch):

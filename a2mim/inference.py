@@ -6,7 +6,7 @@ Axes: B batch, C channels, (H, W) pixels, (h, w) features or mask blocks.
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from a2mim.masking import block_grid, random_patch_mask, upsample_mask
 from a2mim.models.a2mim import A2MIM
 from a2mim.models.classifier import ImageClassifier
 from a2mim.scale import Scale, type_name
+from a2mim.weights.load_model import load_model
 
 Image: TypeAlias = str | Path | Picture | np.ndarray | Tensor
 Images: TypeAlias = Image | Sequence[Image]
@@ -201,6 +202,76 @@ def features_of(model: nn.Module, batch: Tensor, *, pooled: bool) -> Tensor:
     return cast(Algorithm, model).backbone.model.forward_intermediates(
         batch, indices=1, norm=True, output_fmt='NCHW', intermediates_only=True
     )[-1]
+
+
+def init_model(
+    config: str | Path, checkpoint: str | Path | None = None, device: str | torch.device = 'cpu'
+) -> nn.Module:
+    """``load_model`` by the name that OpenMMLab has for it.
+
+    Args:
+        config: See ``config`` of ``load_model``; without a checkpoint also any name that it takes.
+        checkpoint: File of weights; None: random ones.
+        device: Of the model.
+    """
+    if checkpoint is None:
+        return load_model(config, pretrained=False).to(device)
+    return load_model(checkpoint, config=config).to(device)
+
+
+def inference_model(model: nn.Module | str | Path, image: Image) -> dict[str, Any]:
+    """What a classifier says of one image, see ``ImageClassificationInferencer``."""
+    return ImageClassificationInferencer(model)(image)[0]
+
+
+class ImageClassificationInferencer:
+    """Classify images, with the results that OpenMMLab's inferencer of this name has.
+
+    Args:
+        model: ``ImageClassifier`` from ``load_model``, or what that takes.
+        pretrained: With weights, or the file of weights of the config ``model``.
+        device: To compute on; None: where the model is.
+
+    Raises:
+        TypeError: If the model is no classifier.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | str | Path,
+        pretrained: bool | str | Path = True,
+        device: str | torch.device | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            given = not isinstance(pretrained, bool)
+            model = (
+                init_model(model, pretrained) if given else load_model(model, pretrained=pretrained)
+            )
+        if not isinstance(model, ImageClassifier):
+            raise TypeError(
+                f'{type(model).__name__} has no classes; a2mim.features has its features, '
+                'a2mim.reconstruct its reconstructions'
+            )
+        self.model = model.to(device).eval()
+        self.classes = getattr(model, 'dataset_meta', {}).get('classes') or ()
+
+    @torch.no_grad()
+    def __call__(self, inputs: Images, batch_size: int = CHUNK) -> list[dict[str, Any]]:
+        """``pred_label``, ``pred_score``, ``pred_class`` and ``pred_scores`` (K,) of each image.
+
+        ``pred_class`` is the number of the class where the file does not tell its name.
+        """
+        images, found = _fitted(self.model, inputs), []
+        while chunk := list(islice(images, batch_size)):
+            outputs = self.model(normalized(self.model, chunk), mode='predict')
+            found += [self._result(output['scores']) for output in outputs]
+        return found
+
+    def _result(self, scores: Tensor) -> dict[str, Any]:
+        label = int(scores.argmax())
+        name = self.classes[label] if label < len(self.classes) else str(label)
+        result = dict(pred_label=label, pred_score=float(scores[label]), pred_class=name)
+        return {**result, 'pred_scores': scores.numpy()}
 
 
 @torch.no_grad()

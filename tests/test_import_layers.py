@@ -45,7 +45,7 @@ ALLOWED = {
     'doctor': {'registry', 'options'},
     'recipes': {'options', 'engine', 'weights'},
     '__main__': {'options', 'errors', 'version'},
-    'inference': {'interfaces', 'scale', 'masking', 'datasets', 'models'},
+    'inference': {'interfaces', 'scale', 'masking', 'datasets', 'models', 'weights'},
     'analysis': {
         'errors',
         'interfaces',

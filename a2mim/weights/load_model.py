@@ -196,7 +196,16 @@ def load_model_file(
             state = fit_model(content, model)
             check_classes(state, model, BACKBONE)
             load_weights(model, state, COMPLETE)
+    cast(Any, model).dataset_meta = dict(classes=class_names(content))
     return model
+
+
+def class_names(content: Mapping) -> tuple[str, ...]:
+    """The names of the classes that a checkpoint of ours was trained on; empty if it has none."""
+    meta = content.get('meta')
+    told = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    names = told.get('classes') if isinstance(told, Mapping) else None
+    return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
 
 
 def _load_trunk(

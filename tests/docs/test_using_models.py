@@ -23,6 +23,7 @@ def files(tmp_path_factory):
     for run, config in (('pretraining', pretraining()), ('finetuning', classifier())):
         (folder / 'work_dirs' / run).mkdir(parents=True)
         save_checkpoint(config, folder / 'work_dirs' / run / 'latest.pth')
+    classifier().dump(folder / 'finetuning.py')
     pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / 'photo.jpg')
     (folder / 'photos').mkdir()
@@ -42,7 +43,7 @@ def test_every_block_of_the_page_runs(block, files, monkeypatch):
 
 
 def test_no_block_is_overlooked():
-    assert len(BLOCKS) == PAGE.read_text(encoding='utf-8').count('```') / 2 == 7
+    assert len(BLOCKS) == PAGE.read_text(encoding='utf-8').count('```') / 2 == 8
 
 
 def test_the_first_block_is_ten_lines_at_most_and_draws(files, monkeypatch):

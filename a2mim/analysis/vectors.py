@@ -94,7 +94,9 @@ def embed(
     source = open_images(images, network)
     settings = settings_of(source, network)
     if path is not None and path.exists() and not force:
-        return read_vectors(path, settings)
+        found = read_vectors(path, settings)
+        shutil.rmtree(parts_folder(path), ignore_errors=True)  # of a call killed at its very end
+        return found
     store, training = None if path is None else open_parts(path, settings), network.training
     network.eval()
     try:

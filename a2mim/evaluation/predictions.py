@@ -108,7 +108,9 @@ def captioned(pixels: Tensor, lines: Sequence[str]) -> Image.Image:
     """A picture of (3, H, W) uint8, enlarged if it is small, with lines below it."""
     picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     factor = -(-WIDEST // picture.width)
-    picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    picture = picture.resize(
+        (picture.width * factor, picture.height * factor), Image.Resampling.NEAREST
+    )
     page = Image.new('RGB', (picture.width, picture.height + LINE * len(lines)), 'white')
     page.paste(picture)
     draw = ImageDraw.Draw(page)

@@ -83,7 +83,7 @@ class A2MIM(BaseModel):
                 'token is inserted (tools/analysis_tools/list_stages.py lists the modules): '
                 f'{self.backbone.places()}'
             )
-        self.head = build_head(head, self.data_preprocessor)
+        self.head = build_head(head, data_preprocessor)
         if residual and self.target is not None:
             raise ValueError(
                 'residual=True adds the mean colour, but the target is '
@@ -166,10 +166,15 @@ class A2MIM(BaseModel):
         self.backbone.init_weights()
 
 
-def build_head(config: dict | nn.Module, data_preprocessor: ImagePreprocessor) -> Any:
-    """Build a head; a target in it gets the statistics of ``data_preprocessor``."""
+def build_head(config: dict | nn.Module, data_preprocessor: dict | ImagePreprocessor) -> Any:
+    """Build a head; a target in it gets the statistics that ``data_preprocessor`` states."""
     if isinstance(config, dict) and isinstance(config.get('target'), dict):
-        statistics = {n: getattr(data_preprocessor, n).flatten().tolist() for n in ('mean', 'std')}
+        statistics = {
+            name: getattr(data_preprocessor, name).flatten().tolist()
+            if isinstance(data_preprocessor, ImagePreprocessor)
+            else data_preprocessor[name]
+            for name in ('mean', 'std')
+        }
         config = {**config, 'target': {**statistics, **config['target']}}
     return build_module(config)
 

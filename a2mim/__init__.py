@@ -6,13 +6,27 @@ from a2mim.version import __version__
 
 # Imported at first use, so that ``import a2mim`` costs nothing.
 _LAZY = {
+    'ImageClassificationInferencer': 'a2mim.inference',
+    'embed': 'a2mim.analysis.vectors',
     'features': 'a2mim.inference',
+    'inference_model': 'a2mim.inference',
+    'init_model': 'a2mim.inference',
     'list_models': 'a2mim.weights.released',
     'load_model': 'a2mim.weights.load_model',
     'reconstruct': 'a2mim.inference',
 }
 
-__all__ = ['__version__', 'features', 'list_models', 'load_model', 'reconstruct']
+__all__ = [
+    'ImageClassificationInferencer',
+    '__version__',
+    'embed',
+    'features',
+    'inference_model',
+    'init_model',
+    'list_models',
+    'load_model',
+    'reconstruct',
+]
 
 
 def __getattr__(name: str) -> object:

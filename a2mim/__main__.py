@@ -49,6 +49,7 @@ GROUPS = {
         'probe': Command(
             'analysis_tools/evaluate_features.py', 'nearest neighbours and linear probe of features'
         ),
+        'embed': Command('analysis_tools/embed.py', 'one vector of features for each image'),
         'report': Command('analysis_tools/report.py', 'compare networks in one HTML file'),
     },
     'weights': {

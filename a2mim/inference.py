@@ -1,37 +1,45 @@
-"""Features and reconstructions of single images by a trained model, without a Runner.
+"""Features and reconstructions of images by a trained model, without a Runner.
 
 Axes: B batch, C channels, (H, W) pixels, (h, w) features or mask blocks.
 """
 
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
+from PIL.Image import Image as Picture
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import rgb_to_grayscale
 
-from a2mim.datasets.decoding import read_image
-from a2mim.datasets.layout import TYPES, fill_missing, to_grey
+from a2mim.datasets.archives import open_source
+from a2mim.datasets.decoding import picture_values, read_image
+from a2mim.datasets.layout import PLAIN, TYPES, fill_missing, to_grey
 from a2mim.datasets.transforms import CenterCrop, resize
 from a2mim.interfaces import Algorithm
 from a2mim.masking import block_grid, random_patch_mask, upsample_mask
 from a2mim.models.a2mim import A2MIM
 from a2mim.models.classifier import ImageClassifier
 from a2mim.scale import Scale, type_name
+from a2mim.weights.load_model import load_model
 
-Image = str | Path | np.ndarray | Tensor
+Image: TypeAlias = str | Path | Picture | np.ndarray | Tensor
+Images: TypeAlias = Image | Sequence[Image]
+CHUNK = 64  # images of a list or a folder in one pass
 
 
-def as_batch(model: nn.Module, image: Image) -> Tensor:
+def as_batch(model: nn.Module, image: Images) -> Tensor:
     """Resize, crop the center and normalize, as the model's own preprocessor does.
 
     The short side is brought to the size that the model was trained on.
 
     Args:
         model: From ``load_model``.
-        image: Path of an image file; array (H, W) or (H, W, C); or tensor (C, H, W) or
-            (B, C, H, W). Of the type of the training images, unless ``scale`` of the model is
+        image: Path of an image file; Pillow image; array (H, W) or (H, W, C); tensor (C, H, W) or
+            (B, C, H, W); a list of these; or a folder of images or shards, all of them in the order
+            of their names. Of the type of the training images, unless ``scale`` of the model is
             'dtype': then of any integer type. Grey becomes RGB, and RGB grey, as the model needs
             it; NaN becomes the mean of its channel.
 
@@ -42,22 +50,60 @@ def as_batch(model: nn.Module, image: Image) -> Tensor:
         ValueError: If it is no such image, or has another number of channels.
         TypeError: If it is something else, or its values are of a type that cannot be scaled.
     """
+    images = list(_fitted(model, image))
+    if not images:
+        raise ValueError(f'there is no image in {image!r}')
+    return normalized(model, images)
+
+
+def normalized(model: nn.Module, images: Sequence[Tensor]) -> Tensor:
+    """(B, C, H, W), float32, on the device of the model, of images of one size and of any types."""
+    preprocessor = cast(Algorithm, model).data_preprocessor
+    if len({image.dtype for image in images}) > 1:  # each has a range of its own
+        return torch.cat([normalized(model, [image]) for image in images])
+    _check_type(type_name(images[0]), preprocessor.scale)
+    batch = torch.stack([*images]).to(preprocessor.mean.device)
+    return preprocessor(dict(image=batch))['image']
+
+
+def input_of(model: nn.Module) -> tuple[int, tuple[int, int], dict]:
+    """Channels and size (H, W) of the images of a model, and which part of a file they are.
+
+    Raises:
+        TypeError: If the model does not say.
+    """
     preprocessor, spec = (getattr(model, n, None) for n in ('data_preprocessor', 'input_spec'))
     if preprocessor is None or spec is None:
         raise TypeError(
             f'{type(model).__name__} does not say what images it wants; get it from '
             'a2mim.load_model'
         )
-    channels = len(preprocessor.mean)
-    if isinstance(image, str | Path):
+    return len(preprocessor.mean), spec.image_size, spec.layout
+
+
+def _is_folder(image: object) -> bool:
+    return isinstance(image, str | Path) and Path(image).is_dir()
+
+
+def _fitted(model: nn.Module, image: Images) -> Iterator[Tensor]:
+    """Each of the images, (C, *image_size), in its own type."""
+    channels, size, layout = input_of(model)
+    if isinstance(image, list | tuple):
+        for one in image:
+            yield from _fitted(model, one)
+    elif _is_folder(image):
+        source = open_source(str(image), channels=channels, **layout)
+        yield from (fit_image(source.load(index), size) for index in range(len(source)))
+    elif isinstance(image, str | Path):
         if not Path(image).is_file():
             raise FileNotFoundError(f'there is no image {image}')
-        pixels = read_image(str(image), channels, **spec.layout)[None]
+        yield fit_image(read_image(str(image), channels, **layout), size)
     else:
-        pixels = _with_channels(_pixels(image, preprocessor.scale), channels)  # (B, C, H, W)
-    _check_type(type_name(pixels), preprocessor.scale)
-    fitted = torch.stack([fit_image(one, spec.image_size) for one in pixels])
-    return preprocessor(dict(image=fitted.to(preprocessor.mean.device)))['image']
+        scale = cast(Algorithm, model).data_preprocessor.scale
+        if isinstance(image, Picture):
+            image = picture_values(image, channels, PLAIN).values
+        pixels = _with_channels(_pixels(cast('np.ndarray | Tensor', image), scale), channels)
+        yield from (fit_image(one, size) for one in pixels)
 
 
 def _check_type(name: str, scale: Scale) -> None:
@@ -73,8 +119,8 @@ def _pixels(image: np.ndarray | Tensor, scale: Scale) -> Tensor:
     """(B, C, H, W), of the type of the image."""
     if not isinstance(image, np.ndarray | Tensor):
         raise TypeError(
-            f'image is a {type(image).__name__}; give a path, an array (H, W, C) or a tensor '
-            '(C, H, W). np.asarray(image) makes an array of a Pillow image'
+            f'image is a {type(image).__name__}; give a path, a Pillow image, an array (H, W, C) '
+            'or a tensor (C, H, W), a list of these, or a folder'
         )
     name = type_name(image) if isinstance(image, Tensor) else image.dtype.name
     _check_type(name, scale)
@@ -122,12 +168,12 @@ def fit_image(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @torch.no_grad()
-def features(model: nn.Module, image: Image, *, pooled: bool = False) -> Tensor:
+def features(model: nn.Module, image: Images, *, pooled: bool = False) -> Tensor:
     """Features of the backbone of ``model``, nothing masked.
 
     Args:
         model: From ``load_model``; it should be in evaluation mode, as it is when loaded.
-        image: See ``as_batch``.
+        image: See ``as_batch``. For many images ``a2mim.embed`` reads in parallel and resumes.
         pooled: One vector per image, the mean over all positions. A classifier pools as its own
             head does.
 
@@ -137,7 +183,17 @@ def features(model: nn.Module, image: Image, *, pooled: bool = False) -> Tensor:
     Raises:
         ValueError, TypeError, FileNotFoundError: If the image is none that the model can take.
     """
-    batch = as_batch(model, image)
+    several = isinstance(image, list | tuple) or _is_folder(image)
+    images, found = _fitted(model, image), []
+    while chunk := list(islice(images, CHUNK if several else None)):
+        found.append(features_of(model, normalized(model, chunk), pooled=pooled))
+    if not found:
+        raise ValueError(f'there is no image in {image!r}')
+    return torch.cat(found)
+
+
+def features_of(model: nn.Module, batch: Tensor, *, pooled: bool) -> Tensor:
+    """``features`` of normalized images (B, C, H, W)."""
     if not isinstance(model, ImageClassifier):
         found = model(batch)
         return found.mean(dim=(2, 3)) if pooled else found
@@ -148,10 +204,80 @@ def features(model: nn.Module, image: Image, *, pooled: bool = False) -> Tensor:
     )[-1]
 
 
+def init_model(
+    config: str | Path, checkpoint: str | Path | None = None, device: str | torch.device = 'cpu'
+) -> nn.Module:
+    """``load_model`` by the name that OpenMMLab has for it.
+
+    Args:
+        config: See ``config`` of ``load_model``; without a checkpoint also any name that it takes.
+        checkpoint: File of weights; None: random ones.
+        device: Of the model.
+    """
+    if checkpoint is None:
+        return load_model(config, pretrained=False).to(device)
+    return load_model(checkpoint, config=config).to(device)
+
+
+def inference_model(model: nn.Module | str | Path, image: Image) -> dict[str, Any]:
+    """What a classifier says of one image, see ``ImageClassificationInferencer``."""
+    return ImageClassificationInferencer(model)(image)[0]
+
+
+class ImageClassificationInferencer:
+    """Classify images, with the results that OpenMMLab's inferencer of this name has.
+
+    Args:
+        model: ``ImageClassifier`` from ``load_model``, or what that takes.
+        pretrained: With weights, or the file of weights of the config ``model``.
+        device: To compute on; None: where the model is.
+
+    Raises:
+        TypeError: If the model is no classifier.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module | str | Path,
+        pretrained: bool | str | Path = True,
+        device: str | torch.device | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            given = not isinstance(pretrained, bool)
+            model = (
+                init_model(model, pretrained) if given else load_model(model, pretrained=pretrained)
+            )
+        if not isinstance(model, ImageClassifier):
+            raise TypeError(
+                f'{type(model).__name__} has no classes; a2mim.features has its features, '
+                'a2mim.reconstruct its reconstructions'
+            )
+        self.model = model.to(device).eval()
+        self.classes = getattr(model, 'dataset_meta', {}).get('classes') or ()
+
+    @torch.no_grad()
+    def __call__(self, inputs: Images, batch_size: int = CHUNK) -> list[dict[str, Any]]:
+        """``pred_label``, ``pred_score``, ``pred_class`` and ``pred_scores`` (K,) of each image.
+
+        ``pred_class`` is the number of the class where the file does not tell its name.
+        """
+        images, found = _fitted(self.model, inputs), []
+        while chunk := list(islice(images, batch_size)):
+            outputs = self.model(normalized(self.model, chunk), mode='predict')
+            found += [self._result(output['scores']) for output in outputs]
+        return found
+
+    def _result(self, scores: Tensor) -> dict[str, Any]:
+        label = int(scores.argmax())
+        name = self.classes[label] if label < len(self.classes) else str(label)
+        result = dict(pred_label=label, pred_score=float(scores[label]), pred_class=name)
+        return {**result, 'pred_scores': scores.numpy()}
+
+
 @torch.no_grad()
 def reconstruct(
     model: nn.Module,
-    image: Image,
+    image: Images,
     *,
     ratio: float | None = None,
     block_size: int | tuple[int, int] | None = None,

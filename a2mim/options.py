@@ -5,6 +5,7 @@ Nothing here imports torch, so that help and mistakes are answered at once.
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,6 +126,12 @@ ELSEWHERE = {
     'time': '--cfg-options train_cfg.max_epochs=N, or --data DIR --time VALUE without a config',
     'dry-run': '--cfg-options train_cfg.max_epochs=1, or --data DIR --dry-run without a config',
 }
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    everywhere = not hasattr(os, 'sched_getaffinity')
+    return os.cpu_count() or 1 if everywhere else len(os.sched_getaffinity(0))
 
 
 def add_reading_options(parser: argparse._ActionsContainer) -> None:

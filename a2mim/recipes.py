@@ -7,41 +7,16 @@ copy is one file with everything that the config inherits.
 import argparse
 import ast
 from collections.abc import Sequence
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rich.console import Console
 
 from a2mim.engine.command_line import one_line_errors
-from a2mim.options import SHIPPED, Parser
+from a2mim.options import Parser
 from a2mim.weights.config_files import read_config
-from a2mim.weights.released import config_files
-
-
-def recipe_files() -> dict[str, Path]:
-    """Every config that can be run, by its path below configs/ without .py."""
-    folder = (SHIPPED / 'configs').resolve()
-    return {path.relative_to(folder).with_suffix('').as_posix(): path for path in config_files()}
-
-
-def find_recipe(name: str) -> Path:
-    """The file of the config called ``name``.
-
-    Raises:
-        KeyError: If there is none, or several; the message names those that are meant.
-    """
-    files, wanted = recipe_files(), name.removeprefix('configs/').removesuffix('.py')
-    found = [path for key, path in files.items() if f'/{key}'.endswith(f'/{wanted}')]
-    if len(found) == 1:
-        return found[0]
-    stems = {key.rpartition('/')[2]: key for key in files}
-    near = get_close_matches(wanted.rpartition('/')[2], stems, n=3, cutoff=0.5)
-    meant = [key for key, path in files.items() if path in found] or near
-    problem = f'{len(found)} recipes are' if found else 'no recipe is'
-    raise KeyError(
-        f'{problem} called {name!r}; use {", ".join(meant) or "one that `a2mim recipes ls` lists"}'
-    )
+from a2mim.weights.released import find_config as find_recipe
+from a2mim.weights.released import recipe_files
 
 
 def title_of(path: Path) -> str:

@@ -6,7 +6,10 @@ without importing anything itself. mmengine warns about a root that has no child
 hence the registries that hold nothing.
 """
 
+from typing import Any
+
 from mmengine import registry as mmengine
+from torch import nn
 
 
 def _child(root: mmengine.Registry, *modules: str) -> mmengine.Registry:
@@ -35,6 +38,15 @@ VISUALIZERS = _child(mmengine.VISUALIZERS, 'engine.registered')
 # Nothing is registered in these.
 EVALUATOR = _child(mmengine.EVALUATOR, 'evaluation')
 VISBACKENDS = _child(mmengine.VISBACKENDS, 'engine.registered')
+
+
+def build_module(part: dict | nn.Module) -> Any:
+    """A module of torch as it is, or the one that a config describes.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    return part if isinstance(part, nn.Module) else MODELS.build(part)
 
 
 class Together:

@@ -24,7 +24,7 @@ from a2mim.options import OneLineParser
 if TYPE_CHECKING:
     from mmengine.runner import Runner
 
-    from a2mim.evaluation import ClassReport, PerClassAccuracy
+    from a2mim.evaluation import ClassReport, PerClassAccuracy, Predictions
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -32,6 +32,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     examples = [
         'CONFIG CHECKPOINT',
         'CONFIG CHECKPOINT --data DIR --per-class --out metrics.json',
+        'CONFIG CHECKPOINT --tta --out predictions.json --out-item pred --show-dir pictures',
     ]
     parser = OneLineParser(__doc__, examples)
     add_common_options(parser)
@@ -39,8 +40,35 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--per-class', action='store_true', help='show every class, the worst first'
     )
+    parser.add_argument(
+        '--out-item',
+        choices=('metrics', 'pred'),
+        default='metrics',
+        help='pred: also write the best classes of each image to --out, under "predictions"',
+    )
+    parser.add_argument('--show-dir', metavar='DIR', help='write a picture of each prediction')
+    parser.add_argument(
+        '--tta', action='store_true', help='average the scores of an image and its mirror image'
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
     add_out_option(parser, 'metrics by name, and under "per_class" every class, the worst first')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.out_item == 'pred' and not args.out:
+        parser.error('--out-item pred needs --out FILE.json')
+    if args.amp:
+        args.cfg_options = {**args.cfg_options, 'test_cfg.fp16': True}
+    return args
+
+
+def add_predictions(runner: 'Runner') -> 'Predictions':
+    """Keep what the model says of each image, too."""
+    from a2mim.evaluation import Predictions
+
+    evaluator = runner.test_loop.evaluator
+    metric = Predictions(runner.test_loop.dataloader.dataset)
+    metric.dataset_meta = evaluator.dataset_meta
+    evaluator.metrics.append(metric)
+    return metric
 
 
 def add_per_class(runner: 'Runner') -> 'PerClassAccuracy | None':
@@ -89,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
         from a2mim.engine.launch import build_test_runner
         from a2mim.engine.mmengine_fixes import strict_loading
-        from a2mim.engine.processes import leave_processes
+        from a2mim.engine.processes import bare_model, leave_processes
+        from a2mim.evaluation import average_mirrored, draw_predictions
         from a2mim.weights.safe_load import reading
 
     with one_line_errors(), strict_loading(), reading(args):
@@ -98,7 +127,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         per_class = add_per_class(runner)
         if args.per_class and per_class is None:
             raise ValueError(f'--per-class needs the metric Accuracy, which {args.config} has not')
+        said = add_predictions(runner) if args.out_item == 'pred' or args.show_dir else None
+        model = bare_model(runner.model)
+        if args.tta:
+            average_mirrored(model)
         metrics = runner.test()
+        if args.show_dir and is_main_process():
+            draw_predictions(model, said, Path(args.show_dir))
         del runner
     if is_main_process():
         print(as_lines(metrics))
@@ -109,6 +144,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         if args.out:
             classes = per_class.classes if per_class else []
             entries = {'per_class': [dataclasses.asdict(report) for report in classes]}
+            if args.out_item == 'pred':
+                entries['predictions'] = said.rows
             text = json.dumps({**metrics, **entries}, indent=2, ensure_ascii=False)
             Path(args.out).write_text(text + '\n', encoding='utf-8')
     leave_processes()

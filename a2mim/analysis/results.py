@@ -66,7 +66,7 @@ class Results:
     def add_arrays(self, name: str, **arrays: np.ndarray) -> None:
         """Write ``name.npz``."""
         self._begin()
-        self._write(f'{name}.npz', _packed(arrays))
+        self._write(f'{name}.npz', packed(arrays))
 
     def finish(self) -> None:
         """Write the index; a folder without one is an interrupted measurement."""
@@ -145,19 +145,30 @@ class PartStore:
         self, name: str, measure: Callable[[], Mapping[str, np.ndarray]]
     ) -> dict[str, np.ndarray]:
         """Read the arrays of part ``name`` from disk, or measure and save them."""
+        found = self.read(name)
+        return self.save(name, measure()) if found is None else found
+
+    def read(self, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays of part ``name``, None if it has not been saved."""
         path = self.folder / f'{name}.npz'
-        if path.is_file():
-            try:
-                with np.load(path, allow_pickle=False) as stored:
-                    return {key: stored[key] for key in stored.files}
-            except (zipfile.BadZipFile, ValueError, EOFError, OSError):
-                path.unlink()  # damaged after it was written: measure again
-        arrays = dict(measure())
-        write_atomically(path, lambda file: file.write(_packed(arrays)))
+        if not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return {key: stored[key] for key in stored.files}
+        except (zipfile.BadZipFile, ValueError, EOFError, OSError):
+            path.unlink()  # damaged after it was written: measure again
+            return None
+
+    def save(self, name: str, measured: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Write the arrays of part ``name``."""
+        arrays = dict(measured)
+        write_atomically(self.folder / f'{name}.npz', lambda file: file.write(packed(arrays)))
         return arrays
 
 
-def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:
+def packed(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The content of an NPZ file."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]  (allow_pickle is not in it)
     return buffer.getvalue()

@@ -207,7 +207,7 @@ def _stored(data: bytes, suffix: str, channels: int, layout: Layout) -> Stored:
     with open_picture(data, suffix) as picture:
         if picture.format in ('PNG', 'PPM') and _has_16_bits(data):
             return _opencv(data, channels, layout, picture.getexif().get(ORIENTATION, 1))
-        return _pillow(picture, channels, layout)
+        return picture_values(picture, channels, layout)
 
 
 def open_picture(data: bytes, suffix: str = '') -> Image.Image:
@@ -221,7 +221,7 @@ def open_picture(data: bytes, suffix: str = '') -> Image.Image:
         raise ValueError('its content is of no known image format') from error
 
 
-def _pillow(picture: Image.Image, channels: int, layout: Layout) -> Stored:
+def picture_values(picture: Image.Image, channels: int, layout: Layout) -> Stored:
     """A picture of 8 bits, converted to grey or RGB for 1 or 3 channels, or a grey one of more."""
     if layout.page is not None:
         picture.seek(layout.page)

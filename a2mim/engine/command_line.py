@@ -11,6 +11,7 @@ import argparse
 import difflib
 import os
 import pickle
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -396,6 +397,10 @@ def sentence(error: BaseException) -> str:
         # The worker's whole traceback is in the message; its last line is the error itself.
         return lines[-1]
     said = ' '.join(lines)
+    if refused := re.search(r"unexpected keyword argument '(\w+)'", said):
+        from a2mim.engine.config_check import of_another_type
+
+        said += of_another_type(refused[1], 'its entry')
     if said and isinstance(error, (*USER_ERRORS, *EXPECTED)):
         return said
     name = type(error).__name__

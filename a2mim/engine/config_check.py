@@ -15,6 +15,7 @@ from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.registry import FUNCTIONS, Registry
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import DataLoader
 
@@ -36,7 +37,8 @@ def accepted_arguments(target: Callable) -> tuple[set[str], bool]:
     for depth, init in enumerate(filter(inspect.isfunction, inits)):
         parameters = inspect.signature(init).parameters.values()
         names |= {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        # That of nn.Module takes any name, and refuses it.
+        if init is nn.Module.__init__ or all(p.kind is not p.VAR_KEYWORD for p in parameters):
             return names, depth == 0
     return names, False
 
@@ -288,7 +290,17 @@ def check_arguments(
         near = difflib.get_close_matches(key, names, n=3, cutoff=0.6 if exact else 0.8)
         if exact or near:
             hint = meant(near) if near else f'it accepts {", ".join(sorted(names))}'
+            hint += of_another_type(key, path) if owner else ''
             raise TypeError(f'{path}.{key} is not an argument of {owner or path}; {hint}')
+
+
+def of_another_type(key: str, path: str) -> str:
+    """The hint that ``key`` is one of another type, which a child config has changed; or ''."""
+    levels = {level for item in package_registries() for level in (item, item.parent) if level}
+    types = {target for level in levels for target in level.module_dict.values()}
+    if not any(key in accepted_arguments(target)[0] for target in types):
+        return ''
+    return f'; if it is left of another type in _base_, add _delete_=True to {path}'
 
 
 def check_numbers(node: dict, path: str, target: Callable) -> None:

@@ -14,6 +14,7 @@ from a2mim.evaluation.metrics import (
     PerClassAccuracy,
     StageAccuracy,
 )
+from a2mim.evaluation.predictions import Predictions, average_mirrored, draw_predictions
 
 __all__ = [
     'Accuracy',
@@ -21,8 +22,11 @@ __all__ = [
     'FeatureProbeHook',
     'MeanAveragePrecision',
     'PerClassAccuracy',
+    'Predictions',
     'StageAccuracy',
     'UnlabelledProbeHook',
+    'average_mirrored',
+    'draw_predictions',
     'effective_rank',
     'extract_features',
     'knn_accuracy',

@@ -3,10 +3,11 @@
 Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks.
 """
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from a2mim.masking import fill_masked
 from a2mim.models import masked_decoding
@@ -14,7 +15,9 @@ from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.mask_token import MaskToken
 from a2mim.models.targets import FeatureTarget
 from a2mim.models.timm_backbone import TimmBackbone, build_backbone
-from a2mim.registry import MODELS
+from a2mim.models.timm_inspection import trace_shapes
+from a2mim.registry import MODELS, build_module
+from a2mim.weights.load_model import InputSpec
 
 
 @MODELS.register_module()
@@ -24,13 +27,17 @@ class A2MIM(BaseModel):
     Masked blocks are filled with the image's mean colour, and the backbone adds its mask token to
     an intermediate feature map: the method makes no assumption about the architecture.
 
+    Each of the four parts is a config or an object.
+
     Args:
-        backbone: Config of a ``TimmBackbone`` with ``mask_after`` set.
-        neck: Config of the decoder; ``in_channels`` and ``stride`` follow from the backbone,
+        backbone: ``TimmBackbone`` with ``mask_after`` set; or any ``nn.Module`` with feature maps.
+        neck: The decoder; of a config ``in_channels`` and ``stride`` follow from the backbone,
             ``out_channels`` from the number of means in ``data_preprocessor``; with a feature
             target in the head, ``stride`` and ``out_channels`` follow from that.
-        head: Config of the ``MIMHead`` that compares in space and in frequency.
-        data_preprocessor: Config of the ``ImagePreprocessor``.
+        head: The ``MIMHead`` that compares in space and in frequency.
+        data_preprocessor: The ``ImagePreprocessor``.
+        mask_after, mask_token: Of the backbone, see ``TimmBackbone``; for a network that is not
+            one, ``mask_after`` is needed.
         fill: ``'mean'`` fills masked blocks with the image's mean colour; None feeds the whole
             image, so that only the mask token masks.
         residual: Add the image's mean colour to the output of the decoder, which then predicts the
@@ -41,8 +48,9 @@ class A2MIM(BaseModel):
         mask: (B, h, w), 1 where masked.
 
     Raises:
-        ValueError: If ``fill`` is neither ``'mean'`` nor None, the backbone has no mask token, or
-            the target does not fit ``residual`` or the stride of the backbone.
+        ValueError: If ``fill`` is neither ``'mean'`` nor None, the backbone has no mask token, the
+            target does not fit ``residual`` or the stride of the backbone, or a decoder that is
+            an object does not fit the backbone.
 
     Reference:
         Li et al., A2MIM, ICML 2023 (https://arxiv.org/abs/2205.13943).
@@ -52,23 +60,28 @@ class A2MIM(BaseModel):
 
     def __init__(
         self,
-        backbone: dict,
-        neck: dict,
-        head: dict,
-        data_preprocessor: dict,
+        backbone: dict | nn.Module,
+        neck: dict | nn.Module,
+        head: dict | nn.Module,
+        data_preprocessor: dict | ImagePreprocessor,
         *,
+        mask_after: str | int | None = None,
+        mask_token: dict | None = None,
         fill: str | None = 'mean',
         residual: bool = False,
     ) -> None:
-        super().__init__(MODELS.build(data_preprocessor))
+        super().__init__(build_module(data_preprocessor))
         if fill not in ('mean', None):
             raise ValueError(f"fill={fill!r} must be 'mean' (the paper's choice) or None")
         self.fill = fill
-        self.backbone = build_backbone(backbone, self.data_preprocessor)
+        self.backbone = build_backbone(
+            backbone, self.data_preprocessor, mask_after=mask_after, mask_token=mask_token
+        )
         if self.backbone.mask_token is None:
             raise ValueError(
                 'the backbone has no mask token: set mask_after to the module after which the '
-                'token is inserted (tools/analysis_tools/list_stages.py lists the modules)'
+                'token is inserted (tools/analysis_tools/list_stages.py lists the modules): '
+                f'{self.backbone.places()}'
             )
         self.head = build_head(head, data_preprocessor)
         if residual and self.target is not None:
@@ -77,8 +90,11 @@ class A2MIM(BaseModel):
                 f'{type(self.target).__name__}: leave residual out, or the target'
             )
         self.residual = residual
+        self.input_spec = InputSpec(self.backbone.image_size)  # unless a config tells
         decoder = decoder_options(self.backbone, len(self.data_preprocessor.mean), self.target)
-        self.neck = MODELS.build({**decoder, **neck})
+        if isinstance(neck, nn.Module):
+            check_decoder(neck, self.backbone, decoder)
+        self.neck: Any = neck if isinstance(neck, nn.Module) else MODELS.build({**decoder, **neck})
 
     def forward(
         self,
@@ -150,12 +166,39 @@ class A2MIM(BaseModel):
         self.backbone.init_weights()
 
 
-def build_head(config: dict, data_preprocessor: dict) -> Any:
+def build_head(config: dict | nn.Module, data_preprocessor: dict | ImagePreprocessor) -> Any:
     """Build a head; a target in it gets the statistics that ``data_preprocessor`` states."""
-    if config.get('target'):
-        statistics = {name: data_preprocessor[name] for name in ('mean', 'std')}
+    if isinstance(config, dict) and isinstance(config.get('target'), dict):
+        statistics = {
+            name: getattr(data_preprocessor, name).flatten().tolist()
+            if isinstance(data_preprocessor, ImagePreprocessor)
+            else data_preprocessor[name]
+            for name in ('mean', 'std')
+        }
         config = {**config, 'target': {**statistics, **config['target']}}
-    return MODELS.build(config)
+    return build_module(config)
+
+
+def check_decoder(neck: nn.Module, backbone: TimmBackbone, wanted: Mapping[str, Any]) -> None:
+    """Refuse a decoder that makes no image, or other target, of the features of ``backbone``.
+
+    Raises:
+        ValueError: If so, with the shapes.
+    """
+    grid, side = (4, 4), 4 * wanted['stride']
+    expected = (1, wanted['out_channels'], side, side)
+    try:
+        found, _ = trace_shapes(neck, (wanted['in_channels'], *grid), [])
+    except Exception as error:  # of any type
+        raise ValueError(
+            f'{type(neck).__name__} does not take the features of the backbone, of '
+            f'{wanted["in_channels"]} channels: {error}'
+        ) from error
+    if found != expected:
+        raise ValueError(
+            f'{type(neck).__name__} makes {found} of features (1, {wanted["in_channels"]}, 4, 4); '
+            f'{expected} are needed: stride {wanted["stride"]}'
+        )
 
 
 def decoder_options(
@@ -196,8 +239,25 @@ class SimMIM(A2MIM):
         Xie et al., SimMIM, CVPR 2022 (https://arxiv.org/abs/2111.09886).
     """
 
-    def __init__(self, backbone: dict, neck: dict, head: dict, data_preprocessor: dict) -> None:
-        super().__init__(backbone, neck, head, data_preprocessor, fill=None)
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        neck: dict | nn.Module,
+        head: dict | nn.Module,
+        data_preprocessor: dict | ImagePreprocessor,
+        *,
+        mask_after: str | int | None = None,
+        mask_token: dict | None = None,
+    ) -> None:
+        super().__init__(
+            backbone,
+            neck,
+            head,
+            data_preprocessor,
+            mask_after=mask_after,
+            mask_token=mask_token,
+            fill=None,
+        )
         mode = cast(MaskToken, self.backbone.mask_token).mode
         if mode != 'replace':
             raise ValueError(

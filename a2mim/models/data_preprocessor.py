@@ -111,6 +111,11 @@ class ImagePreprocessor(BaseDataPreprocessor):
             data['image'], data['label'] = _mix(self.mixup, data['image'], data['label'])
         return data
 
+    @property
+    def device(self) -> torch.device:
+        """Where the statistics are: a module around the model may have moved them with it."""
+        return self.mean.device
+
     def to_device(self, data: dict) -> dict[str, Any]:
         """A batch on the device of the model, copied while a GPU still computes the last step."""
         if self.device.type != 'cuda':

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from a2mim.masking import upsample_mask
 from a2mim.models.targets import FeatureTarget
-from a2mim.registry import MODELS
+from a2mim.registry import MODELS, build_module
 
 # What replaces the visible pixels of a reconstruction before its spectrum is taken: functions of
 # (reconstruction without gradient, target) whose result broadcasts to (B, C, H, W).
@@ -31,8 +31,11 @@ class MIMHead(nn.Module):
     composite: the reconstruction where pixels are masked, a fill without gradient where they are
     visible.
 
+    Each of the three parts is a config or an object.
+
     Args:
-        spatial: Element-wise criterion, such as ``dict(type='L1Loss')``.
+        spatial: Element-wise criterion, such as ``dict(type='L1Loss')`` or, of torch,
+            ``nn.L1Loss(reduction='none')``.
         spectral: Loss with ``forward(pred, target) -> scalar``, such as
             ``dict(type='FocalFrequencyLoss', loss_weight=0.5)``; its ``loss_weight`` balances the
             two terms. None leaves the spectrum out.
@@ -54,12 +57,12 @@ class MIMHead(nn.Module):
 
     def __init__(
         self,
-        spatial: dict,
-        spectral: dict | None = None,
+        spatial: dict | nn.Module,
+        spectral: dict | nn.Module | None = None,
         visible_weight: float = 0.0,
         visible_leak: float = 0.0,
         visible_fill: str = 'mixed',
-        target: dict | None = None,
+        target: dict | FeatureTarget | None = None,
     ) -> None:
         super().__init__()
         for name, share in (('visible_weight', visible_weight), ('visible_leak', visible_leak)):
@@ -67,12 +70,12 @@ class MIMHead(nn.Module):
                 raise ValueError(f'{name}={share} must lie in [0, 1]; 0 ignores visible pixels')
         if visible_fill not in VISIBLE_FILLS:
             raise ValueError(f'visible_fill={visible_fill!r} must be one of {list(VISIBLE_FILLS)}')
-        self.spatial = MODELS.build(spatial)
-        self.spectral = None if spectral is None else MODELS.build(spectral)
+        self.spatial = build_module(spatial)
+        self.spectral = None if spectral is None else build_module(spectral)
         self.visible_weight = visible_weight
         self.visible_leak = visible_leak
         self.visible_fill = visible_fill
-        self.target: FeatureTarget | None = None if target is None else MODELS.build(target)
+        self.target: FeatureTarget | None = None if target is None else build_module(target)
 
     def loss(self, reconstruction: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Compare ``reconstruction`` with ``target``, in float32 whatever the autocast.

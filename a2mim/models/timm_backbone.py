@@ -1,11 +1,11 @@
-"""Any timm model as a backbone that masks features after one of its modules.
+"""Any timm model, or network of another origin, that masks features after one of its modules.
 
 Axes: B batch, C channels, (H, W) features, (h, w) mask blocks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from mmengine.model import BaseModule, initialize
@@ -23,10 +23,13 @@ from a2mim.models.multi_scale import MultiScaleReader
 from a2mim.models.timm_inspection import (
     FeatureLayout,
     Geometry,
+    ImageShape,
     create_network,
     create_network_for_any_size,
     enable_checkpointing,
+    feature_maps,
     find_module,
+    find_output,
     fitting_blocks,
     image_shapes,
     last_block,
@@ -64,6 +67,23 @@ def check_role(
             f'out_indices={tuple(out_indices)} are for a backbone without a mask: leave '
             'mask_after and num_classes out'
         )
+
+
+def check_given(
+    out_indices: Sequence[int] | None, num_classes: int, options: Mapping[str, object]
+) -> None:
+    """Check the options of a network that is given as an object.
+
+    Raises:
+        ValueError, TypeError: If one is for models that timm builds.
+    """
+    if out_indices is not None or num_classes:
+        raise ValueError(
+            'out_indices and num_classes are for models by name in timm, not for a network'
+        )
+    unknown = sorted(options.keys() - {'img_size', 'in_chans'})
+    if unknown:
+        raise TypeError(f'{unknown} are options for timm; a network takes img_size and in_chans')
 
 
 def freeze_stages(model: TimmNetwork, frozen_stages: int, *, norm_eval: bool) -> list[nn.Module]:
@@ -136,13 +156,15 @@ def in_other_package() -> bool:
 
 @MODELS.register_module()
 class TimmBackbone(BaseModule):
-    """A timm model with a mask token after the module that ``mask_after`` names.
+    """A network with a mask token after the module that ``mask_after`` names.
 
     ``backbone.model`` is an untouched timm model: its ``state_dict()`` loads strictly in timm.
     A forward hook inserts the token, so that no family needs code of its own.
 
     Args:
-        model_name: timm model, for example ``'resnet50'``.
+        model_name: timm model, for example ``'resnet50'``; or a network of any origin, any
+            ``nn.Module`` with feature maps. Where that returns something else, its features are
+            the last map that one of its modules returns, and what it computes of it is not used.
         mask_after: Module path (``'layer3'``, ``'stages.3.downsample'``, ``'patch_embed'``) or
             index into timm's ``feature_info`` (-2: last but one stage);
             ``tools/analysis_tools/list_stages.py`` lists them. None: no token, and a mask has no
@@ -158,7 +180,9 @@ class TimmBackbone(BaseModule):
         init_cfg: mmengine initialisers for the backbone, or ``dict(type='Pretrained',
             checkpoint=PATH, weights='averaged')``, which fails where the file does not fit.
         timm_kwargs: Passed to the model of timm (``img_size``, ``in_chans``, …), also where they
-            are None. ``final_norm=False`` leaves out the norm after the last block.
+            are None. ``final_norm=False`` leaves out the norm after the last block. Of a network,
+            ``img_size`` and ``in_chans`` tell the images; its attribute ``num_prefix_tokens``, how
+            many tokens come before those of patches (1).
 
     Attributes:
         out_channels: Channels of what ``forward`` returns; with ``out_indices``, of each map.
@@ -184,7 +208,7 @@ class TimmBackbone(BaseModule):
 
     def __init__(
         self,
-        model_name: str,
+        model_name: str | nn.Module,
         mask_after: str | int | None = None,
         mask_token: dict | None = None,
         out_indices: Sequence[int] | None = None,
@@ -197,10 +221,15 @@ class TimmBackbone(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         check_role(out_indices, num_classes, mask_after, mask_token)
-        if not num_classes:
-            timm_kwargs.setdefault('global_pool', '')
-        create = create_network if out_indices is None else create_network_for_any_size
-        self.model: TimmNetwork = create(model_name, num_classes=num_classes, **timm_kwargs)
+        given = isinstance(model_name, nn.Module)
+        if given:
+            check_given(out_indices, num_classes, timm_kwargs)
+            self.model = cast(TimmNetwork, model_name)
+        else:
+            if not num_classes:
+                timm_kwargs.setdefault('global_pool', '')
+            create = create_network if out_indices is None else create_network_for_any_size
+            self.model = create(model_name, num_classes=num_classes, **timm_kwargs)
         if grad_checkpointing:
             enable_checkpointing(self.model)
         self.grad_checkpointing = grad_checkpointing
@@ -215,6 +244,8 @@ class TimmBackbone(BaseModule):
         self._layout: FeatureLayout | None = None
         self._masking: Masking | None = None
         self._inserted = False
+        self._output: str | None = None  # the module with the features, where it is not the model
+        self._kept: Tensor | None = None
         self._in_tuple = not num_classes and in_other_package()
         self._reader: MultiScaleReader | None = None
         if out_indices is not None:
@@ -227,8 +258,11 @@ class TimmBackbone(BaseModule):
             last_block(module).register_forward_hook(self._insert_token)
         shapes = image_shapes(self.model, timm_kwargs)
         self._in_channels = shapes[0][0]
+        if given and (name := find_output(self.model, shapes)):
+            self._output = name
+            last_block(self.model.get_submodule(name)).register_forward_hook(self._keep_output)
         if not num_classes:
-            self._fit(trace_first_fit(self.model, shapes, self._masked_modules()), mask_token or {})
+            self._fit(self._trace(shapes), mask_token or {})
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
         """Encode ``image``, its features masked where ``mask`` is 1."""
@@ -236,7 +270,7 @@ class TimmBackbone(BaseModule):
             return self._reader(image)
         image_size = (image.shape[2], image.shape[3])
         if mask is None or self.mask_after is None:
-            features = self.model(image)
+            features = self._encode(image)
         elif mask.ndim != 3 or len(mask) != len(image):
             raise ValueError(
                 f'mask {tuple(mask.shape)} must be (B, h, w), B that of image {tuple(image.shape)}'
@@ -267,6 +301,12 @@ class TimmBackbone(BaseModule):
                 initialize(self.model, entry)
         self.is_init = True
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the images that channels and strides were read with."""
+        assert self._layout is not None, 'of a classifier they are not'
+        return self._layout.image_size
+
     def check_mask_grid(self, image_size: tuple[int, int], grid: tuple[int, int]) -> None:
         """Check that a mask of ``grid`` (h, w) blocks fits the features of such images.
 
@@ -277,7 +317,7 @@ class TimmBackbone(BaseModule):
         if self.mask_after is None:
             return
         shape = (self._in_channels, *image_size)
-        geometry = trace_first_fit(self.model, [shape], self._masked_modules())
+        geometry = self._trace([shape])
         stride = geometry.output().stride
         if stride != self.stride:
             raise ValueError(
@@ -286,9 +326,29 @@ class TimmBackbone(BaseModule):
             )
         self._check_blocks(grid, geometry.at(self.mask_after).grid, image_size)
 
-    def _masked_modules(self) -> dict[str, nn.Module]:
-        names = [] if self.mask_after is None else [self.mask_after]
-        return {name: self.model.get_submodule(name) for name in names}
+    def places(self) -> str:
+        """The modules after which a mask token can be, with their strides, for a message."""
+        if self._layout is None:
+            return 'none'
+        maps = feature_maps(self.model, (self._in_channels, *self._layout.image_size))
+        outer = {name: layout for name, layout in maps.items() if name.count('.') < 2}
+        return ', '.join(f'{name} (stride {layout.stride})' for name, layout in outer.items())
+
+    def _trace(self, shapes: Sequence[ImageShape]) -> Geometry:
+        names = [name for name in (self.mask_after, self._output) if name is not None]
+        modules = {name: self.model.get_submodule(name) for name in names}
+        return trace_first_fit(self.model, shapes, modules, self._output)
+
+    def _encode(self, image: Tensor) -> Tensor:
+        """What the model returns; the output of ``_output`` where that has the features."""
+        returned = self.model(image)
+        if self._output is None:
+            return returned
+        features, self._kept = cast(Tensor, self._kept), None
+        return features
+
+    def _keep_output(self, _module: nn.Module, _inputs: tuple, features: Tensor) -> None:
+        self._kept = features
 
     def _fit(self, geometry: Geometry, mask_token: dict) -> None:
         """Read channels and strides from ``geometry``, and make a token of that width."""
@@ -306,7 +366,7 @@ class TimmBackbone(BaseModule):
         compiling = torch.compiler.is_compiling()
         self._masking, self._inserted = masking, compiling
         try:
-            features = self.model(image)
+            features = self._encode(image)
         finally:
             self._masking = None
         if not self._inserted:
@@ -349,14 +409,24 @@ class TimmBackbone(BaseModule):
             )
 
 
-def build_backbone(config: dict, data_preprocessor: ImagePreprocessor) -> TimmBackbone:
+def build_backbone(
+    config: dict | nn.Module, data_preprocessor: ImagePreprocessor, **mask: Any
+) -> TimmBackbone:
     """Build a backbone and set the memory layout of its images in the preprocessor.
 
     Convolutional networks run in channels-last, 1.2 (ResNet) to 1.9 (ConvNeXt) times faster on the
     CPU; the preprocessor writes that layout while it converts to float, at no extra cost.
     """
+    mask = {name: value for name, value in mask.items() if value is not None}
     with DefaultScope.overwrite_default_scope('a2mim'):  # our algorithms take a map, not a tuple
-        backbone: TimmBackbone = MODELS.build(config)
+        if isinstance(config, TimmBackbone):
+            if mask:
+                raise ValueError(f'the backbone is built already: give {sorted(mask)} to it')
+            backbone = config
+        elif isinstance(config, nn.Module):
+            backbone = TimmBackbone(config, in_chans=len(data_preprocessor.mean), **mask)
+        else:
+            backbone = MODELS.build({**config, **mask} if mask else config)
     if backbone.prefers_channels_last:
         backbone.to(memory_format=torch.channels_last)
         data_preprocessor.memory_format = torch.channels_last

@@ -6,7 +6,7 @@ timm has three layouts: (B, C, H, W), (B, H, W, C) and (B, P + L, C).
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, cast
 
@@ -99,6 +99,7 @@ def find_module(model: nn.Module, mask_after: str | int) -> tuple[str, nn.Module
     modules = dict(model.named_modules())
     if name not in modules or not name:
         close = get_close_matches(name, modules, n=5)
+        stages = stages or [child for child, _ in model.named_children()]
         raise ValueError(
             f'{type(model).__name__} has no module {name!r}; close to it: '
             f'{", ".join(close) or "nothing"}; its stages are {", ".join(stages)}'
@@ -141,17 +142,23 @@ def prefers_channels_last(model: nn.Module) -> bool:
     return any(max(conv.kernel_size) > min(conv.stride) for conv in convolutions)
 
 
-def image_shapes(model: TimmNetwork, timm_kwargs: Mapping[str, Any]) -> list[ImageShape]:
+# Sides of the images that a network is tried with if it is not timm's and does not tell.
+SIDES = (224, 256, 384, 192, 128, 96, 64, 32, 28)
+
+
+def image_shapes(model: nn.Module, timm_kwargs: Mapping[str, Any]) -> list[ImageShape]:
     """(C, height, width) of the images of a model, its default first.
 
     A model without a fixed size has a second one, a multiple of 32: EfficientNet-B4 has stride 32
-    and a default of 380 pixels, which 32 does not divide.
+    and a default of 380 pixels, which 32 does not divide. One that is not timm's has ``SIDES``.
     """
     channels = timm_kwargs.get('in_chans') or 3
     if timm_kwargs.get('img_size'):
         height, width = cast(tuple[int, int], to_2tuple(timm_kwargs['img_size']))
         return [(channels, height, width)]
-    config = model.pretrained_cfg
+    config = cast(Any, getattr(model, 'pretrained_cfg', None))
+    if config is None:
+        return [(channels, side, side) for side in SIDES]
     height, width = config['input_size'][-2:]
     shapes = [(channels, height, width)]
     if not config.get('fixed_input_size', False):
@@ -343,7 +350,7 @@ class Geometry:
                 shape,
                 self.image_size,
                 channels_last=getattr(self.model, 'output_fmt', 'NCHW') == 'NHWC',
-                num_prefix_tokens=getattr(self.model, 'num_prefix_tokens', 0),
+                num_prefix_tokens=num_prefix_tokens(self.model),
             )
             if layout.stride is None:
                 raise ValueError(
@@ -355,10 +362,59 @@ class Geometry:
         return layout
 
 
+def num_prefix_tokens(model: nn.Module) -> int:
+    """Tokens before those of the patches, as the model says; one if it is not timm's and silent."""
+    return getattr(model, 'num_prefix_tokens', 0 if hasattr(model, 'pretrained_cfg') else 1)
+
+
+def find_output(model: nn.Module, shapes: Sequence[ImageShape]) -> str | None:
+    """The module whose output are the features of a network of any origin.
+
+    Returns:
+        None if the network returns a feature map itself, else the last module that does.
+
+    Raises:
+        ValueError: If no module returns one.
+    """
+    try:
+        trace_first_fit(model, shapes, {})
+    except ValueError:
+        for shape in shapes:
+            if maps := feature_maps(model, shape):
+                return [*maps][-1]
+        raise
+    return None
+
+
+def feature_maps(model: nn.Module, image_shape: ImageShape) -> dict[str, FeatureLayout]:
+    """The modules that run once and return a feature map, in the order in which they return."""
+    modules = {name: module for name, module in model.named_modules() if name}
+    try:
+        _, shapes = trace_shapes(model, image_shape, modules.values())
+    except Exception:  # it takes no such image
+        return {}
+    names = {module: name for name, module in modules.items()}
+    returned = {names[module]: records for module, records in shapes.items()}
+    geometry, found = Geometry(model, image_shape[1:], None, returned), {}
+    for name in returned:
+        try:
+            layout = geometry.at(name)
+        except ValueError:
+            continue
+        if layout.grid != (1, 1):
+            found[name] = layout
+    return found
+
+
 def trace_first_fit(
-    model: nn.Module, shapes: Sequence[ImageShape], modules: Mapping[str, nn.Module]
+    model: nn.Module,
+    shapes: Sequence[ImageShape],
+    modules: Mapping[str, nn.Module],
+    output: str | None = None,
 ) -> Geometry:
     """``trace_geometry`` with the first image shape that gives every layout.
+
+    ``output`` names the one of the ``modules`` whose output is taken for that of the model.
 
     Raises:
         ValueError: For the last shape, if none does.
@@ -367,6 +423,9 @@ def trace_first_fit(
     for shape in shapes:
         try:
             geometry = trace_geometry(model, shape, modules)
+            if output is not None:
+                last = geometry.module_shapes[output]
+                geometry = replace(geometry, output_shape=last[0] if len(last) == 1 else None)
             for name in modules:
                 geometry.at(name)
             geometry.output()
@@ -416,7 +475,7 @@ def trace_shapes(
     shapes: dict[nn.Module, list[Shape]] = {module: [] for module in modules}
 
     def record(module: nn.Module, _inputs: tuple, output: object) -> None:
-        shapes[module].append(_shape(output))
+        shapes[module] = [*shapes.pop(module), _shape(output)]  # those that return last come last
 
     handles = [module.register_forward_hook(record) for module in shapes]
     parameter = next(model.parameters())
@@ -427,8 +486,7 @@ def trace_shapes(
                 output = _run_on_meta(model, blank)
             # The exception of a model without meta support can be of any type.
             except Exception:
-                for records in shapes.values():
-                    records.clear()
+                shapes.update({module: [] for module in shapes})
                 output = model(blank)
             return _shape(output), shapes
     finally:

@@ -6,6 +6,7 @@ accepts models of this package alone. A config that the user names is a program 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from typing import Any, cast
 import timm
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
+from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from a2mim.interfaces import Algorithm, MaskedBackbone
@@ -29,7 +31,15 @@ from a2mim.weights.fit import (
 from a2mim.weights.names import BACKBONE, find_backbone, tensors_in, unwrap
 from a2mim.weights.recipe import build_model as build_from_file
 from a2mim.weights.recipe import embedded_values, find_recipe, without_initialisers
-from a2mim.weights.released import config_path, entries, find_entry, local_file
+from a2mim.weights.released import (
+    config_path,
+    entries,
+    find_config,
+    find_entry,
+    list_models,
+    local_file,
+    recipe_files,
+)
 from a2mim.weights.safe_load import asked_weights, choose_weights, load_file
 
 Builder = Callable[[dict], nn.Module]
@@ -73,9 +83,10 @@ def load_model(
 
     Args:
         name_or_path: A released name (``list_models()``); a file of weights: a checkpoint of ours,
-            whole, published or the backbone alone, or one of OpenMixup; or a config (``.py``),
-            which is run.
-        pretrained: With weights; False, which a config needs: the same model with random ones.
+            whole, published or the backbone alone, or one of OpenMixup; a config (``.py``), which
+            is run; the name of a recipe (``a2mim recipes ls``); or the name of a timm model.
+        pretrained: With weights; False, which a config or recipe needs: the same model with random
+            ones. Those of a timm model are downloaded by timm.
         config: Config of a file of weights that carries none: a path ending in ``.py``, or one
             below ``configs/`` without suffix.
         num_classes: Of a classifier; with weights, it must be that of the file.
@@ -83,8 +94,8 @@ def load_model(
             averaged ones.
 
     Returns:
-        ``A2MIM``, ``SimMIM``, ``ImageClassifier``, or of a file with a backbone alone
-        ``TimmBackbone``. Its ``input_spec`` says what images it was trained on.
+        ``A2MIM``, ``SimMIM``, ``ImageClassifier``, or of a file with a backbone alone and of a
+        timm model ``TimmBackbone``. Its ``input_spec`` says what images it was trained on.
 
     Raises:
         KeyError: If nothing has this name.
@@ -104,14 +115,56 @@ def _load(
     if config is not None:
         raise ValueError(f'config={str(config)!r}: {path} is no file of weights')
     if path.suffix != '.py':
-        entry = find_entry(str(name_or_path))
+        return _load_by_name(str(name_or_path), pretrained, num_classes)
+    return _load_config(_existing(path), pretrained, num_classes)
+
+
+def _load_by_name(name: str, pretrained: bool, num_classes: int | None) -> nn.Module:
+    """The model of a released name, of a recipe or of a name in timm."""
+    released = list_models()
+    if name in released:
+        entry = find_entry(name)
         given = read_config(config_path(entry.config)).to_dict()
         if pretrained:
             return load_model_file(local_file(entry), given, num_classes, pretrained=True)
         return build_model(given, num_classes)
+    if timm.is_model(name):
+        return _load_timm(name, pretrained, num_classes)
+    known = [key for key in recipe_files() if f'/{key}'.endswith(f'/{name}')]
+    if known:
+        return _load_config(find_config(name), pretrained, num_classes)
+    stems = [key.rpartition('/')[2] for key in recipe_files()]
+    near = get_close_matches(name, [*released, *stems, *timm.list_models()], n=4, cutoff=0.5)
+    raise KeyError(
+        f'no file and no released model is called {name!r}, nor a recipe or a timm model; close: '
+        f'{", ".join(near) or "nothing"}; a2mim.list_models(), `a2mim recipes ls` and '
+        'timm.list_models() have all'
+    )
+
+
+def _load_config(path: Path, pretrained: bool, num_classes: int | None) -> nn.Module:
     if pretrained:
         raise ValueError(f'{path} is a config and has no weights: pass pretrained=False')
-    return build_model(read_config(_existing(path)).to_dict(), num_classes)
+    return build_model(read_config(path).to_dict(), num_classes)
+
+
+def _load_timm(name: str, pretrained: bool, num_classes: int | None) -> MaskedBackbone:
+    """The backbone of a timm model, whose weights timm downloads."""
+    if num_classes is not None:
+        raise ValueError(f'num_classes={num_classes}: {name} is taken without its classifier')
+    options = dict(type='TimmBackbone', model_name=name, pretrained=pretrained)
+    try:
+        network = cast(Any, in_scope(options))
+    except (OSError, RuntimeError) as error:
+        raise ConnectionError(
+            f'{name}: timm does not get its weights ({str(error).splitlines()[0]}); pass '
+            'pretrained=False for random ones'
+        ) from error
+    data = resolve_model_data_config(network.model)
+    mean, std = ([255 * value for value in data[key]] for key in ('mean', 'std'))
+    network.data_preprocessor = in_scope(dict(type='ImagePreprocessor', mean=mean, std=std))
+    network.input_spec = InputSpec(data['input_size'][-2:])
+    return network.eval()
 
 
 def load_model_file(
@@ -143,7 +196,16 @@ def load_model_file(
             state = fit_model(content, model)
             check_classes(state, model, BACKBONE)
             load_weights(model, state, COMPLETE)
+    cast(Any, model).dataset_meta = dict(classes=class_names(content))
     return model
+
+
+def class_names(content: Mapping) -> tuple[str, ...]:
+    """The names of the classes that a checkpoint of ours was trained on; empty if it has none."""
+    meta = content.get('meta')
+    told = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    names = told.get('classes') if isinstance(told, Mapping) else None
+    return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
 
 
 def _load_trunk(

@@ -439,3 +439,28 @@ def config_path(name: str) -> Path:
         f'there is no config {name}.py in {folder}; name one as its path below configs/, without '
         '.py'
     )
+
+
+def recipe_files() -> dict[str, Path]:
+    """Every config that can be run, by its path below configs/ without .py."""
+    folder = (SHIPPED / 'configs').resolve()
+    return {path.relative_to(folder).with_suffix('').as_posix(): path for path in config_files()}
+
+
+def find_config(name: str) -> Path:
+    """The file of the config called ``name``.
+
+    Raises:
+        KeyError: If there is none, or several; the message names those that are meant.
+    """
+    files, wanted = recipe_files(), name.removeprefix('configs/').removesuffix('.py')
+    found = [path for key, path in files.items() if f'/{key}'.endswith(f'/{wanted}')]
+    if len(found) == 1:
+        return found[0]
+    stems = {key.rpartition('/')[2]: key for key in files}
+    near = get_close_matches(wanted.rpartition('/')[2], stems, n=3, cutoff=0.5)
+    meant = [key for key, path in files.items() if path in found] or near
+    problem = f'{len(found)} recipes are' if found else 'no recipe is'
+    raise KeyError(
+        f'{problem} called {name!r}; use {", ".join(meant) or "one that `a2mim recipes ls` lists"}'
+    )

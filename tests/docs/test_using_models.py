@@ -23,8 +23,11 @@ def files(tmp_path_factory):
     for run, config in (('pretraining', pretraining()), ('finetuning', classifier())):
         (folder / 'work_dirs' / run).mkdir(parents=True)
         save_checkpoint(config, folder / 'work_dirs' / run / 'latest.pth')
+    classifier().dump(folder / 'finetuning.py')
     pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / 'photo.jpg')
+    (folder / 'photos').mkdir()
+    Image.fromarray(pixels).save(folder / 'photos' / 'a.jpg')
     entry = find_entry('a2mim_resnet50_300e')
     model = build(Config.fromfile(config_path(entry.config)))
     (folder / 'home').mkdir()
@@ -40,7 +43,7 @@ def test_every_block_of_the_page_runs(block, files, monkeypatch):
 
 
 def test_no_block_is_overlooked():
-    assert len(BLOCKS) == PAGE.read_text(encoding='utf-8').count('```') / 2 == 6
+    assert len(BLOCKS) == PAGE.read_text(encoding='utf-8').count('```') / 2 == 8
 
 
 def test_the_first_block_is_ten_lines_at_most_and_draws(files, monkeypatch):

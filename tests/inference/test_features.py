@@ -49,6 +49,14 @@ def test_a_classifier_pools_as_its_head_does(tmp_path):
     torch.testing.assert_close(timm_model.get_classifier()(pooled), logits)
 
 
+def test_a_list_longer_than_a_pass_is_whole(pretrained, monkeypatch):
+    monkeypatch.setattr('a2mim.inference.CHUNK', 2)
+    images = [np.roll(IMAGE, i) for i in range(5)]
+    found = a2mim.features(pretrained, images, pooled=True)
+    expected = torch.cat([a2mim.features(pretrained, image, pooled=True) for image in images])
+    torch.testing.assert_close(found, expected)
+
+
 def test_several_images_are_one_batch(pretrained):
     images = torch.from_numpy(IMAGE).permute(2, 0, 1)[None].repeat(2, 1, 1, 1)
     images[1] = 255 - images[1]

@@ -38,6 +38,30 @@ def test_path_array_and_tensor_give_the_same(rgb, tmp_path):
         assert torch.equal(as_batch(rgb, image), expected)
 
 
+def test_pillow_images_lists_and_folders_are_batches(rgb, tmp_path):
+    kinds = [PIXELS, PIXELS[..., 0], (PIXELS[..., 0].astype(np.uint16) * 257)]
+    modes = [Image.fromarray(kind) for kind in kinds]
+    modes += [modes[0].convert('RGBA'), modes[0].convert('CMYK'), modes[1].convert('1')]
+    for i, picture in enumerate(modes):
+        picture.save(tmp_path / f'{i}.tif')
+    paths = sorted(tmp_path.iterdir())
+    expected = torch.cat([as_batch(rgb, path) for path in paths])
+    assert expected.shape == (6, 3, 64, 64)
+    for images in (tmp_path, str(tmp_path), paths, tuple(modes), [Image.open(p) for p in paths]):
+        assert torch.equal(as_batch(rgb, images), expected)
+    mixed = as_batch(rgb, [paths[0], modes[1], kinds[2], torch.tensor(PIXELS).permute(2, 0, 1)])
+    assert torch.equal(mixed, expected[[0, 1, 2, 0]])
+
+
+def test_a_turned_photograph_is_upright(rgb, tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(PIXELS).save(tmp_path / 'a.png', exif=exif)
+    turned = as_batch(rgb, Image.open(tmp_path / 'a.png'))
+    assert torch.equal(turned, as_batch(rgb, tmp_path / 'a.png'))
+    assert torch.equal(turned, as_batch(rgb, np.rot90(PIXELS, -1)))
+
+
 @pytest.mark.parametrize('size', [(64, 64), (64, 96), (96, 32)])
 @pytest.mark.parametrize('shape', [(200, 100), (100, 200), (40, 50), (64, 97)])
 def test_the_centre_is_cut_out_as_pillow_does_it(size, shape):
@@ -87,9 +111,20 @@ def test_other_numbers_of_channels_pass_where_they_agree(rgb, tmp_path):
         (torch.zeros(3, 8, 8), TypeError, r'holds float32'),
         (np.zeros((2, 8, 8, 3), np.uint8), ValueError, r'array of shape \(2, 8, 8, 3\) is no'),
         (torch.zeros(8, 8, dtype=torch.uint8), ValueError, r'tensor of shape \(8, 8\) is no'),
-        (Image.new('RGB', (8, 8)), TypeError, r'image is a Image; .*np.asarray\(image\)'),
+        (object(), TypeError, r'image is a object; give a path, a Pillow image, an array'),
+        ([], ValueError, r'there is no image in \[\]'),
+        ([PIXELS, 'none.png'], FileNotFoundError, 'there is no image none.png'),
     ],
-    ids=['missing', 'float array', 'float tensor', 'four axes', 'two axes', 'Pillow'],
+    ids=[
+        'missing',
+        'float array',
+        'float tensor',
+        'four axes',
+        'two axes',
+        'object',
+        'none',
+        'one',
+    ],
 )
 def test_what_is_no_image_is_named(rgb, image, error, words):
     with pytest.raises(error, match=words):

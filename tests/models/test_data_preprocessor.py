@@ -185,3 +185,12 @@ def test_only_untouched_bytes_are_left_to_a_compiled_model(changes):
     assert preprocessor(batch, training=True)['pixels'] is batch['image']
     for data, training in ((batch, False), ({**batch, **changes}, True)):
         assert set(preprocessor(data, training)) == {'image'}
+
+
+def test_it_is_where_a_module_around_the_model_has_moved_it():
+    preprocessor = ImagePreprocessor(mean=[120.0], std=[60.0])
+    around = torch.nn.Sequential(torch.nn.Sequential(preprocessor))
+    around.to('meta')
+    assert preprocessor.device.type == 'meta'
+    batch = preprocessor(dict(image=torch.zeros(1, 1, 2, 2, dtype=torch.uint8)))
+    assert batch['image'].device.type == 'meta'

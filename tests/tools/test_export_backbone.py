@@ -75,3 +75,64 @@ def test_a_backbone_that_does_not_fit_ends_with_exit_code_2(
     assert exit_.value.code == 2
     assert 'targets that fit: timm, torchvision' in capsys.readouterr().err
     assert not (tmp_path / 'out.pkl').exists()
+
+
+class Hub:
+    """Stands for the API of huggingface_hub; nothing leaves this machine."""
+
+    calls: list
+
+    def create_repo(self, repo, **options):
+        self.calls.append(('create', repo, options))
+
+    def upload_folder(self, *, repo_id, folder_path, commit_message):
+        files = {path.name: path.read_bytes() for path in folder_path.iterdir()}
+        self.calls.append(('upload', repo_id, files))
+
+
+@pytest.mark.parametrize('classes', [0, 7])
+def test_a_push_uploads_the_folder_with_a_model_card(tool, tmp_path, monkeypatch, capsys, classes):
+    model = timm.create_model('test_vit', num_classes=classes)
+    torch.save(model.state_dict(), tmp_path / 'in.pth')
+    monkeypatch.setattr(Hub, 'calls', [], raising=False)
+    monkeypatch.setattr('huggingface_hub.HfApi', Hub)
+    arguments = (
+        tmp_path / 'in.pth',
+        tmp_path / 'out',
+        '--to',
+        'huggingface',
+        '--model',
+        'test_vit',
+    )
+    run(tool, *arguments, '--push', 'me/my-vit')
+    create, upload = Hub.calls
+    assert create == ('create', 'me/my-vit', dict(private=True, exist_ok=True))
+    files = upload[2]
+    assert {*files} == {'README.md', 'config.json', 'model.safetensors'}
+    card = files['README.md'].decode()
+    assert card.startswith('---\nlibrary_name: timm\n')
+    assert "timm.create_model('hf-hub:me/my-vit', pretrained=True" in card
+    assert ('num_classes=0' in card) == (classes == 0)
+    assert ('7 classes' in card) == (classes == 7)
+    assert str(tmp_path) not in card
+    said = capsys.readouterr().out
+    assert said.endswith('pushed to https://huggingface.co/me/my-vit\n')
+
+
+def test_a_push_that_fails_or_cannot_be_is_named(tool, checkpoint, tmp_path, monkeypatch):
+    class Refuses(Hub):
+        def create_repo(self, repo, **_):
+            raise OSError('401 Client Error\nInvalid token')
+
+    monkeypatch.setattr('huggingface_hub.HfApi', Refuses)
+    common = (checkpoint, tmp_path / 'out', '--model', 'resnet18', '--push')
+    for repo in ('resnet', 'me/a/b', '/a', 'me/', 'me/a b'):
+        with pytest.raises(ValueError, match='must be USER/NAME'):
+            run(tool, *common, repo, '--to', 'huggingface')
+    assert not (tmp_path / 'out').exists()
+    with pytest.raises(ConnectionError, match=r'401 Client Error Invalid token.*hf auth login'):
+        run(tool, *common, 'me/a', '--to', 'huggingface')
+    assert (tmp_path / 'out' / 'model.safetensors').is_file()
+    other = (checkpoint, tmp_path / 'out.pth', '--model', 'resnet18', '--push')
+    with pytest.raises(ValueError, match='--push me/a needs --to huggingface, not timm'):
+        run(tool, *other, 'me/a', '--to', 'timm')

@@ -1,11 +1,13 @@
 """The tables of configs agree with the configs and are up to date."""
 
 import importlib
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
+from a2mim.weights.released import recipe_files
 from toy_run import ROOT, load_tool
 
 CONFIG = '''"""A2MIM pre-training of a ResNet-18 on photographs, 3 epochs.
@@ -137,3 +139,26 @@ def test_metafiles_list_every_config_once(part):
     ]
     recipes = part('recipe').read_recipes(ROOT)
     assert sorted(listed) == sorted(recipe.path for recipe in recipes)
+
+
+@pytest.mark.parametrize('kind', ['a2mim_', 'finetune_'])
+def test_costs_of_a_model_are_those_that_are_measured(part, kind):
+    costs = json.loads((ROOT / 'tools/ledger/costs.json').read_text(encoding='utf-8'))
+    recipes = {recipe for recipe in costs if f'/{kind}resnet10t' in recipe}
+    path = sorted(recipes)[0]
+    measured = load_tool('development/measure_costs').measure(ROOT / path)
+    assert measured == costs[path]
+    folder = yaml.safe_load((ROOT / path).with_name('metafile.yml').read_text(encoding='utf-8'))
+    (listed,) = [model['Metadata'] for model in folder['Models'] if model['Config'] == path]
+    assert {key: listed[key] for key in measured} == measured
+
+
+def test_costs_are_of_configs_and_a_published_one_is_as_published():
+    costs = json.loads((ROOT / 'tools/ledger/costs.json').read_text(encoding='utf-8'))
+    files = {f'configs/{key}.py' for key in recipe_files()}
+    assert {*costs} <= files and len(costs) > 0.8 * len(files)
+    # Published: 25.56 M and 4.09 G for a ResNet-50 at 224 pixels with its classifier.
+    resnet = costs[
+        'configs/openmixup/finetune/imagenet/r50_rsb_a3_ft_sz160_4xb512_cos_fp16_ep100.py'
+    ]
+    assert resnet == {'FLOPs': pytest.approx(4.089e9, rel=1e-3), 'Parameters': 25557032}

@@ -183,6 +183,48 @@ def test_the_recipe_tells_the_size_of_the_images(recipe, size):
     assert model.input_spec.image_size == (size, size)
 
 
+def test_a_recipe_is_loaded_by_its_name_without_weights():
+    by_name = a2mim.load_model(RESNET18.rpartition('/')[2], pretrained=False)
+    by_path = a2mim.load_model(config_path(RESNET18), pretrained=False)
+    assert by_name.input_spec == by_path.input_spec == InputSpec((64, 64), 16, 0.6)
+    assert type(a2mim.load_model(RESNET18, pretrained=False)) is A2MIM
+    with pytest.raises(ValueError, match=r'is a config and has no weights: pass pretrained=False'):
+        a2mim.load_model(RESNET18)
+
+
+def test_a_timm_model_is_a_backbone_with_its_own_preparation(monkeypatch):
+    model = a2mim.load_model('test_vit', pretrained=False)
+    config = timm.get_pretrained_cfg('test_vit')
+    assert type(model) is TimmBackbone and not model.training
+    mean = model.data_preprocessor.mean.flatten()
+    torch.testing.assert_close(mean, 255 * torch.tensor(config.mean))
+    assert model.input_spec.image_size == config.input_size[1:]
+    image = torch.zeros(3, *config.input_size[1:], dtype=torch.uint8)
+    assert a2mim.features(model, image, pooled=True).shape == (1, model.out_channels)
+    with pytest.raises(ValueError, match='num_classes=3: test_vit is taken without'):
+        a2mim.load_model('test_vit', pretrained=False, num_classes=3)
+
+    def offline(*_, **__):
+        raise OSError('no network\nat all')
+
+    monkeypatch.setattr('timm.models._builder.load_pretrained', offline)
+    with pytest.raises(ConnectionError, match=r'test_vit: timm does not get its weights \(no net'):
+        a2mim.load_model('test_vit')
+
+
+@pytest.mark.parametrize(
+    ('name', 'near'),
+    [
+        ('a2mim_resnet50_301e', 'a2mim_resnet50_300e'),
+        ('a2mim_resnet18_1xb64-cos-15e_photo-64px', 'a2mim_resnet18_1xb64-cos-15e_photos-64px'),
+        ('convnxt_tiny', 'convnext_tiny'),
+    ],
+)
+def test_a_misspelt_name_is_told_near_ones(name, near):
+    with pytest.raises(KeyError, match=f'close: .*{near}'):
+        a2mim.load_model(name, pretrained=False)
+
+
 def test_an_unknown_name_is_no_file_either(home):
     with pytest.raises(KeyError, match=r"no file and no released model is called 'a2mim_resnet5'"):
         a2mim.load_model('a2mim_resnet5')

@@ -5,10 +5,12 @@
 
 A table stands between ``<!-- ledger: NAME -->`` and ``<!-- end -->`` in a README; the text around
 it is written by hand. The data come from the docstrings and values of the configs, from the table
-of released weights, and from ``configs/measured.yml``.
+of released weights, from ``configs/measured.yml`` and, with the costs of the models, from
+``costs.json``, which ``tools/development/measure_costs.py`` writes.
 """
 
 import argparse
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +66,8 @@ def build_files(root: Path = ROOT) -> dict[Path, str]:
     # Of several files of one config the first: later ones are of longer trainings.
     listed = [entry for entry in reversed(released.entries()) if entry.config and entry.url]
     urls = {f'configs/{entry.config}.py': cast(str, entry.url) for entry in listed}
-    return files | {root / path: text for path, text in metafiles(recipes, urls).items()}
+    costs = json.loads((root / 'tools/ledger/costs.json').read_text(encoding='utf-8'))
+    return files | {root / path: text for path, text in metafiles(recipes, urls, costs).items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -16,28 +16,37 @@ PAPERS = {
 NOTE = '# Written by tools/ledger/make_ledger.py; change the configs instead.\n'
 
 
-def metafiles(recipes: Sequence[Recipe], urls: Mapping[str, str]) -> dict[str, str]:
-    """Content of all metafiles and of the index, by path relative to the repository."""
+Costs = Mapping[str, Mapping[str, int]]
+
+
+def metafiles(recipes: Sequence[Recipe], urls: Mapping[str, str], costs: Costs) -> dict[str, str]:
+    """Content of all metafiles and of the index, by path relative to the repository.
+
+    ``costs`` are FLOPs (multiply-accumulates) and parameters of configs by path.
+    """
     folders: dict[str, list[Recipe]] = {}
     for recipe in recipes:
         folders.setdefault(str(PurePosixPath(recipe.path).parent), []).append(recipe)
     files = {
-        f'{folder}/metafile.yml': _dump(_metafile(inside, urls))
+        f'{folder}/metafile.yml': _dump(_metafile(inside, urls, costs))
         for folder, inside in folders.items()
     }
     return {**files, 'model-index.yml': _dump({'Import': sorted(files)})}
 
 
-def _metafile(recipes: Sequence[Recipe], urls: Mapping[str, str]) -> dict:
+def _metafile(recipes: Sequence[Recipe], urls: Mapping[str, str], costs: Costs) -> dict:
     names = sorted({_collection(recipe) for recipe in recipes})
     collections = [
         {'Name': name, 'Paper': dict(zip(('Title', 'URL'), PAPERS[name], strict=True))}
         for name in names
     ]
-    return {'Collections': collections, 'Models': [_model(recipe, urls) for recipe in recipes]}
+    return {
+        'Collections': collections,
+        'Models': [_model(recipe, urls, costs) for recipe in recipes],
+    }
 
 
-def _model(recipe: Recipe, urls: Mapping[str, str]) -> dict:
+def _model(recipe: Recipe, urls: Mapping[str, str], costs: Costs) -> dict:
     model = {
         'Name': recipe.name,
         'In Collection': _collection(recipe),
@@ -47,6 +56,7 @@ def _model(recipe: Recipe, urls: Mapping[str, str]) -> dict:
             'Training Data': recipe.dataset,
             'Epochs': recipe.epochs,
             'Batch Size': recipe.batch,
+            **costs.get(recipe.path, {}),
         },
         # A pre-trained model has an accuracy only after a fine-tuning config.
         'Results': [

@@ -26,6 +26,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     examples = [
         'CHECKPOINT resnet50.pth --to timm',
         'CHECKPOINT FOLDER --to huggingface --image photo.jpg',
+        'CHECKPOINT FOLDER --to huggingface --push USER/NAME',
     ]
     parser = Parser(__doc__, examples)
     parser.add_argument('checkpoint', type=Path, metavar='IN')
@@ -41,6 +42,11 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         help='for timm, in addition to those that IN tells',
     )
     parser.add_argument('--image', type=Path, metavar='FILE', help='photograph to compare on')
+    parser.add_argument(
+        '--push',
+        metavar='USER/NAME',
+        help='upload OUT, with a model card, to the Hugging Face hub; a new repository is private',
+    )
     parser.add_argument('--force', action='store_true', help='replace OUT if it is there')
     add_reading_options(parser)
     return parser.parse_args(arguments)
@@ -51,10 +57,13 @@ def main(arguments: list[str] | None = None) -> None:
     args = parse_args(arguments)
     # With torch: after the command line has been read.
     from a2mim.weights.export import TARGETS, check_path, export
+    from a2mim.weights.export.hub import check_repo, push
     from a2mim.weights.export.target import read_photograph, read_source
     from a2mim.weights.safe_load import reading
 
     check_path(args.to, args.output, args.force)
+    if args.push:
+        check_repo(args.to, args.push)
     with reading(args):
         source = read_source(args.checkpoint, args.model, args.model_options)
     print(f'read {args.checkpoint}: {source.call()}')
@@ -63,6 +72,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(f'wrote {args.output}')
     for line in TARGETS[args.to].usage(source, args.output):
         print(line)
+    if args.push:
+        print(f'pushed to {push(source, args.output, args.push)}')
 
 
 if __name__ == '__main__':

@@ -6,7 +6,6 @@ command line.
 """
 
 import argparse
-import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from a2mim.engine.command_line import (
     one_line_errors,
     read_scale,
 )
-from a2mim.options import Parser
+from a2mim.options import Parser, usable_cores
 
 if TYPE_CHECKING:
     from a2mim.scale import PixelStats, Scale
@@ -47,11 +46,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_layout_options(parser)
     return parser.parse_args(argv)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
 def progress(items: Iterable, number: int) -> Iterable:

@@ -5,7 +5,6 @@ Exit codes: 0 if all images can be read, 1 if some cannot, 2 if the command itse
 """
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from a2mim.engine.command_line import (
     layout_options,
     one_line_errors,
 )
-from a2mim.options import Parser
+from a2mim.options import Parser, usable_cores
 
 if TYPE_CHECKING:
     from a2mim.datasets.image_files import StoredImages
@@ -35,11 +34,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', metavar='FILE', help='write the names of bad files to FILE')
     add_layout_options(parser)
     return parser.parse_args(argv)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
 def show(source: 'StoredImages', good: 'Sequence[ImageCheck]', bad: 'Sequence[ImageCheck]') -> None:

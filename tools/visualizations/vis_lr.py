@@ -28,12 +28,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('config', help='config of any training')
-    parser.add_argument('--dataset-size', type=int, metavar='N', help='number of images')
-    parser.add_argument('--ngpus', type=int, default=1, metavar='N', help='world size')
+    parser.add_argument('-d', '--dataset-size', type=int, metavar='N', help='number of images')
+    parser.add_argument('-n', '--ngpus', type=int, default=1, metavar='N', help='world size')
     parser.add_argument('--title', help='name of the config without it')
     parser.add_argument('--style', default='whitegrid', help='seaborn style, as matplotlib has it')
     parser.add_argument(
-        '--save-path', default='work_dirs/analysis/lr', help='folder, or a file .png or .pdf'
+        '-s', '--save-path', default='work_dirs/analysis/lr', help='folder, or a file .png or .pdf'
     )
     parser.add_argument('--window-size', default='12*7', metavar='W*H', help='inches')
     parser.add_argument('--data-root', '--data_root', metavar='DIR', help='read the images there')

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from mmengine import Config
 
+from a2mim.engine.command_line import sentence
 from a2mim.engine.config_check import check_names, check_option_names
 from toy_run import toy_config
 
@@ -65,6 +66,57 @@ def test_a_name_like_no_other_is_answered_with_the_names_there_are():
     cfg = toy_config(NO_DATA, model__colour='red')
     with pytest.raises(TypeError, match=r'it accepts .*backbone'):
         check_names(cfg)
+
+
+@pytest.mark.parametrize(
+    'base, child, key, path',
+    [
+        (
+            "model = dict(type='MIMHead', spatial=dict(type='FocalL1Loss', alpha=1.0))",
+            "model = dict(spatial=dict({}type='L1Loss'))",
+            'model.spatial.alpha',
+            'model.spatial',
+        ),
+        (
+            "optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1.0, betas=(0.9, 0.98)))",
+            "optim_wrapper = dict(optimizer=dict({}type='SGD', lr=0.1))",
+            'optim_wrapper.optimizer.betas',
+            'optim_wrapper.optimizer',
+        ),
+        (
+            "train_dataloader = dict(sampler=dict(type='RepeatedEpochSampler', num_repeats=3))",
+            "train_dataloader = dict(sampler=dict({}type='EpochSampler'))",
+            'train_dataloader.sampler.num_repeats',
+            'train_dataloader.sampler',
+        ),
+    ],
+)
+def test_a_type_that_a_child_has_changed_names_the_key_left_of_the_old_one(
+    tmp_path, base, child, key, path
+):
+    (tmp_path / 'base.py').write_text(base)
+    for delete in ('', '_delete_=True, '):
+        text = f"_base_ = ['base.py']\n{child.format(delete)}"
+        (tmp_path / f'child{bool(delete)}.py').write_text(text)
+    with pytest.raises(TypeError, match=f'{key} is not an arg.*add _delete_=True to {path}$'):
+        check_names(Config.fromfile(tmp_path / 'childFalse.py'))
+    check_names(Config.fromfile(tmp_path / 'childTrue.py'))
+
+
+def test_what_only_the_class_refuses_is_told_the_same():
+    refused = "ConstantParamScheduler.__init__() got an unexpected keyword argument 'T_max'"
+    said = sentence(TypeError(refused))
+    assert (
+        said
+        == f'{refused}; if it is left of another type in _base_, add _delete_=True to its entry'
+    )
+    assert '_delete_' not in sentence(TypeError(refused.replace('T_max', 'colour')))
+
+
+def test_a_name_of_no_type_is_not_left_of_another():
+    with pytest.raises(TypeError) as error:
+        check_names(toy_config(NO_DATA, model__colour='red'))
+    assert '_delete_' not in str(error.value)
 
 
 @pytest.mark.parametrize(

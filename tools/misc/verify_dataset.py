@@ -1,0 +1,1 @@
+../prepare_data/verify_dataset.py

@@ -1,0 +1,1 @@
+../visualizations/browse_dataset.py

@@ -1,0 +1,1 @@
+../visualizations/vis_cam.py

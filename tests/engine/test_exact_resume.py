@@ -1,6 +1,7 @@
 """A run that was stopped anywhere and resumed equals, bit for bit, the run that was not."""
 
 import itertools
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +91,7 @@ def check_rest(
             'train_dataloader__persistent_workers': workers == 4,
         }
     runner, again = run(config(data, tmp_path / 'resumed', loop, flavour, **changes))
+    assert multiprocessing.active_children() == []  # no worker is left
     stopped = torch.load(work_dir / file, weights_only=False)['meta']['iter']
     expected = {step: seen for step, seen in witness.steps.items() if step >= stopped}
     assert len(expected) == 3 * EPOCH - stopped

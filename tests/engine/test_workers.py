@@ -1,5 +1,7 @@
-"""Data workers ignore signals; a wait for one that is dead or hangs ends, and nothing else does."""
+"""Data workers ignore signals and end with the run; a wait for a missing one ends, no other."""
 
+import itertools
+import multiprocessing
 import os
 import signal
 import time
@@ -10,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from a2mim.engine.runner import ToolRunner
 from a2mim.engine.workers import STOP_SIGNALS, PatientLoader, end_workers
 from a2mim.errors import MissingError
+from toy_run import toy_config, write_images
 
 pytestmark = pytest.mark.integration
 NUMBER = 12
@@ -77,6 +81,40 @@ def test_a_worker_lost_between_two_passes_is_missing_in_the_second(number):
     os.kill(lost, number)
     with pytest.raises(MissingError):
         list(loader)
+
+
+@pytest.mark.parametrize('context', ['fork', 'spawn'])
+@pytest.mark.parametrize(('persistent', 'taken'), [(False, 2), (True, 2), (True, None)])
+def test_workers_end_when_they_are_told_and_the_next_pass_is_whole(persistent, context, taken):
+    loader = load(context, persistent_workers=persistent)
+    loader.end_workers()  # before there are any
+    for _ in range(2):
+        batches = iter(loader)
+        found = [int(batch[0, 0]) for batch in itertools.islice(batches, taken)]
+        assert found == [*range(NUMBER)][:taken]
+        assert len(multiprocessing.active_children()) == 2
+        loader.end_workers()
+        assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize('persistent', [False, True])
+def test_a_run_and_an_evaluation_leave_no_worker(persistent, tmp_path):
+    write_images(tmp_path / 'train', 4)
+    write_images(tmp_path / 'val', 2)
+    cfg = toy_config(tmp_path, work_dir=str(tmp_path / 'run'))
+    # It ends within the second epoch.
+    cfg.train_cfg = dict(by_epoch=False, max_iters=4, val_interval=2)
+    cfg.test_dataloader, cfg.test_evaluator, cfg.test_cfg = (
+        cfg.val_dataloader.copy(),
+        cfg.val_evaluator,
+        dict(),
+    )
+    for part in ('train', 'val', 'test'):
+        cfg[f'{part}_dataloader'].update(num_workers=2, persistent_workers=persistent)
+    runner = ToolRunner.from_cfg(cfg)
+    for run in (runner.train, runner.test):
+        run()
+        assert multiprocessing.active_children() == []
 
 
 def test_errors_of_the_data_stay_what_they_are():

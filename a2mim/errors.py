@@ -8,6 +8,7 @@ USER_ERROR = 2  # a mistake in the input, reported in one line
 NOT_FINITE = 3  # too many updates in a row were not finite
 NOT_WRITTEN = 74  # a file could not be written; the previous one is intact (EX_IOERR)
 INTERRUPTED = 130  # Ctrl-C where there is nothing to save: a tool, or before the first step
+DIED_OF_SIGNAL = 128  # plus the number of the signal that ended a process
 TRY_AGAIN = 75  # stopped, or a process is missing: resume with --resume auto (EX_TEMPFAIL)
 
 

@@ -6,10 +6,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 import torch
 from mmengine.logging import MMLogger
+from yapf.yapflib import yapf_api
 
 # Two workers on two cores: more threads per process only wait for each other.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
@@ -17,6 +19,17 @@ torch.set_num_threads(1)
 # Started by nohup or in the background, neither a test nor its processes would hear these signals.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# mmengine formats the config of a run nine times, which takes as long as a few small steps.
+format_code = yapf_api.FormatCode
+
+
+@cache
+def formatted(text: str, style: tuple[tuple[str, object], ...]) -> tuple[str, bool]:
+    return format_code(text, style_config=dict(style))
+
+
+yapf_api.FormatCode = lambda text, style_config: formatted(text, tuple(style_config.items()))
 
 
 @pytest.fixture(autouse=True)

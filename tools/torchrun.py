@@ -22,9 +22,15 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main
 
-from a2mim.engine.signals import DIED_OF_SIGNAL
 from a2mim.engine.workers import STOP_SIGNALS
-from a2mim.errors import INTERRUPTED, NOT_FINITE, NOT_WRITTEN, TRY_AGAIN, USER_ERROR
+from a2mim.errors import (
+    DIED_OF_SIGNAL,
+    INTERRUPTED,
+    NOT_FINITE,
+    NOT_WRITTEN,
+    TRY_AGAIN,
+    USER_ERROR,
+)
 
 GRACE = 120  # seconds
 SPOKEN_FOR = (TRY_AGAIN, NOT_FINITE, NOT_WRITTEN, USER_ERROR)

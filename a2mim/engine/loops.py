@@ -409,7 +409,18 @@ class ResumableLoopHook(Hook):
         loop = runner._train_loop
         if type(loop) in OURS:
             loop.__class__ = OURS[type(loop)]
-        for each in (loop, runner._val_loop, runner._test_loop):
-            loader = getattr(each, 'dataloader', None)
+        for loader in loaders(runner):
             if type(loader) is DataLoader:
                 loader.__class__ = PatientLoader
+
+    def after_run(self, runner: Runner) -> None:
+        """End the data workers that are left."""
+        for loader in loaders(runner):
+            if isinstance(loader, PatientLoader):
+                loader.end_workers()
+
+
+def loaders(runner: Runner) -> list[DataLoader]:
+    """The loaders of the loops that are built."""
+    loops = (runner._train_loop, runner._val_loop, runner._test_loop)
+    return [loop.dataloader for loop in loops if isinstance(loop, BaseLoop)]

@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 from a2mim.engine.guard import GuardedStep, UpdateGuard
 from a2mim.engine.loops import StopRequestedError, find_saver
 from a2mim.engine.workers import STOP_SIGNALS
-from a2mim.errors import TRY_AGAIN
+from a2mim.errors import DIED_OF_SIGNAL, TRY_AGAIN
 from a2mim.registry import HOOKS
 
 Handler = Callable[[int, FrameType | None], object] | int | None
@@ -32,7 +32,6 @@ Handler = Callable[[int, FrameType | None], object] | int | None
 ECHO = 2.0  # seconds
 ECHO_OF_A_KEY = 0.2
 PATIENCE = 10.0  # seconds in which a batch should come that a run waits for when it is to stop
-DIED_OF_SIGNAL = 128  # the code of a process that a signal ended is this plus its number
 
 
 @contextmanager

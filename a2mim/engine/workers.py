@@ -10,6 +10,7 @@ import multiprocessing
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -81,6 +82,8 @@ class PatientLoader(DataLoader):
     (``PATIENCE`` where the loader has none); that of a loader without workers is torch's.
     """
 
+    latest: weakref.ref | None = None  # torch's iterator of the latest pass with workers
+
     def __iter__(self) -> Iterator:  # pyright: ignore[reportIncompatibleMethodOverride]
         """One pass through the data."""
         if self.num_workers == 0:
@@ -89,6 +92,17 @@ class PatientLoader(DataLoader):
             self.worker_init_fn = WorkerStart(self.worker_init_fn)
         self.timeout = self.timeout or PATIENCE
         return Batches(self, super().__iter__)
+
+    def end_workers(self) -> None:
+        """End persistent workers, and those of a pass that was left; another pass starts new ones.
+
+        Python's collector of cycles would close their queues before torch tells them to end. They
+        would not hear of it, nor of the SIGTERM that follows: torch waits 10 seconds for each.
+        """
+        batches = self.latest and self.latest()
+        if batches is not None:
+            batches._shutdown_workers()
+        self._iterator = None
 
 
 class Batches:
@@ -99,10 +113,11 @@ class Batches:
         start: Makes torch's iterator, and the workers unless they are there.
     """
 
-    def __init__(self, loader: DataLoader, start: Callable[[], Iterator]) -> None:
+    def __init__(self, loader: PatientLoader, start: Callable[[], Iterator]) -> None:
         self._loader, self._start = loader, start
         self._batches: Any = getattr(loader, '_iterator', None)  # with persistent workers
         self._batches = self._wait(start if self._batches is not None else self._start_workers)
+        loader.latest = weakref.ref(self._batches)
 
     def __iter__(self) -> 'Batches':
         return self

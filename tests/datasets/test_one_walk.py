@@ -15,27 +15,32 @@ SCRIPT = Path(__file__).with_name('two_processes_walk.py')
 NAMES = [b'a/1.png', b'a/deep/er/2.JPG', b'b/\xff 3.png', b'b/.hidden.png', b'b/notes.txt']
 
 
-def of_two_processes(tmp_path: Path, root: Path) -> list[dict]:
-    (tmp_path / 'out').mkdir()
+@pytest.fixture(scope='module')
+def found(tmp_path_factory) -> list[list[dict]]:
+    """What both processes found in ``images``, and in a folder without any."""
+    folder = tmp_path_factory.mktemp('two')
+    (folder / 'empty').mkdir()
+    for name in NAMES:
+        path = Path(os.fsdecode(os.fsencode(folder / 'images') + b'/' + name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     subprocess.run(
-        [sys.executable, str(SCRIPT), str(tmp_path / 'out'), str(root)],
+        [sys.executable, str(SCRIPT), str(folder), str(folder / 'images'), str(folder / 'empty')],
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
         timeout=120,
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    return [json.loads((tmp_path / 'out' / f'{rank}.json').read_text()) for rank in (0, 1)]
+    return [json.loads((folder / f'{rank}.json').read_text()) for rank in (0, 1)]
 
 
 @pytest.mark.integration
-def test_the_first_process_walks_and_all_have_its_list(tmp_path):
-    root = tmp_path / 'images'
-    for name in NAMES:
-        path = Path(os.fsdecode(os.fsencode(root) + b'/' + name))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    first, second = of_two_processes(tmp_path, root)
-    assert first['names'] == second['names'] == [f'{root}/{os.fsdecode(n)}' for n in NAMES[:3]]
+def test_the_first_process_walks_and_all_have_its_list(found):
+    (first, _), (second, _) = found
+    assert [name.partition('/images/')[2] for name in first['names']] == [
+        os.fsdecode(name) for name in NAMES[:3]
+    ]
+    assert first['names'] == second['names']
     assert first['labels'] == second['labels'] == [0, 0, 1]
     assert second['walks'] == 0
     # A data set that one process builds by itself waits for nobody, and sees what is there now.
@@ -44,8 +49,7 @@ def test_the_first_process_walks_and_all_have_its_list(tmp_path):
 
 
 @pytest.mark.integration
-def test_no_process_waits_where_the_first_finds_no_image(tmp_path):
-    (tmp_path / 'images').mkdir()
-    first, second = of_two_processes(tmp_path, tmp_path / 'images')
+def test_no_process_waits_where_the_first_finds_no_image(found):
+    (_, first), (_, second) = found
     assert first['error'] == second['error']
     assert 'no image in root=' in first['error']

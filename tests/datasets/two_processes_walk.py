@@ -1,7 +1,8 @@
-"""Two gloo processes that build the loader of one folder; run by a test, never imported.
+"""Two gloo processes that build the loaders of some folders; run by a test, never imported.
 
-Usage: two_processes_walk.py FOLDER ROOT, where each process writes ``RANK.json``: how often it
-walked, the images, or the error. Afterwards files are added, and process 0 builds a source alone.
+Usage: two_processes_walk.py FOLDER ROOT …, where each process writes ``RANK.json``, for each root:
+how often it walked, the images, or the error. Afterwards files are added, and process 0 builds a
+source alone.
 """
 
 import json
@@ -15,9 +16,15 @@ from a2mim.datasets import image_files
 from a2mim.engine.runner import ToolRunner
 
 
-def build(rank: int, folder: Path, root: Path) -> None:
+def run(rank: int, folder: Path, roots: list[Path]) -> None:
     store = f'file://{folder}/store'
     distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
+    found = [build(rank, root) for root in roots]
+    (folder / f'{rank}.json').write_text(json.dumps(found))
+    distributed.destroy_process_group()
+
+
+def build(rank: int, root: Path) -> dict[str, object]:
     walks, walk = [], image_files.scan_folder
 
     def counted(folder: str) -> image_files.FolderScan:
@@ -46,14 +53,14 @@ def build(rank: int, folder: Path, root: Path) -> None:
         found['alone'] = len(image_files.ImageFolder(str(root))) if rank == 0 else 0
     except Exception as error:
         found = dict(error=repr(error))
-    (folder / f'{rank}.json').write_text(json.dumps(dict(found, walks=len(walks))))
-    distributed.destroy_process_group()
+    image_files.scan_folder = walk
+    return dict(found, walks=len(walks))
 
 
 if __name__ == '__main__':
     context = multiprocessing.get_context('fork')
-    arguments = Path(sys.argv[1]), Path(sys.argv[2])
-    processes = [context.Process(target=build, args=(rank, *arguments)) for rank in (0, 1)]
+    folder, *roots = map(Path, sys.argv[1:])
+    processes = [context.Process(target=run, args=(rank, folder, roots)) for rank in (0, 1)]
     for process in processes:
         process.start()
     for process in processes:

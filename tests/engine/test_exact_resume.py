@@ -1,14 +1,16 @@
 """A run that was stopped anywhere and resumed equals, bit for bit, the run that was not."""
 
 import itertools
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from a2mim.engine.runner import ToolRunner
 from exact_run import EPOCH, FLAVOURS, SaveAt, Witness, config, differing, run, state
-from toy_run import read_scalars, write_images
+from toy_run import read_scalars, toy_config, write_images
 
 # Four workers on a machine with fewer cores are part of the matrix.
 pytestmark = pytest.mark.filterwarnings('ignore:This DataLoader will create')
@@ -90,6 +92,7 @@ def check_rest(
             'train_dataloader__persistent_workers': workers == 4,
         }
     runner, again = run(config(data, tmp_path / 'resumed', loop, flavour, **changes))
+    assert multiprocessing.active_children() == []  # no worker is left
     stopped = torch.load(work_dir / file, weights_only=False)['meta']['iter']
     expected = {step: seen for step, seen in witness.steps.items() if step >= stopped}
     assert len(expected) == 3 * EPOCH - stopped
@@ -130,3 +133,22 @@ def test_two_runs_with_other_seeds_differ(data, tmp_path, undisturbed):
     _, final, _ = undisturbed('epochs', 'plain')
     runner, _ = run(config(data, tmp_path / 'other', 'epochs', 'plain', randomness__seed=1))
     assert differing(final['weights'], state(runner)['weights']) != []
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize('persistent', [False, True])
+def test_a_run_and_an_evaluation_leave_no_worker(persistent, data, tmp_path):
+    cfg = toy_config(data, work_dir=str(tmp_path / 'run'))
+    # It ends within the second epoch.
+    cfg.train_cfg = dict(by_epoch=False, max_iters=4, val_interval=2)
+    cfg.test_dataloader, cfg.test_evaluator, cfg.test_cfg = (
+        cfg.val_dataloader.copy(),
+        cfg.val_evaluator,
+        dict(),
+    )
+    for part in ('train', 'val', 'test'):
+        cfg[f'{part}_dataloader'].update(num_workers=2, persistent_workers=persistent)
+    runner = ToolRunner.from_cfg(cfg)
+    for call in (runner.train, runner.test):
+        call()
+        assert multiprocessing.active_children() == []

@@ -7,17 +7,18 @@ import pytest
 import timm
 import torch
 
-from shrunk_detector import write_shapes
+from shrunk_detector import WIDTH, write_shapes
 
+NARROW = dict(embed_dim=WIDTH, num_heads=4)
 # Trunks by a part of the config's name: timm's name and the options of the pre-training.
 TRUNKS = {
     '_r50': ('resnet50', {}),
     'vit-base': (
         'beit_base_patch16_224',
-        dict(use_abs_pos_emb=True, use_rel_pos_bias=True, init_values=0.1),
+        dict(use_abs_pos_emb=True, use_rel_pos_bias=True, init_values=0.1, **NARROW),
     ),
     'convnext-t': ('convnext_tiny', {}),
-    'mae-base': ('vit_base_patch16_224', {}),
+    'mae-base': ('vit_base_patch16_224', NARROW),
 }
 
 

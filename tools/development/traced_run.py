@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 import numpy as np
+import timm  # noqa: F401, an import is many times slower while calls are recorded
 from mmengine.runner import Runner
 from PIL import Image
 

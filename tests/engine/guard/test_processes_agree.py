@@ -21,13 +21,19 @@ def same(left: object, right: object) -> bool:
     return True
 
 
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory) -> Path:
+    """What ``two_processes.py`` left."""
+    folder = tmp_path_factory.mktemp('two')
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    subprocess.run([sys.executable, WORKER, folder], env=environment, timeout=120, check=True)
+    return folder
+
+
 @pytest.mark.integration
 @pytest.mark.parametrize('fused', [False, True])
-def test_a_bad_loss_on_one_of_two_processes_moves_nothing_on_either(tmp_path, fused):
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
-    command = [sys.executable, WORKER, tmp_path, str(fused)]
-    subprocess.run(command, env=environment, timeout=120, check=True)
-    found = [torch.load(tmp_path / f'{rank}.pt', weights_only=True) for rank in (0, 1)]
+def test_a_bad_loss_on_one_of_two_processes_moves_nothing_on_either(folder, fused):
+    found = [torch.load(folder / f'{rank} {fused}.pt', weights_only=True) for rank in (0, 1)]
     for result in found:
         states = result['states']
         for name in ('optimizer', 'weights'):

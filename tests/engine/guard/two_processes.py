@@ -1,7 +1,8 @@
 """Two gloo processes, of which one has a bad loss; run by a test, never imported.
 
-Usage: two_processes.py FOLDER FUSED, where each process writes ``RANK.pt``: what it had after each
-of four updates. Process 1 has the bad loss in the second, and asks to stop before the fourth.
+Usage: two_processes.py FOLDER, where each process writes ``RANK FUSED.pt`` for both forms of the
+optimiser: what it had after each of four updates. Process 1 has the bad loss in the second, and
+asks to stop before the fourth.
 """
 
 import multiprocessing
@@ -17,11 +18,18 @@ from a2mim.engine.mmengine_fixes import OptimWrapper
 from a2mim.engine.replay import on_cpu
 
 
-def train(rank: int, folder: Path, fused: bool) -> None:
-    """Four updates, and what there is after each."""
+def run(rank: int, folder: Path) -> None:
+    """Both forms, one after the other."""
     torch.set_num_threads(1)
     store = f'file://{folder}/store'
     distributed.init_process_group('gloo', init_method=store, rank=rank, world_size=2)
+    for fused in (False, True):
+        torch.save(train(rank, fused), folder / f'{rank} {fused}.pt')
+    distributed.destroy_process_group()
+
+
+def train(rank: int, fused: bool) -> dict[str, list]:
+    """Four updates, and what there is after each."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
     model = DistributedDataParallel(network, broadcast_buffers=False)
@@ -38,10 +46,7 @@ def train(rank: int, folder: Path, fused: bool) -> None:
         wrapper.update_params(loss)
         states.append(on_cpu(dict(weights=network.state_dict(), optimizer=optimizer.state_dict())))
     guard.settle()
-    torch.save(
-        dict(states=states, said=[said(result) for result in results]), folder / f'{rank}.pt'
-    )
-    distributed.destroy_process_group()
+    return dict(states=states, said=[said(result) for result in results])
 
 
 def said(result: UpdateResult) -> tuple[bool, ...]:
@@ -52,8 +57,7 @@ def said(result: UpdateResult) -> tuple[bool, ...]:
 if __name__ == '__main__':
     # Forked here, where there are no threads yet: one import of torch serves both.
     context = multiprocessing.get_context('fork')
-    arguments = Path(sys.argv[1]), sys.argv[2] == 'True'
-    processes = [context.Process(target=train, args=(rank, *arguments)) for rank in (0, 1)]
+    processes = [context.Process(target=run, args=(r, Path(sys.argv[1]))) for r in (0, 1)]
     for process in processes:
         process.start()
     for process in processes:

@@ -1,6 +1,7 @@
 """SIGTERM, SIGINT, SIGHUP and SIGUSR1 finish the step, save and leave."""
 
 import itertools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -254,6 +255,7 @@ def test_a_signal_to_all_processes_ends_with_the_code_and_resumes(build, tmp_pat
     # This process has workers of one kind already, and mmengine warns of another.
     fork = ['--cfg-options', 'env_cfg.mp_cfg.mp_start_method=fork']
     load_tool('train').main([*arguments, '--resume', 'auto', *fork])
+    assert multiprocessing.active_children() == []
     assert torch.load(tmp_path / 'out/latest.pth', weights_only=False)['meta']['iter'] == 30
 
 

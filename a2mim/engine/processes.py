@@ -33,7 +33,7 @@ from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsa
 
 from a2mim.engine.config_edit import LOADERS
 from a2mim.engine.validation import other_loaders
-from a2mim.options import VARIABLES
+from a2mim.options import VARIABLES, usable_cores
 from a2mim.weights.files import open_own
 
 # The number of processes on this machine, by the launchers of ``VARIABLES``.
@@ -128,8 +128,7 @@ def cores_per_process(processes: int) -> int:
 
     torchrun's processes share all cores; Slurm and MPI may bind each process to its own ones.
     """
-    machine = os.cpu_count() or 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else machine
+    machine, cores = os.cpu_count() or 1, usable_cores()
     here = [int(os.environ[name]) for name in LOCAL if os.environ.get(name, '').isdecimal()]
     if 'LOCAL_WORLD_SIZE' not in os.environ and processes > 1 and cores < machine:
         return cores

@@ -9,6 +9,7 @@ import numpy as np
 from a2mim.datasets import ImageFolder
 from a2mim.datasets.decoding import open_picture
 from a2mim.errors import BadDataError
+from a2mim.options import usable_cores
 from a2mim.scale import PixelStats, Scale, measure, range_warning, type_range
 
 SAMPLE = 64  # images, evenly spread, that are read
@@ -110,7 +111,8 @@ def look(root: str, channels: int | None, scale: Scale | None) -> Images:
     if channels is None:
         channels, why['channels'] = channels_of(root)
     source = ImageFolder(root, channels=channels)
-    stats = measure(source, SAMPLE, min(4, cores()) if len(source) > FEW else 0, skip_bad=True)
+    workers = min(4, usable_cores()) if len(source) > FEW else 0
+    stats = measure(source, SAMPLE, workers, skip_bad=True)
     if scale is None:
         scale, why['scale'] = scale_of(stats)
     mean, std = stats.mean_and_std(scale)
@@ -178,9 +180,3 @@ def side_for(images: Images) -> tuple[int, str]:
     """Side of the images of a run, in pixels, and why."""
     side = next(side for least, side in SIDES.items() if images.short_side >= least)
     return side, f'the median short side in the folder is {images.short_side}'
-
-
-def cores() -> int:
-    """That this process may use."""
-    available = getattr(os, 'sched_getaffinity', None)
-    return len(available(0)) if available else os.cpu_count() or 1

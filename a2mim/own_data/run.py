@@ -28,9 +28,8 @@ from a2mim.engine.mmengine_fixes import strict_loading
 from a2mim.engine.preflight import example_batch, losses_and_gradients, readable, undisturbed
 from a2mim.engine.processes import WorkDirLock, leave_processes
 from a2mim.engine.progress import clock
-from a2mim.options import SHIPPED, OneLineParser
+from a2mim.options import SHIPPED, OneLineParser, usable_cores
 from a2mim.own_data.config_text import NAME, unquoted
-from a2mim.own_data.images import cores
 from a2mim.own_data.options import check_same
 from a2mim.weights.safe_load import reading
 
@@ -113,7 +112,7 @@ def say(lines: Mapping[str, str]) -> None:
 
 def workers() -> int:
     """Data workers of a process."""
-    return min(MOST_WORKERS, cores())
+    return min(MOST_WORKERS, usable_cores())
 
 
 def devices_of(given: int | str) -> int:

@@ -29,7 +29,7 @@ import torch
 from a2mim.engine.command_line import one_line_errors
 from a2mim.engine.signals import ending_on_signals
 from a2mim.errors import TRY_AGAIN
-from a2mim.options import Parser
+from a2mim.options import Parser, usable_cores
 from a2mim.quickstart.look import look
 from a2mim.quickstart.page import STUDY, read_all, write_page
 from a2mim.quickstart.take import take
@@ -142,9 +142,7 @@ def context_of_children() -> ForkContext:
 
 def cores() -> int:
     """How many processes run at a time."""
-    if hasattr(os, 'sched_getaffinity'):
-        return min(MOST, len(os.sched_getaffinity(0)))
-    return min(MOST, os.cpu_count() or 1)
+    return min(MOST, usable_cores())
 
 
 @contextmanager

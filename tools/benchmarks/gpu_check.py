@@ -43,6 +43,8 @@ from torch.profiler import ProfilerActivity, profile
 from train_step import timm_step
 from turns import describe_run, paired_ratios, take_turns
 
+from a2mim.options import usable_cores
+
 BATCH = {'resnet50': 256, 'vit_base': 128, 'convnext_small': 128}
 SECONDS = dict(norm=10, step=35, waits=20, precision=35, train=90, compile=100)  # of one row
 WATCHED = 20  # steps, between two log lines
@@ -257,9 +259,9 @@ def train_on_files(check: Check) -> None:
     """The row of ``train``: what the log of ``tools/train.py`` says."""
     args, count = check.args, 16 if check.args.reduced else 8192
     size = write_copies(check.folder / 'train', count)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     started = time.monotonic()
-    said, code = run_train(check, 1 if args.reduced else cores or 1)
+    cores = usable_cores()
+    said, code = run_train(check, 1 if args.reduced else cores)
     lines = re.findall(r'images/s: ([\d.e+]+)\s+data wait: (\d+)%', said)
     steady = lines[len(lines) // 3 :]  # workers and cuDNN have started
     if code or not steady:

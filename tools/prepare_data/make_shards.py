@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from a2mim.engine.command_line import one_line_errors
 from a2mim.errors import BadDataError
-from a2mim.options import Parser
+from a2mim.options import Parser, usable_cores
 
 if TYPE_CHECKING:
     from a2mim.datasets import ImageFolder
@@ -95,7 +95,7 @@ def read_samples(
         yield from map(read, places)
         return
     torch.set_num_threads(1)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         while batch := list(islice(places, AT_A_TIME)):
             yield from pool.map(read, batch)
 

@@ -96,6 +96,11 @@ def prepare(made: FolderParser, args: argparse.Namespace, root: str) -> Path:
 
     check_out(args.out)
     run = Plan(args)
+    if args.backbone and ':' in args.backbone:
+        raise ValueError(
+            f'--backbone {args.backbone} is no name in timm; a network of your own is trained from '
+            'Python, or from a config that names its class'
+        )
     if args.pretrained:
         existing_file(args.pretrained, '--from')
     name, why = (args.backbone, '--backbone') if args.backbone else default_backbone()

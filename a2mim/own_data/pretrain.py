@@ -65,7 +65,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     with one_line_errors():
         root = folder_of(args.data)
         args.out = args.out or default_out(root, args.backbone)
-        args.more = ['--probe', args.probe] if args.probe else []
         config = config_of_run(made, args) or prepare(made, args, root)
         start(config, args)
 

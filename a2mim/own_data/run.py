@@ -138,9 +138,11 @@ def start(config: Path, args: argparse.Namespace) -> None:
 
     Args:
         config: In the folder of the run.
-        args: ``devices``, ``resume``, ``dry_run``, and options of ``tools/train.py`` as ``more``.
+        args: Options of the command.
     """
-    words = [str(config), '--work-dir', str(args.out), *args.more]
+    words = [str(config), '--work-dir', str(args.out)]
+    for name in ('log', 'probe'):  # they change nothing in the training
+        words += [f'--{name}', value] if (value := getattr(args, name, None)) else []
     words += ['--resume', 'auto'] if args.resume else []
     number = devices_of(args.devices)
     if args.dry_run:
@@ -191,8 +193,8 @@ def config_of_run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         ValueError: If options differ from those that it was written by.
     """
     path = args.out / NAME
-    if not args.resume or not path.is_file():
-        return None
+    if not args.resume or not path.is_file() or not any(args.out.glob('*.pth')):
+        return None  # nothing to resume: a new run
     found = re.search(r'^Written by: (.*)$', path.read_text(encoding='utf-8'), re.MULTILINE)
     if found:
         check_same(args, parser, unquoted(found[1]))

@@ -80,32 +80,37 @@ class TimeBudgetHook(Hook):
         done = runner.iter + 1
         if get_world_size() > 1 and done % TOGETHER:
             return
-        length = [self._length(done)]
-        broadcast_object_list(length)
-        if length[0] is None:
+        answer = [self._length(done)]
+        broadcast_object_list(answer)
+        length = answer[0]
+        if length is None:
             return
-        if self._decided:
+        if not self._decided:
+            end = max(self._schedule.length_after(done), done + 1)
+            self._schedule.end = end
+            runner.logger.info(
+                f'length: {end} steps, decided after {done}: the learning rate falls from here on, '
+                f'{clock(max(0.0, self.until - time.time()))} are left'
+            )
+        if length == done:
             missing = self._schedule.length - done
             runner.logger.warning(
-                f'the time is over, and the steps have become slower: the run ends {missing} steps '
+                f'the time is over, for the steps have become slower: the run ends {missing} steps '
                 f'before the end of its schedule of {self._schedule.length}'
             )
-        else:
-            runner.logger.info(
-                f'length: {length[0]} steps, decided after {done}: the learning rate falls from '
-                f'here on, {clock(max(0.0, self.until - time.time()))} are left'
-            )
-        self._fix(runner, length[0])
+        self._fix(runner, length)
         self._decided = True
 
     def _length(self, done: int) -> int | None:
         """Iterations of the whole run, if they are to be fixed after ``done`` of them."""
         now, pace = self._times[-1], self._pace()
         left = self.until - now - (self._reserve or 0)
+        late = left < -TOLERANCE * max(0.0, self.until - self._started)
         if self._decided:
-            late = left < -TOLERANCE * (self.until - self._started)
             return done if late and done < self._loop.max_iters else None
         shortest = max(self._schedule.length_after(done), done + 1)
+        if late and self._started < self.until:
+            return done
         if (shortest - done) * pace >= left:
             return shortest
         # For the bar: the anneal is as long at this speed, and the time as full.
@@ -121,10 +126,8 @@ class TimeBudgetHook(Hook):
         """End after ``length`` iterations, and say so in the config and its files."""
         self._loop.end_after(length)
         cfg = runner.cfg
-        if not self._decided:
-            self._schedule.end = length
-            entry = cfg.param_scheduler
-            (entry[0] if isinstance(entry, list) else entry).end = length
+        entry = cfg.param_scheduler
+        (entry[0] if isinstance(entry, list) else entry).end = self._schedule.end
         cfg.train_cfg.update(max_epochs=self._loop.max_epochs, max_iters=length)
         hooks = cfg.get('custom_hooks') or []
         cfg.custom_hooks = [hook for hook in hooks if hook.get('type') != type(self).__name__]

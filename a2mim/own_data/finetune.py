@@ -65,7 +65,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not folder.is_dir():
             raise FileNotFoundError(f'--data {args.data} is not a folder; give class folders')
         args.out = args.out or Path('work_dirs', f'{folder.resolve().name}_finetuned')
-        args.more = []
         config = config_of_run(made, args) or prepare(made, args, folder.resolve())
         start(config, args)
 

@@ -173,9 +173,12 @@ def trains(model: dict, batch: dict[str, Tensor], precision: str) -> bool:
     return torch.cuda.max_memory_reserved() < limit
 
 
-def step_seconds(model: dict, batch: dict[str, Tensor], precision: str, steps: int = 2) -> float:
+def step_seconds(
+    model: dict, batch: dict[str, Tensor], precision: str, steps: int | None = None
+) -> float:
     """Seconds of the last of a few steps of a new network, with the state of its optimiser."""
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    steps = steps or (3 if device == 'cuda' else 1)  # a GPU is slow at first
     with DefaultScope.overwrite_default_scope('a2mim'), torch.random.fork_rng():
         network = MODELS.build(model).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)

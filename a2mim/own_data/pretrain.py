@@ -65,7 +65,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     with one_line_errors():
         root = folder_of(args.data)
         args.out = args.out or default_out(root, args.backbone)
-        args.more = ['--probe', args.probe] if args.probe else []
         config = config_of_run(made, args) or prepare(made, args, root)
         start(config, args)
 
@@ -96,6 +95,11 @@ def prepare(made: FolderParser, args: argparse.Namespace, root: str) -> Path:
 
     check_out(args.out)
     run = Plan(args)
+    if args.backbone and ':' in args.backbone:
+        raise ValueError(
+            f'--backbone {args.backbone} is no name in timm; a network of your own is trained from '
+            'Python, or from a config that names its class'
+        )
     if args.pretrained:
         existing_file(args.pretrained, '--from')
     name, why = (args.backbone, '--backbone') if args.backbone else default_backbone()

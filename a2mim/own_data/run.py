@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -65,34 +65,37 @@ class EstimateHook(Hook):
 
 
 def estimate(runner: Runner, until: float | None) -> str:
-    """Seconds a step, of the whole run, and memory."""
+    """Seconds a step, of the whole run, and memory; of a run with an end, what is left."""
+    left = runner.max_iters - runner.iter
+    if until is None:
+        network, data = pace_of(runner)
+        # Workers load beside a GPU; on a CPU they take its cores.
+        step = max(network, data) if torch.cuda.is_available() else network + data
+        line = f'about {step:.2g} s a step (network {network:.2g}, data {data:.2g}), {left} steps: '
+        line += f'{clock(left * step)}; --time ends a run at a given time'
+    else:
+        line = f'{clock(max(0.0, until - time.time()))} left, for about {left} steps'
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if torch.cuda.is_available():
+        used = torch.cuda.max_memory_allocated()
+    return f'{line}; {readable(used)} of memory'
+
+
+def pace_of(runner: Runner) -> tuple[float, float]:
+    """Seconds a step that the network takes, and that its workers take to load the images."""
     loader = runner.train_dataloader
-    images = batch_size(loader)
     started = time.perf_counter()
-    example_batch(loader, min(LOOKED_AT, images))
-    data = (time.perf_counter() - started) / min(LOOKED_AT, images) * images
-    data /= max(1, loader.num_workers)
+    few = min(LOOKED_AT, batch_size(loader))
+    example_batch(loader, few)
+    data = (time.perf_counter() - started) / few * batch_size(loader)
     batch = example_batch(loader)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     started = time.perf_counter()
     losses_and_gradients(runner, batch)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    network = time.perf_counter() - started
-    # Workers load beside the network, on a CPU with its cores.
-    alone = torch.cuda.is_available() and loader.num_workers > 0
-    step = max(network, data) if alone else network + data
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    if torch.cuda.is_available():
-        used = torch.cuda.max_memory_allocated()
-    line = f'about {step:.2g} s a step of {images * get_world_size()} images (network '
-    line += f'{network:.2g}, data {data:.2g} by {loader.num_workers} workers), '
-    left = runner.max_iters - runner.iter
-    if until is None:
-        line += f'{left} steps: {clock(left * step)}; --time ends a run at a given time'
-    else:
-        seconds = max(0.0, until - time.time())
-        line += f'{clock(seconds)} left: about {round(seconds / step)} steps'
-    return f'{line}; {readable(used)} of memory so far'
+    return time.perf_counter() - started, data / max(1, loader.num_workers)
 
 
 def say(lines: Mapping[str, str]) -> None:
@@ -134,9 +137,11 @@ def start(config: Path, args: argparse.Namespace) -> None:
 
     Args:
         config: In the folder of the run.
-        args: ``devices``, ``resume``, ``dry_run``, and options of ``tools/train.py`` as ``more``.
+        args: Options of the command.
     """
-    words = [str(config), '--work-dir', str(args.out), *args.more]
+    words = [str(config), '--work-dir', str(args.out)]
+    for name in ('log', 'probe'):  # they change nothing in the training
+        words += [f'--{name}', value] if (value := getattr(args, name, None)) else []
     words += ['--resume', 'auto'] if args.resume else []
     number = devices_of(args.devices)
     if args.dry_run:
@@ -187,8 +192,8 @@ def config_of_run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         ValueError: If options differ from those that it was written by.
     """
     path = args.out / NAME
-    if not args.resume or not path.is_file():
-        return None
+    if not args.resume or not path.is_file() or not any(args.out.glob('*.pth')):
+        return None  # nothing to resume: a new run
     found = re.search(r'^Written by: (.*)$', path.read_text(encoding='utf-8'), re.MULTILINE)
     if found:
         check_same(args, parser, unquoted(found[1]))

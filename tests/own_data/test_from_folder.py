@@ -130,6 +130,7 @@ def test_fine_tuning_takes_classes_from_the_folders_and_the_rest_from_the_run(ph
         (['--data', 'photos', '--time', '4h', '--epochs', '3'], 'exclude each other'),
         (['--data', 'photos', '--epochs', '0'], "'0' is no number from 1 on, nor 'auto'"),
         (['--data', 'photos', '--backbone', 'resnet_18'], 'resnet18'),
+        (['--data', 'photos', '--backbone', 'net.py:make'], 'net.py:make is no name in timm'),
         (['--data', 'photos', *SMALL, '--batch-size', '16'], 'give 1 to 15'),
         (['--data', 'photos', '--out', 'used'], '--resume continues it, or give another --out'),
         (['--data', 'photos', '--out', 'edited'], 'a2mim pretrain edited/config.py'),

@@ -75,3 +75,21 @@ def test_a_disk_that_is_full_before_the_start_is_named_with_the_bytes(tmp_path, 
     )
     with pytest.raises(NotWrittenError, match=message):
         write_config(cfg)
+
+
+@pytest.mark.parametrize(
+    ('text', 'written'),
+    [
+        ('"""Mine."""\nx = 1\n', 'config_as_run.py'),
+        ('# mine\nx = 1\n', 'config_as_run.py'),
+        ('x = 1\n', 'config.py'),
+    ],
+)
+def test_a_config_in_its_own_work_dir_keeps_the_comments_of_its_author(tmp_path, text, written):
+    path = tmp_path / 'config.py'
+    path.write_text(text)
+    cfg = Config.fromfile(path)
+    cfg.work_dir, cfg.y = str(tmp_path), 2
+    write_config(cfg)
+    assert Config.fromfile(tmp_path / written).y == 2
+    assert (path.read_text() == text) == (written != path.name)

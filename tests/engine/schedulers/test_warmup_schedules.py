@@ -7,7 +7,12 @@ import torch
 from mmengine.optim import OptimWrapper
 from torch import nn
 
-from a2mim.engine.schedulers import OverlapCosineLR, WarmupCosineLR, WarmupStepLR
+from a2mim.engine.schedulers import (
+    OverlapCosineLR,
+    WarmupCosineLR,
+    WarmupHoldLR,
+    WarmupStepLR,
+)
 from a2mim.registry import PARAM_SCHEDULERS
 
 EPOCH = 626  # ImageNet-1K in batches of 2048
@@ -168,3 +173,33 @@ def test_only_epochs_can_be_converted():
         WarmupCosineLR.build_iter_from_epoch(
             wrapper(1.0), warmup=1, eta_min=0.0, end=3, by_epoch=False, epoch_length=2
         )
+
+
+@pytest.mark.parametrize(
+    ('step', 'rate'), [(0, 0.0), (2, 0.5), (4, 1.0), (79, 1.0), (80, 1.0), (90, 0.505), (100, 0.01)]
+)
+def test_hold_keeps_the_rate_until_the_last_fifth(step, rate):
+    scheduler = WarmupHoldLR(wrapper(1.0), warmup=4, eta_min=0.01, end=100, by_epoch=False)
+    scheduler.last_step = step
+    assert scheduler._get_value()[0] == pytest.approx(rate)
+
+
+@pytest.mark.parametrize('steps', [1, 3, 26, 79, 1000])
+def test_a_length_that_is_decided_late_changes_no_rate_before(steps):
+    def rates(end):
+        scheduler = WarmupHoldLR(wrapper(1.0), warmup=3, eta_min=0.0, end=end, by_epoch=False)
+        values = []
+        for step in range(steps):
+            scheduler.last_step = step
+            values += scheduler._get_value()
+        return values
+
+    length = WarmupHoldLR(wrapper(1.0), warmup=3, eta_min=0.0, by_epoch=False).length_after(steps)
+    assert rates(length) == rates(1 << 40)
+    assert 0.8 * length >= steps > 0.8 * (length - 1)
+
+
+@pytest.mark.parametrize('hold', [-0.1, 1.0, 2])
+def test_a_share_that_leaves_no_anneal_is_refused(hold):
+    with pytest.raises(ValueError, match='hold='):
+        WarmupHoldLR(wrapper(1.0), warmup=0, eta_min=0.0, hold=hold, end=9, by_epoch=False)

@@ -4,7 +4,7 @@
 
 Writes ``tools/ledger/costs.json``, which ``tools/ledger/make_ledger.py`` reads. A model that is
 pre-trained is counted with its decoder; "FLOPs" are multiply-accumulates of one image of the size
-that it is trained at, as ``tools/analysis_tools/get_flops.py`` counts them.
+that it is pre-trained or tested at, as ``tools/analysis_tools/get_flops.py`` counts them.
 """
 
 import json

@@ -7,6 +7,7 @@ pre-trained is counted with its decoder; "FLOPs" are multiply-accumulates of one
 that it is pre-trained or tested at, as ``tools/analysis_tools/get_flops.py`` counts them.
 """
 
+import argparse
 import json
 from pathlib import Path
 
@@ -30,6 +31,9 @@ def measure(path: Path) -> dict[str, int]:
 
 def main() -> None:
     """Write the numbers of the configs; models that several have are measured once."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     costs, known = {}, {}
     for name, path in recipe_files().items():
         config = read_config(path).to_dict()

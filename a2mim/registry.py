@@ -9,7 +9,6 @@ hence the registries that hold nothing.
 from typing import Any
 
 from mmengine import registry as mmengine
-from torch import nn
 
 
 def _child(root: mmengine.Registry, *modules: str) -> mmengine.Registry:
@@ -40,12 +39,14 @@ EVALUATOR = _child(mmengine.EVALUATOR, 'evaluation')
 VISBACKENDS = _child(mmengine.VISBACKENDS, 'engine.registered')
 
 
-def build_module(part: dict | nn.Module) -> Any:
+def build_module(part: Any) -> Any:
     """A module of torch as it is, or the one that a config describes.
 
     Raises:
         TypeError: If it is neither.
     """
+    from torch import nn  # later than the registries: help is shown without torch
+
     return part if isinstance(part, nn.Module) else MODELS.build(part)
 
 

@@ -4,9 +4,10 @@
 
 Writes ``tools/ledger/costs.json``, which ``tools/ledger/make_ledger.py`` reads. A model that is
 pre-trained is counted with its decoder; "FLOPs" are multiply-accumulates of one image of the size
-that it is trained at, as ``tools/analysis_tools/get_flops.py`` counts them.
+that it is pre-trained or tested at, as ``tools/analysis_tools/get_flops.py`` counts them.
 """
 
+import argparse
 import json
 from pathlib import Path
 
@@ -30,6 +31,9 @@ def measure(path: Path) -> dict[str, int]:
 
 def main() -> None:
     """Write the numbers of the configs; models that several have are measured once."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     costs, known = {}, {}
     for name, path in recipe_files().items():
         config = read_config(path).to_dict()

@@ -7,6 +7,7 @@ import timm
 import torch
 import torchvision
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import a2mim
 from a2mim.models import A2MIM, MIMHead, SimMIM
@@ -141,6 +142,28 @@ def test_the_token_is_after_the_named_module():
     features = network.layer2(network.layer1(image))
     features[:, :, :4, :4] += 3
     torch.testing.assert_close(backbone(image, mask), network.layer3(features))
+
+
+class Checkpointed(Plain):
+    def forward(self, image):
+        return checkpoint(self.layer3, checkpoint(self.layer2, self.layer1(image), **NEW), **NEW)
+
+
+NEW = dict(use_reentrant=False)
+
+
+@pytest.mark.parametrize('mask_after', ['layer2', 'layer3'])
+def test_a_network_that_computes_again_in_the_backward_pass_masks_again(mask_after):
+    image, mask = torch.randn(2, 3, 32, 32), torch.tensor([[[1.0, 0], [0, 1]]] * 2)
+    plain, recomputed = (
+        algorithm(Plain(None), mask_after),
+        algorithm(Checkpointed(None), mask_after),
+    )
+    recomputed.load_state_dict(plain.state_dict())
+    for model in (plain, recomputed):
+        model(image=image, mask=mask, mode='loss')['loss_spatial'].backward()
+    for one, other in zip(plain.parameters(), recomputed.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
 
 
 def test_four_channels_are_those_of_the_preprocessor():

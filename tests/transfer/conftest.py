@@ -1,11 +1,13 @@
 """What the tests with detectors and segmentors share: images, and weights to start from."""
 
+import ast
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from yapf.yapflib import yapf_api
 
 from shrunk_detector import WIDTH, write_shapes
 
@@ -20,6 +22,14 @@ TRUNKS = {
     'convnext-t': ('convnext_tiny', {}),
     'mae-base': ('vit_base_patch16_224', NARROW),
 }
+
+
+@pytest.fixture(autouse=True)
+def plain_configs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Format configs in milliseconds: those of MMDetection take yapf a second, many times a run."""
+    monkeypatch.setattr(
+        yapf_api, 'FormatCode', lambda text, style_config: (ast.unparse(ast.parse(text)), True)
+    )
 
 
 @pytest.fixture(scope='session')

@@ -217,7 +217,6 @@ class Plan:
         logged = max(1, min(LOGGED, length.steps // 20))
         often = length.epochs >= 2 and length.until is None
         saved = length.interval if often else max(LOGGED, length.steps // 10)
-        back_ends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
         return dict(
             optim_wrapper=dict(
                 **PRECISIONS[self.args.precision],
@@ -229,20 +228,7 @@ class Plan:
             auto_scale_lr=dict(base_batch_size=whole, enable=False),
             **length.entries(rate, falls, validates),
             custom_hooks=[*probes, *length.hooks()],
-            default_hooks=dict(
-                logger=dict(type='LoggerHook', interval=logged),
-                checkpoint=dict(
-                    type='CheckpointHook', interval=saved, by_epoch=often, max_keep_ckpts=1
-                ),
-                loss_curve=dict(type='LossCurveHook'),
-            ),
-            log_processor=dict(type='SpeedLogProcessor', window_size=logged),
-            visualizer=dict(type='Visualizer', vis_backends=back_ends),
-            env_cfg=dict(
-                cudnn_benchmark=True,
-                mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-                dist_cfg=dict(backend='nccl'),
-            ),
+            **records(logged, saved, by_epoch=often),
             randomness=dict(seed=self.args.seed),
         )
 
@@ -260,6 +246,32 @@ class Plan:
             told = [key for key in about.get(name, ()) if key in self.said]
             sections.append(([f'{key}: {self.said[key]}' for key in told], name, value))
         return sections
+
+
+def records(logged: int, saved: int, *, by_epoch: bool) -> dict[str, dict]:
+    """Entries on logs, checkpoints and the machine.
+
+    Args:
+        logged: Steps from one line of the log to the next.
+        saved: Epochs or steps from one checkpoint to the next.
+        by_epoch: Whether these are epochs.
+    """
+    checkpoint = dict(type='CheckpointHook', interval=saved, by_epoch=by_epoch, max_keep_ckpts=1)
+    back_ends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+    return dict(
+        default_hooks=dict(
+            logger=dict(type='LoggerHook', interval=logged),
+            checkpoint=checkpoint,
+            loss_curve=dict(type='LossCurveHook'),
+        ),
+        log_processor=dict(type='SpeedLogProcessor', window_size=logged),
+        visualizer=dict(type='Visualizer', vis_backends=back_ends),
+        env_cfg=dict(
+            cudnn_benchmark=True,
+            mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+            dist_cfg=dict(backend='nccl'),
+        ),
+    )
 
 
 def loader(dataset: dict, batch: int, *, drop_last: bool = False) -> dict:

@@ -61,6 +61,7 @@ ALLOWED = {
     ('a2mim/weights/export/timm.py', 'create_model'): 'the folder that it has just written',
     ('a2mim/weights/export/openmmlab.py', 'import_module'): 'a name in its own table',
     ('a2mim/weights/safe_load.py', 'import_module'): 'numpy',
+    ('a2mim/analysis/vectors.py', 'import_module'): 'pyarrow',
     (
         'a2mim/analysis/networks.py',
         'create_model',

@@ -233,7 +233,7 @@ class TimmBackbone(BaseModule):
         if grad_checkpointing:
             enable_checkpointing(self.model)
         self.grad_checkpointing = grad_checkpointing
-        self._recomputes = grad_checkpointing or given  # a network may do so by itself
+        self._given = given
         self._frozen = freeze_stages(self.model, frozen_stages, norm_eval=norm_eval)
         self.prefers_channels_last = prefers_channels_last(self.model)
         self.out_channels: int | tuple[int, ...] = num_classes
@@ -372,7 +372,8 @@ class TimmBackbone(BaseModule):
             self._masking = None
         if not self._inserted:
             raise RuntimeError(f'{self.mask_after!r} did not run: the features are not masked')
-        if self._recomputes and features.requires_grad and not compiling:
+        recomputes = self.grad_checkpointing or self._given  # a given network may by itself
+        if recomputes and features.requires_grad and not compiling:
             # Checkpointing runs the hook again in the backward pass, which begins here.
             features.register_hook(partial(self._mask_again, masking))
         return features

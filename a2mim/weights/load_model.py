@@ -312,8 +312,9 @@ def input_spec(config: Mapping) -> InputSpec:
             size, layout = _pair(mask['image_size']), _layout(dataset)
             return InputSpec(size, mask['block_size'], mask['ratio'], layout)
     for dataset in datasets:
-        sizes = [step['size'] for step in dataset.get('pipeline', []) if 'size' in step]
-        if sizes:
+        # A set of images in memory states the size itself.
+        steps = [dataset, *dataset.get('pipeline', [])]
+        if sizes := [step['size'] for step in steps if 'size' in step]:
             return InputSpec(_pair(sizes[-1]), layout=_layout(dataset))
     return InputSpec()
 

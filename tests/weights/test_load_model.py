@@ -175,6 +175,7 @@ def test_a_config_is_a_model_without_weights(tmp_path):
     'recipe, size',
     [
         ('cifar10/finetune_resnet18_1xb256-cos-30e_cifar10', 32),
+        ('quickstart/finetune_vit-2x64_1xb50-cos-400e_digits-16px', 16),
         ('openmixup/finetune/imagenet/r50_rsb_a3_ft_sz160_4xb512_cos_fp16_ep100', 224),
     ],
 )

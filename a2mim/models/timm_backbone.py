@@ -3,8 +3,10 @@
 Axes: B batch, C channels, (H, W) features, (h, w) mask blocks.
 """
 
+import runpy
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -409,6 +411,43 @@ class TimmBackbone(BaseModule):
                 f'{self.mask_after!r}, which has {grid[0]}×{grid[1]} features for an image of '
                 f'{image_size[0]}×{image_size[1]} pixels; block sizes that fit: {fitting}'
             )
+
+
+@MODELS.register_module()
+class OwnBackbone(TimmBackbone):
+    """A network of one's own, as a config names it: what a function in a Python file returns.
+
+    The file is run. A checkpoint that names one is therefore refused, unless its config is given.
+
+    Args:
+        network: ``'FILE.py:FUNCTION'``; the function, or class, is called without arguments.
+        options: Of ``TimmBackbone`` for a network: ``mask_after``, ``img_size``, ``in_chans``, ….
+
+    Raises:
+        ValueError, FileNotFoundError, TypeError: If there is no such file or function, or it
+            returns no ``nn.Module``.
+    """
+
+    def __init__(self, network: str, **options: Any) -> None:
+        super().__init__(own_network(network), **options)
+
+
+def own_network(place: str) -> nn.Module:
+    """What the function at ``'FILE.py:FUNCTION'`` returns, see ``OwnBackbone``."""
+    file, _, function = place.rpartition(':')
+    path = Path(file).expanduser()
+    if path.suffix != '.py' or not function:
+        raise ValueError(f'network {place!r} is no FILE.py:FUNCTION')
+    if not path.is_file():
+        raise FileNotFoundError(f'network {place}: there is no file {path}')
+    made = runpy.run_path(str(path)).get(function)
+    if not callable(made):
+        raise ValueError(f'network {place}: {path} has no function {function!r}')
+    network = made()
+    if not isinstance(network, nn.Module):
+        kind = type(network).__name__
+        raise TypeError(f'network {place}: {function}() gives a {kind}, no nn.Module')
+    return network
 
 
 def build_backbone(

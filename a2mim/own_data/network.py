@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import timm
 import torch
@@ -14,8 +15,11 @@ from a2mim.engine.backbone_choice import blank_network, choose_mask_layer, fit_i
 from a2mim.engine.config_edit import PRECISIONS
 from a2mim.engine.optimizers import autocast_dtype
 from a2mim.masking import num_masked_patches
+from a2mim.models.timm_backbone import own_network
 from a2mim.models.timm_inspection import (
+    FeatureLayout,
     create_network,
+    feature_maps,
     fitting_blocks,
     image_shapes,
     trace_first_fit,
@@ -70,6 +74,8 @@ def choose_network(name: str, size: int, channels: int) -> Choice:
         ValueError: If timm has no such network, or it takes no such images; the message names those
             that come near.
     """
+    if ':' in name:
+        return choose_own(name, size, channels)
     choices = filter(None, (_choice(name, size, channels, finer) for finer in FINER))
     best = None
     for choice in choices:
@@ -86,6 +92,49 @@ def choose_network(name: str, size: int, channels: int) -> Choice:
         f'--size {size}: {name} has no layer whose features tile images of {size}×{size} pixels '
         f'and fall into mask blocks; sizes that fit: {", ".join(fit) or "none near it"}'
     )
+
+
+def choose_own(place: str, size: int, channels: int) -> Choice:
+    """The mask for the network of ``'FILE.py:FUNCTION'``.
+
+    The token comes after the last of its outer modules that is finer than the output, or after the
+    first where none is, as after the patch embedding of a ViT.
+
+    Raises:
+        ValueError: If no module returns features into which mask blocks fall.
+    """
+    file, _, function = place.rpartition(':')
+    place = f'{Path(file).expanduser().absolute()}:{function}'
+    own = {} if channels == 3 else {'in_chans': channels}
+    network = own_network(place)
+    maps = feature_maps(network, (channels, size, size))
+    depths = [name.count('.') for name in maps]
+    outer = {name: at for name, at in maps.items() if name.count('.') == min(depths)}
+    if len(outer) == 1:  # a Sequential of all
+        outer = maps
+    found = {name: at for name, at in outer.items() if blocks_of(at, size)}
+    if not found:
+        raise ValueError(
+            f'--backbone {place}: no module of {type(network).__name__} returns features of images '
+            f'of {size}×{size} pixels and {channels} channels into which mask blocks fall; '
+            'its maps: ' + (', '.join(f'{n} {at.grid[0]}×{at.grid[1]}' for n, at in maps.items()))
+        )
+    output = [*maps.values()][-1]
+    finer = [name for name, at in found.items() if at.grid > output.grid]
+    layer = finer[-1] if finer else next(iter(found))
+    there = found[layer]
+    blocks = cast(int, blocks_of(there, size))
+    backbone = {'type': 'OwnBackbone', 'network': place, 'img_size': size, **own}
+    return Choice(backbone, layer, cast(int, there.stride), size // blocks, blocks, output.grid[0])
+
+
+def blocks_of(layout: FeatureLayout, size: int) -> int | None:
+    """Mask blocks along a side, of those that fall into the features the nearest to ``BLOCKS``."""
+    if not isinstance(layout.stride, int):
+        return None
+    counts = [size // side for side in fitting_blocks(layout.grid, (size, size))]
+    counts = [count for count in counts if 2 <= count <= MOST]
+    return min(counts, key=lambda count: (abs(count - BLOCKS), count), default=None)
 
 
 def _fits(name: str, size: int, channels: int) -> bool:
@@ -110,20 +159,21 @@ def _choice(name: str, size: int, channels: int, finer: dict[str, int]) -> Choic
         there, output = geometry.at(layer), geometry.output()
     except ValueError:
         return None
-    if not isinstance(there.stride, int) or output.stride != usual.output().stride:
+    if output.stride != usual.output().stride:
         return None  # the decoder is built for the usual stride
-    counts = [size // side for side in fitting_blocks(there.grid, (size, size))]
-    counts = [count for count in counts if 2 <= count <= MOST]
-    if not counts:
+    blocks = blocks_of(there, size)
+    if blocks is None:
         return None
-    blocks = min(counts, key=lambda count: (abs(count - BLOCKS), count))
-    return Choice(backbone, layer, there.stride, size // blocks, blocks, output.grid[0])
+    stride = cast(int, there.stride)
+    return Choice(backbone, layer, stride, size // blocks, blocks, output.grid[0])
 
 
 def opens_branches(backbone: dict[str, Any]) -> bool:
     """Whether the network has residual branches that timm starts at zero, and may not."""
+    if 'model_name' not in backbone or 'zero_init_last' in backbone:
+        return False
     option = {'zero_init_last': False}
-    return 'zero_init_last' not in backbone and blank_network({**backbone, **option}) is not None
+    return blank_network({**backbone, **option}) is not None
 
 
 def power_of_two(limit: float) -> int:

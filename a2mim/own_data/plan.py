@@ -74,7 +74,7 @@ class Plan:
         """Entries of the config of a pre-training."""
         method = METHODS[self.args.method]
         mask = dict(mask_after=choice.mask_after, mask_token=TOKENS[method])
-        backbone: dict[str, Any] = dict(type='TimmBackbone', **choice.backbone, **mask)
+        backbone: dict[str, Any] = {'type': 'TimmBackbone', **choice.backbone, **mask}
         model = dict(
             type=method,
             data_preprocessor=images.preprocessor(),

@@ -43,8 +43,9 @@ def parser() -> FolderParser:
     scales = 'dtype, minmax, percentile or LOW,HIGH: values that become 0 and 255'
     add('--scale', type=read_scale, metavar='RULE', help=f'{scales} (default: by the images)')
     add = made.add_argument_group('network').add_argument
-    network = f'name in timm (default: {ON_GPU}, on a CPU {ON_CPU})'
-    add('--backbone', metavar='NAME', help=network)
+    network = f'name in timm (default: {ON_GPU}, on a CPU {ON_CPU}), or the function in a Python '
+    network += 'file that returns a network of your own'
+    add('--backbone', metavar='NAME|FILE.py:FUNCTION', help=network)
     add('--method', choices=('a2mim', 'simmim'), default='a2mim', help='of pre-training')
     add('--from', '--pretrained', dest='pretrained', metavar='FILE', help='start from weights')
     probe = 'class folders, by which features are measured during the training'
@@ -73,7 +74,8 @@ def default_out(root: str, backbone: str | None) -> Path:
     """The folder of a run that is not given one."""
     path = Path(root)
     name = path.parent.name if path.name == 'train' else path.name
-    return Path('work_dirs', '_'.join(filter(None, (name, backbone))))
+    network = (backbone or '').rpartition(':')[2]
+    return Path('work_dirs', '_'.join(filter(None, (name, network))))
 
 
 def default_backbone() -> tuple[str, str]:
@@ -95,11 +97,6 @@ def prepare(made: FolderParser, args: argparse.Namespace, root: str) -> Path:
 
     check_out(args.out)
     run = Plan(args)
-    if args.backbone and ':' in args.backbone:
-        raise ValueError(
-            f'--backbone {args.backbone} is no name in timm; a network of your own is trained from '
-            'Python, or from a config that names its class'
-        )
     if args.pretrained:
         existing_file(args.pretrained, '--from')
     name, why = (args.backbone, '--backbone') if args.backbone else default_backbone()

@@ -35,6 +35,7 @@ INITIALISERS = (
     'cache_dir',
 )
 # Options of TimmBackbone that are not timm's.
+RUNS_A_FILE = 'OwnBackbone'  # of models/timm_backbone.py
 NOT_FOR_TIMM = ('type', 'model_name', 'mask_after', 'mask_token', 'grad_checkpointing')
 MOST_TEXT = 1_000_000  # characters of a config; 21,000 names of classes take half of it
 MOST_COUNT = 100_000  # of anything that a model has: classes, pixels of a side, blocks
@@ -169,6 +170,11 @@ def _check(config: Mapping, registries: tuple[Registry, ...], where: object) -> 
         if key in ('type', 'constructor') and name not in allowed:
             kind = 'model of this package' if MODELS in registries else 'registered optimiser'
             raise ValueError(f'{where}: its config asks for {value!r}, which is no {kind}: refused')
+        if key in ('type', 'constructor') and name == RUNS_A_FILE:
+            raise ValueError(
+                f'{where}: its network is made by a Python file, which is not run on the word of a '
+                'checkpoint: give its config'
+            )
         if key == '_scope_':
             raise ValueError(f'{where}: its config asks for the scope {value!r}: refused')
         if key == 'model_name' and not timm.is_model(str(value)):

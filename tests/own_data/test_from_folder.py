@@ -11,12 +11,36 @@ import pytest
 import torch
 from mmengine import Config
 
+import a2mim
 from a2mim.__main__ import main as command
 from a2mim.__main__ import names_config
 from a2mim.engine import time_budget
 from a2mim.own_data import finetune, pretrain
 from toy_run import ROOT, load_tool, write_images
 
+# Networks of a user: with stages and a head; in one Sequential; none.
+NETWORK = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.deep = nn.Conv2d(8, 16, 2, 2)
+        self.head = nn.Linear(16, 7)
+
+    def forward(self, image):
+        return self.head(self.deep(self.stem(image).relu()).mean((2, 3)))
+
+def net():
+    return Net()
+
+def text():
+    return 'resnet18'
+
+def flat():
+    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 4))
+"""
 SMALL = ['--backbone', 'test_convnext', '--size', '32', '--precision', 'fp32', '--batch-size', '4']
 
 
@@ -120,6 +144,22 @@ def test_fine_tuning_takes_classes_from_the_folders_and_the_rest_from_the_run(ph
     assert same('g/latest.pth', 'again/latest.pth')
 
 
+def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):
+    Path('net.py').write_text(NETWORK)
+    words = ['--data', 'photos', '--backbone', 'net.py:net', '--size', '32', '--out', 'own']
+    pretrain.main([*words, '--epochs', '2', '--batch-size', '4', '--precision', 'fp32'])
+    assert '8×8 blocks of 4 pixels; token after stem' in capsys.readouterr().out
+    backbone = Config.fromfile('own/config.py').model.backbone
+    assert backbone.network == f'{Path.cwd()}/net.py:net'
+    state = weights('own/latest.pth')
+    assert state['backbone.model.stem.weight'].shape == (8, 3, 4, 4)
+    # The file of weights does not run what it names; its config, given, does.
+    with pytest.raises(ValueError, match='not run on the word of a checkpoint'):
+        a2mim.load_model('own/latest.pth')
+    model = a2mim.load_model('own/latest.pth', config='own/config.py')
+    assert model.backbone.model.stem.weight.equal(state['backbone.model.stem.weight'])
+
+
 @pytest.mark.parametrize(
     ('words', 'said'),
     [
@@ -130,7 +170,10 @@ def test_fine_tuning_takes_classes_from_the_folders_and_the_rest_from_the_run(ph
         (['--data', 'photos', '--time', '4h', '--epochs', '3'], 'exclude each other'),
         (['--data', 'photos', '--epochs', '0'], "'0' is no number from 1 on, nor 'auto'"),
         (['--data', 'photos', '--backbone', 'resnet_18'], 'resnet18'),
-        (['--data', 'photos', '--backbone', 'net.py:make'], 'net.py:make is no name in timm'),
+        (['--data', 'photos', '--backbone', 'nowhere.py:net'], 'there is no file'),
+        (['--data', 'photos', '--backbone', 'net.py:other'], "has no function 'other'"),
+        (['--data', 'photos', '--backbone', 'net.py:text'], 'text() gives a str, no nn.Module'),
+        (['--data', 'photos', '--backbone', 'net.py:flat'], 'no module of Sequential returns'),
         (['--data', 'photos', *SMALL, '--batch-size', '16'], 'give 1 to 15'),
         (['--data', 'photos', '--out', 'used'], '--resume continues it, or give another --out'),
         (['--data', 'photos', '--out', 'edited'], 'a2mim pretrain edited/config.py'),
@@ -143,6 +186,7 @@ def test_a_mistake_is_one_line(photos, words, said, capsys):
     for name in ('empty', 'used', 'edited', 'shards'):
         Path(name).mkdir()
     Path('used/epoch_3.pth').touch()
+    Path('net.py').write_text(NETWORK)
     Path('edited/config.py').write_text('model = dict()\n')
     Path('shards/0.tar').touch()
     with pytest.raises(SystemExit) as end:

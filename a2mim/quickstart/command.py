@@ -1,13 +1,5 @@
-"""Pre-train, look, fine-tune, compare and take the weights, on images that are already installed.
+"""The three parts of the quick start, in as many processes as there are cores."""
 
-Look: A2MIM on photographs, pictures of held-out ones. Prove: a ViT and a ResNet are pre-trained on
-handwritten digits without labels, and fine-tuned with five labels of each class, from A2MIM, from
-SimMIM and from scratch; it is a small study (tools/study), and a seed changes weights, label draw
-and order together. Take: the weights in timm. Every training is that of a config. Stopped by a
-signal, it saves; started again, it resumes there.
-"""
-
-import argparse
 import multiprocessing
 import os
 import signal
@@ -29,14 +21,13 @@ import torch
 from a2mim.engine.command_line import one_line_errors
 from a2mim.engine.signals import ending_on_signals
 from a2mim.errors import TRY_AGAIN
-from a2mim.options import Parser, usable_cores
+from a2mim.options import usable_cores
 from a2mim.quickstart.look import look
 from a2mim.quickstart.page import STUDY, read_all, write_page
 from a2mim.quickstart.take import take
 from a2mim.study import Study, check_study, read_study, run_study
 from a2mim.study.results import check_folder
 
-SEEDS = (0, 1, 2)
 MOST = 8  # processes
 STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 SIGNALLED = 128  # the code of a command that a signal ended is this plus its number
@@ -47,30 +38,6 @@ def say(text: str) -> None:
     """Tell the person who started the command."""
     sys.stdout.write(f'{text}\n')
     sys.stdout.flush()
-
-
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = Parser(__doc__, ['--quick', '--seeds 0 1 2 3 4 --out work_dirs/five_seeds'])
-    place = dict(type=Path, default=Path('work_dirs/quickstart'), metavar='DIR')
-    parser.add_argument('--work-dir', '--out', **place, help='folder of results')  # pyright: ignore
-    group = parser.add_mutually_exclusive_group()
-    seeds = dict(type=int, nargs='+', default=list(SEEDS), metavar='N', help='of all draws')
-    group.add_argument('--seeds', **seeds)  # pyright: ignore
-    group.add_argument('--quick', action='store_true', help='one seed, in less time')
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line."""
-    args = parse_args(argv)
-    with one_line_errors():
-        folder = args.work_dir.resolve()
-        seeds = [SEEDS[0]] if args.quick else args.seeds
-        for seed in seeds:
-            if seed < 0 or seeds.count(seed) > 1:
-                raise ValueError(f'--seeds {seed}: give different whole numbers from 0 on')
-        start(folder, seeds)
 
 
 def start(folder: Path, seeds: Sequence[int]) -> None:

@@ -52,7 +52,7 @@ def call(*arguments: str, cwd=None) -> subprocess.CompletedProcess:
 
 @pytest.mark.integration
 def test_every_command_shows_its_help_with_two_examples_and_without_torch():
-    names = [f'{name} --help' for name in COMMANDS if name != 'quickstart']
+    names = [f'{name} --help' for name in COMMANDS]
     done = subprocess.run(
         [sys.executable, '-c', DRIVER, *names],
         env={**os.environ, 'PYTHONPATH': str(ROOT)},

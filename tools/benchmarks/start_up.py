@@ -2,7 +2,8 @@
 
 Each form is a command in a process of its own; all take turns. The time to the first step is that
 until the run logs it, whereupon the process is ended. ``--against DIR`` measures another checkout
-in the same turns, and adds the ratio of its times to those of this one.
+in the same turns, and adds the ratio of its times to those of this one. Each checkout starts the
+pre-training on photographs of its own quick start.
 
     python tools/benchmarks/start_up.py --rounds 5
     git worktree add ../before main~5 && python tools/benchmarks/start_up.py --against ../before
@@ -21,7 +22,11 @@ from pathlib import Path
 from turns import describe_run, make_parser, paired_ratios, take_turns
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = 'configs/quickstart/a2mim_resnet18_1xb64-cos-15e_photos-64px.py'
+# The first one that a checkout has: that of its quick start.
+CONFIGS = tuple(
+    f'configs/quickstart/a2mim_{name}_photos-64px.py'
+    for name in ('resnet10t_1xb32-cos-6e', 'resnet18_1xb64-cos-15e')
+)
 STEP = 'Epoch(train)'
 COMMANDS = {
     'python -c "import torch"': ['-c', 'import torch'],
@@ -55,7 +60,8 @@ def run_to_first_step(checkout: Path) -> None:
         RuntimeError: If it ends before.
     """
     with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, 'tools/train.py', CONFIG, '--work-dir', folder]
+        config = next(name for name in CONFIGS if (checkout / name).is_file())
+        words = [sys.executable, 'tools/train.py', config, '--work-dir', folder]
         process = subprocess.Popen(
             [*words, '--cfg-options', 'default_hooks.logger.interval=1'],
             cwd=checkout,

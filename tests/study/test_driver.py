@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from a2mim.study.budget import fit_budget
@@ -22,6 +23,15 @@ from toy_run import ROOT, load_tool
 
 pytestmark = pytest.mark.integration
 MEASURED = ('steps', 'train_loss', 'accuracy', 'linear', 'knn', 'rate', 'config')
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in the processes of the driver: more add in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def measured(folder: Path) -> dict[str, dict]:

@@ -81,7 +81,15 @@ def add_folder_options(parser: argparse.ArgumentParser, epochs: str) -> None:
     add = parser.add_argument_group('run').add_argument
     out = 'folder of config, checkpoints, pictures and logs (default: work_dirs/, by its content)'
     add('--out', '--work-dir', metavar='DIR', type=Path, help=out)
-    add('--resume', action='store_true', help='continue the run in OUT, if there is one')
+    # The word is what messages of a stopped run, and tools/train.py, have behind it.
+    again = dict(
+        nargs='?',
+        const='auto',
+        choices=('auto',),
+        metavar='auto',
+        help='continue the run in OUT, if any',
+    )
+    add('--resume', **again)  # pyright: ignore[reportArgumentType]
     add('--dry-run', action='store_true', help='write OUT/config.py, try one step, and end')
 
 

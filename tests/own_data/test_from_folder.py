@@ -78,7 +78,7 @@ def test_the_config_repeats_the_run_and_resume_checks_its_options(photos, capsys
         with pytest.raises(SystemExit) as end:
             pretrain.main([*photos, '--epochs', '2', '--out', 'o', '--resume', *changed])
         assert end.value.code == 2 and changed[0] in capsys.readouterr().err
-    pretrain.main([*photos, '--epochs', '2', '--out', 'o', '--resume'])
+    pretrain.main([*photos, '--epochs', '2', '--out', 'o', '--resume', 'auto'])
     assert 'complete: 2 of 2 epochs' in capsys.readouterr().out
     assert Path('o/config.py').read_text() == config
 

@@ -60,7 +60,8 @@ def run_to_first_step(checkout: Path) -> None:
         RuntimeError: If it ends before.
     """
     with tempfile.TemporaryDirectory() as folder:
-        config = next(name for name in CONFIGS if (checkout / name).is_file())
+        there = [name for name in CONFIGS if (checkout / name).is_file()]
+        config = [*there, *CONFIGS][0]
         words = [sys.executable, 'tools/train.py', config, '--work-dir', folder]
         process = subprocess.Popen(
             [*words, '--cfg-options', 'default_hooks.logger.interval=1'],

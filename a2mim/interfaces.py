@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+# Where probes leave {name: [epochs, values]} in the message hub of a run, and so in checkpoints.
+PROBES = 'probes'
+
 if TYPE_CHECKING:
 
     class TimmNetwork(nn.Module):

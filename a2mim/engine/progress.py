@@ -24,6 +24,7 @@ from a2mim.engine.history import curve_points, loss_curves
 from a2mim.engine.log_lines import is_terminal, terminal_width
 from a2mim.engine.loops import batch_size
 from a2mim.engine.mmengine_fixes import RuntimeInfoHook
+from a2mim.interfaces import PROBES
 from a2mim.registry import HOOKS
 
 FIRST_NUMBERS = 10  # steps
@@ -248,6 +249,9 @@ def summary(runner: Runner, first: int, seconds: float) -> list[str]:
         values = curve_points(curve)[1]
         if len(values):
             lines.append(f'{name}: {values[0]:.4g} at the start, {values[-1]:.4g} at the end')
+    for name, (epochs, values) in runner.message_hub.get_info(PROBES, {}).items():
+        ends = (f'{values[end]:.4g} at epoch {epochs[end]}' for end in (0, -1))
+        lines.append(f'{name}: {", ".join(ends)}')
     measured = {
         name.removeprefix('val/'): float(history.current())
         for name, history in runner.message_hub.log_scalars.items()

@@ -19,11 +19,9 @@ from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from a2mim.interfaces import Algorithm
+from a2mim.interfaces import PROBES, Algorithm
 from a2mim.masking import fill_masked, upsample_mask
 from a2mim.registry import HOOKS
-
-PROBES = 'probes'  # {name: [epochs, values]} in the message hub, and so in a checkpoint
 
 
 class EpochProbe(Hook):

@@ -68,6 +68,8 @@ def test_the_config_repeats_the_run_and_resume_checks_its_options(photos, capsys
     said = capsys.readouterr().out
     for name in ('images', 'channels', 'scale', 'size', 'backbone', 'mask', 'batch', 'length'):
         assert re.search(rf'^{name} +\S', said, re.MULTILINE), name
+    ends = r'probe/effective_rank: [\d.]+ at epoch 0, [\d.]+ at epoch 2$'
+    assert len(re.findall(ends, said, re.MULTILINE)) == 1
     assert 'estimate: about' in said and max(map(len, said.splitlines())) <= 160
     config = Path('o/config.py').read_text()
     assert config.startswith('"""A2MIM') and '# mask: ' in config

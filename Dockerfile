@@ -15,7 +15,7 @@ ARG TORCH=cpu
 ENV PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/${TORCH} \
     PIP_NO_CACHE_DIR=1
 
-WORKDIR /opt/a2mim
+WORKDIR /package
 # A layer of its own, which a change of the package leaves as it is.
 COPY requirements.txt constraints.txt ./
 RUN pip install --requirement requirements.txt --constraint constraints.txt

@@ -1,6 +1,6 @@
 """All benchmarks of the CPU in turn, and the table of the figures to reach.
 
-    python tools/benchmarks/all.py --json figures.json          # 12 minutes on two quiet cores
+    python tools/benchmarks/all.py --json figures.json          # 6 minutes on two quiet cores
     python tools/benchmarks/all.py --json figures.json --tiny   # to try the scripts
 
 Each benchmark is a command of its own. What it prints goes to the JSON file as soon as it ends, so

@@ -63,7 +63,7 @@ def copy_recipe(args: argparse.Namespace) -> None:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    examples = ["ls '*a2mim*imagenet/r50*'", 'cp a2mim_resnet50_1xb128-cos-200e_folder-224px my.py']
+    examples = ["ls '*a2mim*imagenet/r50*'", 'cp a2mim_resnet50_1xb128-cos-auto_folder-224px my.py']
     parser = Parser(__doc__, examples)
     actions = parser.add_subparsers(metavar='ls|show|cp', required=True, parser_class=Parser)
     add = actions.add_parser('ls', description='List names and titles.', help='list them')

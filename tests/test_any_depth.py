@@ -95,7 +95,7 @@ def test_it_trains_reconstructs_tunes_embeds_and_exports(tmp_path, monkeypatch, 
         write(path, view)
     train = load_tool('train').main
     pretrain = config(
-        tmp_path, 'a2mim_resnet18_1xb128-cos-200e_folder-64px', channels, scale,
+        tmp_path, 'a2mim_resnet18_1xb128-cos-auto_folder-64px', channels, scale,
         **{'model.backbone.output_stride': 32, 'train_dataloader.dataset.mask.block_size': 16},
     )  # fmt: skip
     words = [pretrain, '--data-root', 'data', '--work-dir', 'run']

@@ -16,6 +16,7 @@ ALLOWED = {
     'interfaces': set(),
     'registry': set(),
     'masking': set(),
+    'length': set(),
     'scale': {'errors'},
     'weights': {'interfaces', 'options', 'registry', 'errors', 'version'},
     'datasets': {'interfaces', 'scale', 'registry', 'masking', 'errors'},
@@ -26,12 +27,13 @@ ALLOWED = {
         'scale',
         'registry',
         'masking',
+        'length',
         'errors',
         'weights',
         'version',
         'models',
     },
-    'evaluation': {'interfaces', 'registry', 'masking'},
+    'evaluation': {'interfaces', 'registry', 'masking', 'length'},
     'transfer': {
         'options',
         'datasets',
@@ -49,6 +51,7 @@ ALLOWED = {
     'analysis': {
         'errors',
         'interfaces',
+        'length',
         'options',
         'registry',
         'masking',
@@ -61,6 +64,7 @@ ALLOWED = {
         'version',
     },
     'own_data': {
+        'length',
         'datasets',
         'engine',
         'errors',

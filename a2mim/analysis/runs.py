@@ -22,6 +22,7 @@ from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.runner import BaseLoop, Runner
 
+from a2mim.length import AUTO, pretraining_epochs
 from a2mim.weights.load_model import build_model
 
 COUNTERS = ('epoch', 'iter', 'step', 'mode')
@@ -230,8 +231,11 @@ def read_rates(cfg: Config, dataset_size: int | None = None, processes: int = 1)
         if not cfg.get(entry):
             raise ValueError(f'the config has no {entry}: there is no learning rate to draw')
     length = _epoch_length(cfg, dataset_size, processes)
-    total = cfg.train_cfg.get('max_iters') or cfg.train_cfg.max_epochs * length
-    epochs = cfg.train_cfg.get('max_epochs') or -(-total // length)
+    epochs = cfg.train_cfg.get('max_epochs')
+    if epochs == AUTO:
+        epochs, _ = pretraining_epochs(length)
+    total = cfg.train_cfg.get('max_iters') or epochs * length
+    epochs = epochs or -(-total // length)
     wrapper = _one_number_per_group(cfg)
     initial = tuple(group['lr'] for group in wrapper.optimizer.param_groups)
     run = SimpleNamespace(

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from a2mim import registry as registries
 from a2mim.engine.precision import MATMUL
 from a2mim.engine.processes import bare_model
+from a2mim.length import AUTO
 
 
 def accepted_arguments(target: Callable) -> tuple[set[str], bool]:
@@ -213,7 +214,8 @@ def check_values(cfg: Config) -> None:
         part, name = path.split('.')
         entry = cfg.get(part)
         value = entry.get(name) if isinstance(entry, dict) else None
-        if value is not None and not _is_count(value, smallest):
+        automatic = name == 'max_epochs' and value == AUTO
+        if value is not None and not automatic and not _is_count(value, smallest):
             raise ValueError(f'{path}={value!r} must be a whole number of {smallest} or more')
     optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
     lr = optimizer.get('lr', 0) if isinstance(optimizer, dict) else 0

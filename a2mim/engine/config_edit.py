@@ -120,7 +120,7 @@ def add_probe(cfg: Config, folder: str) -> None:
     parts = parts if all(part.is_dir() for part in parts) else [Path(folder)]
     hook = dict(
         type='FeatureProbeHook',
-        interval=max(1, (cfg.train_cfg.get('max_epochs') or 1) // 20),
+        interval=None,  # a twentieth of the run
         linear=True,
         most=PROBED,
         **dict(zip(('train', 'test'), map(images, parts), strict=False)),

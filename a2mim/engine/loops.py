@@ -31,6 +31,7 @@ from a2mim.engine.processes import absent_ranks, is_connection_lost
 from a2mim.engine.sharding import is_sharded
 from a2mim.engine.workers import PatientLoader, end_workers
 from a2mim.errors import TRY_AGAIN, BadDataError, MissingError, StorageError
+from a2mim.length import AUTO, pretraining_epochs
 from a2mim.registry import HOOKS, LOOPS
 
 
@@ -267,7 +268,8 @@ class EpochBasedTrainLoop(SafeWaits, MMEngineEpochBasedTrainLoop):
     Args:
         runner: Of the training.
         dataloader: Or its config.
-        max_epochs: Length of the training.
+        max_epochs: Length of the training; ``'auto'`` chooses it by the number of optimiser steps
+            (``a2mim.length``) and states it in the config of the run.
         max_iters: Its length in iterations, in place of ``max_epochs``: the last epoch may end
             early.
         kwargs: Arguments of mmengine's loop.
@@ -279,14 +281,26 @@ class EpochBasedTrainLoop(SafeWaits, MMEngineEpochBasedTrainLoop):
         self,
         runner: Runner,
         dataloader: DataLoader | dict,
-        max_epochs: int,
+        max_epochs: int | str,
         *,
         max_iters: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(runner, dataloader, max_epochs, **kwargs)
+        automatic = max_epochs == AUTO
+        super().__init__(runner, dataloader, 1 if automatic else max_epochs, **kwargs)  # pyright: ignore
+        if automatic:
+            self._choose_length(runner)
         if max_iters is not None:
             self.end_after(max_iters)
+
+    def _choose_length(self, runner: Runner) -> None:
+        per_epoch = len(self.dataloader)
+        accumulation = runner.cfg.optim_wrapper.get('accumulative_counts', 1)
+        epochs, why = pretraining_epochs(max(1, per_epoch // accumulation))
+        self._max_epochs, self._max_iters = epochs, epochs * per_epoch
+        runner.cfg.train_cfg.max_epochs = epochs
+        runner.dump_config()
+        runner.logger.info(f'length: {epochs} epochs of {per_epoch} iterations: {why}')
 
     def end_after(self, iterations: int) -> None:
         """End the training after so many iterations.

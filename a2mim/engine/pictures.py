@@ -23,6 +23,7 @@ from a2mim.engine.processes import bare_model
 from a2mim.engine.records import Record
 from a2mim.engine.sharding import is_sharded
 from a2mim.interfaces import Algorithm
+from a2mim.length import is_due
 from a2mim.masking import upsample_mask
 from a2mim.registry import HOOKS
 
@@ -89,7 +90,8 @@ class ReconstructionHook(Hook):
     98th percentile of each image.
 
     Args:
-        interval: Epochs from one picture to the next; the first and the last epoch have one.
+        interval: Epochs from one picture to the next, None for a twentieth of the run; the first
+            and the last epoch have one.
         bands: Numbers of the channels to show as red, green and blue, or of one to show as grey;
             None for the first three, or for the first.
 
@@ -100,8 +102,8 @@ class ReconstructionHook(Hook):
     priority = 'LOWEST'  # after the checkpoint
     only_looks = True
 
-    def __init__(self, interval: int, bands: Sequence[int] | None = None) -> None:
-        if interval < 1:
+    def __init__(self, interval: int | None, bands: Sequence[int] | None = None) -> None:
+        if interval is not None and interval < 1:
             raise ValueError(f'interval={interval} must be at least 1')
         if bands is not None and (len(bands) not in (1, 3) or min(bands) < 0):
             raise ValueError(f'bands={bands} must be the numbers of three channels, or of one')
@@ -127,8 +129,7 @@ class ReconstructionHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Draw in the first process, if this epoch is one of those with a picture."""
         epoch = runner.epoch + 1
-        due = epoch in (1, runner.max_epochs) or epoch % self.interval == 0
-        if due:
+        if epoch == 1 or is_due(epoch, runner.max_epochs, self.interval):
             self._picture(runner, epoch)
 
     def _picture(self, runner: Runner, epoch: int) -> None:

@@ -25,6 +25,7 @@ from a2mim.engine.config_edit import BatchPlan, compare_plans
 from a2mim.engine.loops import batch_size
 from a2mim.engine.processes import bare_model
 from a2mim.engine.runner import complete_hooks, hook_class
+from a2mim.length import AUTO
 from a2mim.registry import HOOKS, MODELS
 from a2mim.weights.fit import check_classes, fit_model, without_other_classes
 from a2mim.weights.names import BACKBONE
@@ -157,6 +158,9 @@ def check_config(cfg: Config, checkpoint: str, schedule: str | None = None) -> l
     before = literal_config(meta.get('cfg') or '')
     if not before:
         return []
+    train_cfg = before.get('train_cfg') or {}
+    if (cfg.get('train_cfg') or {}).get('max_epochs') == AUTO and 'max_epochs' in train_cfg:
+        cfg.train_cfg.max_epochs = train_cfg['max_epochs']  # as it was chosen when the run began
     # The length of a run that a time limits is decided late, and stated in its config then.
     limited = any(hook.get('type') == 'TimeBudgetHook' for hook in before.get('custom_hooks') or ())
     longer = None if limited else find_extension(before, cfg)

@@ -9,7 +9,7 @@ from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
-from mmengine.runner import LogProcessor, Runner
+from mmengine.runner import BaseLoop, LogProcessor, Runner
 from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
@@ -23,6 +23,7 @@ from a2mim.engine.processes import DDP, NATIVE_SYNC_BN
 from a2mim.engine.records import guard_handlers, guard_visualizer
 from a2mim.engine.sharding import FullyShard
 from a2mim.engine.sync_batch_norm import join_batch_norm
+from a2mim.length import AUTO
 from a2mim.registry import HOOKS, LOG_PROCESSORS, MODEL_WRAPPERS, TOGETHER
 from a2mim.weights.config_files import read_config
 from a2mim.weights.released import config_path
@@ -129,6 +130,13 @@ class ToolRunner(Runner):
         """Set it up as mmengine does, and choose how float32 matrices are multiplied."""
         super().setup_env(env_cfg)
         set_matmul(env_cfg.get(MATMUL, 'high'))
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Build it as mmengine does, whose own loop takes numbers of epochs alone."""
+        if isinstance(loop, dict) and loop.get('max_epochs') == AUTO and 'type' not in loop:
+            options = {key: value for key, value in loop.items() if key != 'by_epoch'}
+            loop = {'type': 'EpochBasedTrainLoop', **options}
+        return super().build_train_loop(loop)
 
     def register_hooks(
         self,

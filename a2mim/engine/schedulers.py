@@ -28,7 +28,7 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
 
     Args:
         optimizer: The optimiser wrapper whose groups are scheduled.
-        warmup: W, the length of the warm-up; 0 for none.
+        warmup: W, the length of the warm-up, or below 1 its share of the schedule; 0 for none.
         warmup_ratio: The second factor at i = 0.
         epoch_length: Iterations per epoch where the schedule was converted from epochs, else 1.
         kwargs: ``begin``, ``end``, ``by_epoch`` and the rest of mmengine's base class.
@@ -41,7 +41,7 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
         self,
         optimizer: BaseOptimWrapper,
         *,
-        warmup: int = 0,
+        warmup: float = 0,
         warmup_ratio: float = 0.0,
         epoch_length: int = 1,
         **kwargs: Any,
@@ -51,7 +51,9 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
                 f'warmup={warmup} must not be negative, and '
                 f'warmup_ratio={warmup_ratio} must lie in [0, 1]'
             )
-        self.warmup = warmup
+        if 0 < warmup < 1:
+            warmup = warmup * (kwargs['end'] - kwargs.get('begin', 0))
+        self.warmup = int(warmup)
         self.warmup_ratio = warmup_ratio
         self.epoch_length = epoch_length
         super().__init__(optimizer, **kwargs)
@@ -65,7 +67,7 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
         optimizer: BaseOptimWrapper,
         *,
         epoch_length: int,
-        warmup: int = 0,
+        warmup: float = 0,
         begin: int = 0,
         end: int = INF,
         by_epoch: bool = True,
@@ -76,7 +78,7 @@ class WarmupLR(LRSchedulerMixin, _ParamScheduler):
             raise ValueError('by_epoch=False cannot be converted: the numbers are not epochs')
         return cls(
             optimizer,
-            warmup=warmup * epoch_length,
+            warmup=warmup if warmup < 1 else warmup * epoch_length,
             begin=begin * epoch_length,
             end=end if end == INF else end * epoch_length,
             epoch_length=epoch_length,
@@ -123,7 +125,7 @@ class WarmupCosineLR(WarmupLR):
     """
 
     def __init__(
-        self, optimizer: BaseOptimWrapper, *, warmup: int, eta_min: float, **kwargs: Any
+        self, optimizer: BaseOptimWrapper, *, warmup: float, eta_min: float, **kwargs: Any
     ) -> None:
         self.eta_min = eta_min
         begin, end = kwargs.get('begin', 0), kwargs.get('end', math.inf)

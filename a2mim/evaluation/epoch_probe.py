@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from a2mim.interfaces import PROBES, Algorithm
+from a2mim.length import is_due
 from a2mim.masking import fill_masked, upsample_mask
 from a2mim.registry import HOOKS
 
@@ -35,7 +36,7 @@ class EpochProbe(Hook):
     batch statistics, while the other processes wait; a sharded network computes in all of them.
 
     Args:
-        interval: Epochs from one measurement to the next.
+        interval: Epochs from one measurement to the next; None for a twentieth of the run.
         batch_size: Images per forward pass.
 
     Raises:
@@ -45,8 +46,8 @@ class EpochProbe(Hook):
     priority = 'LOW'  # before the checkpoint, which holds the values
     only_looks = True
 
-    def __init__(self, interval: int, batch_size: int = 256) -> None:
-        if min(interval, batch_size) < 1:
+    def __init__(self, interval: int | None, batch_size: int = 256) -> None:
+        if min(interval or 1, batch_size) < 1 or interval == 0:
             raise ValueError(
                 f'interval={interval} and batch_size={batch_size} of {type(self).__name__} must be '
                 'at least 1'
@@ -88,7 +89,7 @@ class EpochProbe(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Measure, if the epoch is due."""
         epoch = runner.epoch + 1
-        if epoch == runner.max_epochs or epoch % self.interval == 0:
+        if is_due(epoch, runner.max_epochs, self.interval):
             self._measure(runner, epoch)
 
     def _measure(self, runner: Runner, epoch: int) -> None:
@@ -146,7 +147,7 @@ class UnlabelledProbeHook(EpochProbe):
     training images, evenly spread, with their crops and masks of epoch 0.
 
     Args:
-        interval: Epochs from one measurement to the next.
+        interval: Epochs from one measurement to the next; None for a twentieth of the run.
         number: Images; less where there are fewer.
         batch_size: Images per forward pass.
 
@@ -154,7 +155,7 @@ class UnlabelledProbeHook(EpochProbe):
         ValueError: If a number is too small, or before training if the images have no masks.
     """
 
-    def __init__(self, interval: int, number: int = 128, batch_size: int = 64) -> None:
+    def __init__(self, interval: int | None, number: int = 128, batch_size: int = 64) -> None:
         super().__init__(interval, batch_size)
         if number < 2:
             raise ValueError(f'number={number} of UnlabelledProbeHook must be at least 2')

@@ -109,7 +109,7 @@ class FeatureProbeHook(EpochProbe):
     measures accuracies: ``probe/knn_top1`` and ``probe/linear_top1``, see ``EpochProbe``.
 
     Args:
-        interval: Epochs from one measurement to the next.
+        interval: Epochs from one measurement to the next; None for a twentieth of the run.
         train: Config of a data set with labels, for kNN and the fit. A few hundred images
             suffice, for example an ``ImageDataset`` whose source has ``labels_per_class``.
         test: Config of the data set that is classified. None takes the second half of each class of
@@ -126,7 +126,7 @@ class FeatureProbeHook(EpochProbe):
 
     def __init__(
         self,
-        interval: int,
+        interval: int | None,
         train: dict,
         test: dict | None = None,
         neighbours: int = 20,
@@ -170,8 +170,7 @@ class FeatureProbeHook(EpochProbe):
             )
         runner.logger.info(
             f'probe: {learnt} labelled images of {len(classes["train"])} classes to learn from, '
-            f'{classified} to classify, every {self.interval} epochs; compare with epoch 0, the '
-            'network before pre-training'
+            f'{classified} to classify; compare with epoch 0, the network before pre-training'
         )
         return {split: Subset(parts[split], part.tolist()) for split, part in places.items()}
 

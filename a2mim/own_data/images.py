@@ -89,7 +89,7 @@ def folder_of(data: str) -> str:
     if any(part.glob('*.tar')):
         raise ValueError(
             f'--data {data} holds tar shards; for these run a2mim pretrain with the config of '
-            '`a2mim recipes cp a2mim_resnet50_1xb128-cos-200e_shards-224px my.py`'
+            '`a2mim recipes cp a2mim_resnet50_1xb128-cos-auto_shards-224px my.py`'
         )
     return str(part.resolve())
 

@@ -1,9 +1,4 @@
-"""How long a run is, in optimiser steps, and its learning rate.
-
-The number of updates, not of epochs, carries over to fewer images: a tenth of ImageNet, trained for
-ten times as many epochs, pre-trains masked autoencoding as well (El-Nouby et al., Are Large-scale
-Datasets Necessary for Self-Supervised Pre-training?, https://arxiv.org/abs/2112.10740).
-"""
+"""How long a run is, in optimiser steps or by a time, and its learning rate."""
 
 import math
 import os
@@ -12,15 +7,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# The 100-epoch run of SimMIM and A2MIM on ImageNet-1K: 1.28 million images, 2048 a step.
-STEPS = 62_600
-FEWEST_EPOCHS, MOST_EPOCHS = 20, 800  # the most is that of SimMIM
-LEAST_STEPS = 3000  # three times what did not open the branches of a ResNet-10 (engine/preflight)
+from a2mim.length import FEWEST_EPOCHS, SHOWN, STEPS
+
 FINETUNING_EPOCHS, FINETUNING_STEPS = 100, 1000  # of configs/own_data, and for few images
 LONGEST_FINETUNING = 300  # epochs
 WARMUP = 0.05  # of the steps
 SHORT = 1000  # steps
-SHOWN, SHOWN_IF_SHORT = 20, 4  # pictures, measurements and checkpoints of a run
+SHOWN_IF_SHORT = 4  # pictures, measurements and checkpoints of a run
 UNIT = {'h': 3600, 'm': 60, 's': 1}
 
 
@@ -74,19 +67,6 @@ class Length:
     def hooks(self) -> list[dict]:
         """That end a run at its time."""
         return [] if self.until is None else [dict(type='TimeBudgetHook', until=round(self.until))]
-
-
-def pretraining_epochs(per_epoch: int) -> tuple[int, str]:
-    """Epochs of a pre-training of ``per_epoch`` steps each, and why."""
-    epochs = round(STEPS / per_epoch)
-    least = math.ceil(LEAST_STEPS / per_epoch)
-    if least > MOST_EPOCHS:
-        return least, f'few images: at least {LEAST_STEPS} steps'
-    if epochs > MOST_EPOCHS:
-        return MOST_EPOCHS, f'the most epochs, for less than {STEPS} steps'
-    if epochs < FEWEST_EPOCHS:
-        return FEWEST_EPOCHS, f'the fewest epochs, for more than {STEPS} steps'
-    return epochs, f'about {STEPS} steps, those of 100 epochs on ImageNet-1K at 2048 images a step'
 
 
 def finetuning_epochs(per_epoch: int) -> tuple[int, str]:

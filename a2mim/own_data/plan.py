@@ -10,13 +10,13 @@ from typing import Any
 from torch import Tensor
 
 from a2mim.engine.config_edit import PRECISIONS
+from a2mim.length import pretraining_epochs
 from a2mim.own_data.config_text import NAME, Section, config_text
 from a2mim.own_data.images import Images
 from a2mim.own_data.length import (
     Length,
     finetuning_epochs,
     learning_rate,
-    pretraining_epochs,
     process_start,
     seconds_of,
 )

@@ -24,7 +24,7 @@ NEXT = """Next:
     {report} {checkpoint} --out report.html"""
 # A folder alone is a matter of the command.
 ON_IMAGES = """python tools/train.py \\
-        configs/own_data/a2mim_resnet50_1xb128-cos-200e_folder-224px.py \\
+        configs/own_data/a2mim_resnet50_1xb128-cos-auto_folder-224px.py \\
         --data-root /path/to/images"""
 
 

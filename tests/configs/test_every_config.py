@@ -18,6 +18,8 @@ from recipes import EXPERIMENTS, FILES, PUBLISHED, ROOT, built, name_of
 
 GOLDENS = goldens()
 HOOKS_OF_EVERY_RUN = ROOT / 'configs/_base_/every_run.py'
+# Inherited by the base that fits pictures and checkpoints to a length that is chosen.
+RUNTIME = ROOT / 'configs/openmixup/pretrain/_base_/default_runtime.py'
 # Published files that accumulate without a word in their names. Their learning rates are meant for
 # what they do, and names are a contract: the docstrings say it.
 UNNAMED_ACCUMULATION = {
@@ -103,11 +105,12 @@ def check_docstring(path: Path) -> None:
 
 
 def check_that_bases_inherit_hooks_alone(path: Path) -> None:
-    """A base inherits nothing, but for a base of runs, which has the hooks of every run."""
+    """A base inherits nothing but what belongs to runs: hooks, and their intervals."""
     for base in re.findall(r"'(\S*_base_\S*)'", path.read_text(encoding='utf-8')):
         file = (path.parent / base).resolve()
         inherited = [(file.parent / name).resolve() for name in Config._get_base_files(str(file))]
-        assert inherited == [HOOKS_OF_EVERY_RUN] * ('runtime' in file.stem)
+        runs = [HOOKS_OF_EVERY_RUN] if 'runtime' in file.stem else [RUNTIME] * ('auto' in file.stem)
+        assert inherited == runs
 
 
 def check_that_the_name_tells_batch_and_epochs(config: Config, path: Path) -> None:

@@ -160,12 +160,12 @@ def applied(cfg: Config, *options: str) -> Config:
 
 
 def test_probe_reads_class_folders_as_the_training_reads_its_images(images):
-    cfg = pretraining(images, epochs=60, train_dataloader__dataset__source__channels=1)
+    cfg = pretraining(images, train_dataloader__dataset__source__channels=1)
     cfg.custom_hooks = [dict(type='EMAHook'), dict(type='FeatureProbeHook', interval=7, train={})]
     cfg = applied(cfg, '--probe', str(images))
     other, hook = cfg.custom_hooks
     assert other.type == 'EMAHook'
-    assert (hook.interval, hook.linear) == (3, True)
+    assert (hook.interval, hook.linear) == (None, True)  # a twentieth of the run
     assert hook.train.source.root == str(images / 'train')
     assert hook.test.source.root == str(images / 'val')
     assert hook.train.source.channels == 1

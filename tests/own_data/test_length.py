@@ -1,33 +1,8 @@
-"""The length of a run from a folder, its learning rate, and times on the command line."""
+"""The length of a fine-tuning from a folder, the learning rate, and times on the command line."""
 
 import pytest
 
-from a2mim.own_data.length import (
-    finetuning_epochs,
-    learning_rate,
-    pretraining_epochs,
-    seconds_of,
-)
-
-
-@pytest.mark.parametrize(
-    ('images', 'batch', 'epochs'),
-    [
-        (200, 32, 800),  # 4800 steps
-        (20, 4, 800),
-        (2, 1, 1500),  # the least number of steps, whatever the epochs
-        (10_000, 128, 800),
-        (20_000, 128, 401),
-        (100_000, 128, 80),
-        (1_281_167, 128, 20),  # the fewest epochs
-        (2_000_000, 128, 20),
-        (1_281_167, 2048, 100),  # the run that the number of steps is of
-    ],
-)
-def test_pretraining_counts_steps_within_bounds_of_epochs(images, batch, epochs):
-    found, why = pretraining_epochs(images // batch)
-    assert found == epochs and why
-    assert found * (images // batch) >= 3000
+from a2mim.own_data.length import finetuning_epochs, learning_rate, seconds_of
 
 
 @pytest.mark.parametrize(

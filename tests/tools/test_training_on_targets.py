@@ -12,7 +12,7 @@ from toy_run import ROOT, load_tool, read_scalars, write_images
 
 pytestmark = pytest.mark.integration
 
-CONFIG = ROOT / 'configs/own_data/a2mim_resnet18_1xb128-cos-200e_folder-64px.py'
+CONFIG = ROOT / 'configs/own_data/a2mim_resnet18_1xb128-cos-auto_folder-64px.py'
 OPTIONS = (
     'model.backbone.model_name=resnet10t',
     'train_cfg.max_epochs=3',

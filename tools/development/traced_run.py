@@ -25,7 +25,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = 'configs/own_data/a2mim_resnet50_1xb128-cos-200e_folder-224px.py'
+CONFIG = 'configs/own_data/a2mim_resnet50_1xb128-cos-auto_folder-224px.py'
 # One step and one checkpoint.
 SMALL = (
     'model.backbone.model_name=resnet10t',

@@ -48,7 +48,7 @@ class Recipe:
         deviations: Differences from the published config.
         model: timm's name.
         dataset: Name of the training data.
-        epochs: Training epochs.
+        epochs: Training epochs; ``'auto'`` where the number of images decides.
         image_size: Side, or height and width, of a training image in pixels, as text.
         batch: Images per optimiser step.
         steps: Optimiser steps of the whole run; None where the number of images is not known.
@@ -60,7 +60,7 @@ class Recipe:
     deviations: tuple[str, ...]
     model: str
     dataset: str
-    epochs: int
+    epochs: int | str
     image_size: str
     batch: int
     steps: int | None

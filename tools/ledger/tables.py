@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from recipe import Recipe
 
+from a2mim.length import AUTO
 from a2mim.weights.released import Entry
 
 Row = Sequence[object]
@@ -116,6 +117,8 @@ def deviations_table(recipes: Sequence[Recipe]) -> str:
 def cost(recipe: Recipe) -> str:
     """Length of a run in epochs and optimiser steps."""
     steps = '' if recipe.steps is None else f', {recipe.steps:,} steps'
+    if recipe.epochs == AUTO:
+        return f'about 62,600 steps, 20 to 800 epochs, of batch {recipe.batch}'
     return f'{recipe.epochs} epochs of batch {recipe.batch}{steps}'
 
 

@@ -19,4 +19,4 @@ train_dataloader = dict(
     ),
 )
 # What a run without labels can tell of its features.
-custom_hooks = [dict(type='UnlabelledProbeHook', interval=10)]
+custom_hooks = [dict(type='UnlabelledProbeHook', interval=None)]

@@ -88,6 +88,21 @@ def test_without_a_schedule_it_is_the_run_that_was_always_so_long(build, loop):
     assert differing(later, witness.steps) == []
 
 
+def test_an_automatic_length_is_stated_in_the_config_of_the_run_and_ends_its_schedules(
+    build, monkeypatch
+):
+    monkeypatch.setattr('a2mim.length.LEAST_STEPS', 12)
+    monkeypatch.setattr('a2mim.length.MOST_EPOCHS', 1)
+    cfg = build(2, 'epochs', 'ours')
+    cfg.train_cfg.max_epochs = 'auto'
+    rates, expected = Rates(), Rates()
+    runner, _ = run(cfg, rates)
+    assert runner.max_epochs == 3  # of 5 steps: 12 at least
+    assert Config.fromfile(next(Path(cfg.work_dir).glob('*.py'))).train_cfg.max_epochs == 3
+    run(build(3, 'epochs', 'ours'), expected)
+    assert rates.rates == expected.rates
+
+
 @pytest.mark.parametrize('schedule', ['mmengine', 'two of mmengine', 'ours'])
 def test_schedules_that_follow_have_the_rates_of_the_longer_run(build, schedule):
     runner, _, rates = extended(build, 'epochs', schedule, 'follow')

@@ -156,6 +156,12 @@ def test_a_longer_training_has_its_schedules_follow(checkpoint):
     assert cfg.param_scheduler[0].T_max == 9
 
 
+def test_an_automatic_length_stays_as_it_was_chosen_when_the_run_began(checkpoint):
+    cfg = changed(checkpoint, train_cfg__max_epochs='auto')
+    assert check_config(cfg, checkpoint) == []
+    assert cfg.train_cfg.max_epochs == 4
+
+
 def test_or_keep_their_end(checkpoint):
     cfg = changed(checkpoint, train_cfg__max_epochs=9)
     (line, _) = check_config(cfg, checkpoint, 'keep')

@@ -58,6 +58,15 @@ def test_warmup_cosine_of_the_300_epoch_recipe(iteration, rate):
     assert rate_at(scheduler, 1.2e-3, iteration) == pytest.approx(rate, rel=3e-6)
 
 
+@pytest.mark.parametrize('iteration', [0, 1, 50, 99, 100, 1999])
+def test_a_warmup_below_one_is_a_share_of_the_schedule(iteration):
+    rates = [
+        rate_at(dict(type='WarmupCosineLR', warmup=w, eta_min=1e-5, end=20), 1e-3, iteration, 100)
+        for w in (0.05, 1)
+    ]
+    assert rates[0] == rates[1]
+
+
 @pytest.mark.parametrize(
     'iteration, rate',
     [

@@ -4,15 +4,14 @@ Sizes are (height, width). 30 of the 5×10 patches of 32 pixels are masked. Crop
 times as wide as high, three quarters to four thirds of the aspect ratio of the result. A backbone
 with position embeddings needs the image size: ``model.backbone.img_size=160,320``.
 Run: python tools/train.py \
-         configs/own_data/a2mim_resnet50_1xb128-cos-200e_folder-160x320.py \
+         configs/own_data/a2mim_resnet50_1xb128-cos-auto_folder-160x320.py \
          --data-root DIR
 """
 
 _base_ = [
-    '../openmixup/pretrain/_base_/default_runtime.py',
     '_base_/folder_mim.py',
     '_base_/resnet50_mim.py',
-    '_base_/mim_cos_200e.py',
+    '_base_/mim_cos_auto.py',
 ]
 
 train_dataloader = dict(

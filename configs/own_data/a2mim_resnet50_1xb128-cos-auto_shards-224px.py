@@ -4,15 +4,14 @@ For data sets too large for a folder of images. ``tools/prepare_data/make_shards
 shards; the shuffle window holds two shards of the default size. Where DIR has a folder ``train``,
 only that folder is read.
 Run: python tools/train.py \
-         configs/own_data/a2mim_resnet50_1xb128-cos-200e_shards-224px.py \
+         configs/own_data/a2mim_resnet50_1xb128-cos-auto_shards-224px.py \
          --data-root DIR
 """
 
 _base_ = [
-    '../openmixup/pretrain/_base_/default_runtime.py',
     '_base_/folder_mim.py',
     '_base_/resnet50_mim.py',
-    '_base_/mim_cos_200e.py',
+    '_base_/mim_cos_auto.py',
 ]
 
 train_dataloader = dict(

@@ -4,15 +4,14 @@ One channel from file to reconstruction. Mean and std are those of ImageNet's co
 the weights of the greyscale conversion; measure your own with
 ``tools/prepare_data/compute_stats.py DIR --channels 1``.
 Run: python tools/train.py \
-         configs/own_data/a2mim_resnet50_1xb128-cos-200e_grey-224px.py \
+         configs/own_data/a2mim_resnet50_1xb128-cos-auto_grey-224px.py \
          --data-root DIR
 """
 
 _base_ = [
-    '../openmixup/pretrain/_base_/default_runtime.py',
     '_base_/folder_mim.py',
     '_base_/resnet50_mim.py',
-    '_base_/mim_cos_200e.py',
+    '_base_/mim_cos_auto.py',
 ]
 
 train_dataloader = dict(dataset=dict(source=dict(channels=1)))

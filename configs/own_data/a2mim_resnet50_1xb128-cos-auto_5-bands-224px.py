@@ -5,15 +5,14 @@ std are placeholders: measure your own with
 ``tools/prepare_data/compute_stats.py DIR --channels 5``. For N bands change ``channels``,
 ``in_chans`` and the lengths of mean and std; the decoder follows them.
 Run: python tools/train.py \
-         configs/own_data/a2mim_resnet50_1xb128-cos-200e_5-bands-224px.py \
+         configs/own_data/a2mim_resnet50_1xb128-cos-auto_5-bands-224px.py \
          --data-root DIR
 """
 
 _base_ = [
-    '../openmixup/pretrain/_base_/default_runtime.py',
     '_base_/folder_mim.py',
     '_base_/resnet50_mim.py',
-    '_base_/mim_cos_200e.py',
+    '_base_/mim_cos_auto.py',
 ]
 
 train_dataloader = dict(dataset=dict(source=dict(channels=5)))

@@ -5,13 +5,12 @@ that folder is read. For another backbone change two entries, the model and the 
 the mask token is inserted; ``python tools/analysis_tools/list_stages.py NAME`` lists the layers:
 ``--cfg-options model.backbone.model_name=convnext_tiny model.backbone.mask_after=stages.2``.
 Run: python tools/train.py \
-         configs/own_data/a2mim_resnet50_1xb128-cos-200e_folder-224px.py \
+         configs/own_data/a2mim_resnet50_1xb128-cos-auto_folder-224px.py \
          --data-root DIR
 """
 
 _base_ = [
-    '../openmixup/pretrain/_base_/default_runtime.py',
     '_base_/folder_mim.py',
     '_base_/resnet50_mim.py',
-    '_base_/mim_cos_200e.py',
+    '_base_/mim_cos_auto.py',
 ]

@@ -5,15 +5,14 @@ dilation, which costs time but keeps the weights compatible with every other Res
 is as large as a feature, 8 pixels: 39 of 64 are masked. For 32 pixels use patches of 4 pixels and
 ``mask_after=layer1``, where the stride is 4. For 96 pixels set ``size`` and ``image_size`` to 96.
 Run: python tools/train.py \
-         configs/own_data/a2mim_resnet18_1xb128-cos-200e_folder-64px.py \
+         configs/own_data/a2mim_resnet18_1xb128-cos-auto_folder-64px.py \
          --data-root DIR
 """
 
 _base_ = [
-    '../openmixup/pretrain/_base_/default_runtime.py',
     '_base_/folder_mim.py',
     '_base_/resnet50_mim.py',
-    '_base_/mim_cos_200e.py',
+    '_base_/mim_cos_auto.py',
 ]
 
 train_dataloader = dict(

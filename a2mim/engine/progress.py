@@ -224,8 +224,11 @@ class ProgressHook(Hook):
 
     @staticmethod
     def _fitting(text: str) -> Text:
-        """``text`` cut to the width of the terminal."""
-        return Text(text[: terminal_width()], no_wrap=True, overflow='crop')
+        """As many of the entries of ``text``, two blanks apart, as the terminal has room for."""
+        width = terminal_width()
+        while len(text) > width and '  ' in text:
+            text = text.rpartition('  ')[0]
+        return Text(text[:width], no_wrap=True, overflow='crop')
 
 
 TIMES = ('time', 'data_time')

@@ -13,10 +13,25 @@ from pathlib import Path
 import pytest
 
 from a2mim.engine.log_lines import fold
+from a2mim.engine.progress import ProgressHook
 from toy_run import ROOT, toy_config, write_images
 
 COLUMNS = 80
 SEQUENCE = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
+
+
+@pytest.mark.parametrize(
+    ('columns', 'shown'),
+    [
+        ('72', 'epoch 1/20  0:09  spatial 0.3421  spectral 0.1204  8.17 images/s'),
+        ('60', 'epoch 1/20  0:09  spatial 0.3421  spectral 0.1204'),
+        ('20', 'epoch 1/20  0:09'),
+    ],
+)
+def test_a_line_above_the_bar_ends_with_a_whole_number(columns, shown, monkeypatch):
+    monkeypatch.setenv('COLUMNS', columns)
+    line = 'epoch 1/20  0:09  spatial 0.3421  spectral 0.1204  8.17 images/s  data wait 12%'
+    assert ProgressHook._fitting(line).plain == shown
 
 
 @pytest.mark.parametrize('width', [20, 80, 160])

@@ -7,13 +7,10 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from heapq import heappop, heappush
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import broadcast_object_list, is_main_process
 from torch import Tensor
 
 from a2mim.datasets.decoding import (
@@ -24,6 +21,7 @@ from a2mim.datasets.decoding import (
     refusal,
     suffix_of,
 )
+from a2mim.datasets.folder_scan import left_out, scan_folder, scan_once
 from a2mim.datasets.layout import Layout, check_type
 from a2mim.datasets.list_files import FORM, Names, encoded, log_once, numbered_classes, read_list
 from a2mim.datasets.storage import ABSENT, SILENT, Storage
@@ -265,145 +263,6 @@ class ImageFolder(ImageFiles):
             labels_per_class=labels_per_class,
             **options,
         )
-
-
-class FolderScan(NamedTuple):
-    """What is below a folder, hidden files and folders apart; all paths are relative to it.
-
-    Attributes:
-        paths: Images, in any order.
-        links: Links to folders that are left out.
-        unread: Folders that cannot be read.
-        others: Number and first path of the files with each other suffix, by suffix.
-    """
-
-    paths: list[str]
-    links: list[str]
-    unread: list[str]
-    others: dict[str, tuple[int, str]]
-
-
-def scan_once(root: str) -> FolderScan:
-    """``scan_folder`` of the first process, for all of them; every process has to call it.
-
-    A file that comes or goes meanwhile cannot give two processes different orders.
-
-    Raises:
-        Exception: What the first process raises.
-    """
-    answer: list[Any] = [None]
-    if is_main_process():
-        try:
-            answer = [scan_folder(root)]
-        except Exception as error:  # the others wait for an answer
-            answer = [error]
-    broadcast_object_list(answer)
-    if isinstance(answer[0], Exception):
-        raise answer[0]
-    return answer[0]
-
-
-def scan_folder(root: str) -> FolderScan:
-    """Find the images below a folder, each once.
-
-    Folders come before links, so that the path of a folder does not depend on links to it. A link
-    leads nowhere new if its target, by device and inode, has been read or contains ``root``.
-    """
-    scan = FolderScan([], [], [], {})
-    resolved = Path(root).resolve()
-    seen = {_identity(str(folder)) for folder in (resolved, *resolved.parents)}
-    folders, links = [''], []  # links in a heap, so that of two to one folder the first is read
-    while folders or links:
-        if not folders:
-            link = heappop(links)
-            identity = _identity(os.path.join(root, link))
-            if identity in seen:
-                scan.links.append(link)
-                continue
-            seen.add(identity)
-            folders.append(link)
-        below, further = _scan_one(root, folders.pop(), scan)
-        for link in further:
-            heappush(links, link)
-        for folder in below:
-            identity = _identity(os.path.join(root, folder))
-            if identity not in seen:
-                seen.add(identity)
-                folders.append(folder)
-    return scan
-
-
-def _scan_one(root: str, folder: str, scan: FolderScan) -> tuple[list[str], list[str]]:
-    """Note the files of one folder; returns its folders and its links to folders."""
-    folders, links = [], []
-    try:
-        entries = list(os.scandir(os.path.join(root, folder)))
-    except OSError:
-        scan.unread.append(folder)
-        return folders, links
-    above = os.path.join(folder, '')
-    for entry in entries:
-        if entry.name[0] == '.':
-            continue
-        path = above + entry.name
-        if _is_folder(entry):
-            (links if entry.is_symlink() else folders).append(path)
-        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-            scan.paths.append(path)
-        else:
-            suffix = os.path.splitext(entry.name)[1].lower()
-            number, first = scan.others.get(suffix, (0, path))
-            scan.others[suffix] = number + 1, min(first, path)
-    return folders, links
-
-
-def _is_folder(entry: os.DirEntry) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _identity(folder: str) -> object:
-    """Device and inode; the path on file systems that number no inodes."""
-    try:
-        status = os.stat(folder)
-    except OSError:
-        return folder
-    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(folder)
-
-
-def left_out(scan: FolderScan) -> list[str]:
-    """Lines for the log about what is below a folder and is not read."""
-    lines = []
-    if scan.links:
-        lines.append(
-            f'links to folders that are read already or contain this one are left out: '
-            f'{_some(scan.links)}'
-        )
-    if scan.unread:
-        lines.append(f'folders that cannot be read are left out: {_some(scan.unread)}')
-    if scan.others:
-        total = sum(number for number, _ in scan.others.values())
-        kinds = [
-            f'{suffix or "no suffix"} ({number}, such as {first!r})'
-            for suffix, (number, first) in sorted(scan.others.items())
-        ]
-        more = ', …' if len(kinds) > MOST_NAMED else ''
-        lines.append(
-            f'{total} files are left out, because they have no suffix of an image: '
-            f'{", ".join(kinds[:MOST_NAMED])}{more}'
-        )
-    return lines
-
-
-MOST_NAMED = 10
-
-
-def _some(names: Sequence[str]) -> str:
-    """The number of names, and the first ones."""
-    more = ', …' if len(names) > MOST_NAMED else ''
-    return f'{len(names)} ({", ".join(map(repr, sorted(names)[:MOST_NAMED]))}{more})'
 
 
 def _class_folders(root: str, paths: list[str], links: list[str]) -> list[str]:

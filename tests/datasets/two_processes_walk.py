@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import distributed
 
-from a2mim.datasets import image_files
+from a2mim.datasets import folder_scan, image_files
 from a2mim.engine.runner import ToolRunner
 
 
@@ -25,13 +25,13 @@ def run(rank: int, folder: Path, roots: list[Path]) -> None:
 
 
 def build(rank: int, root: Path) -> dict[str, object]:
-    walks, walk = [], image_files.scan_folder
+    walks, walk = [], folder_scan.scan_folder
 
-    def counted(folder: str) -> image_files.FolderScan:
+    def counted(folder: str) -> folder_scan.FolderScan:
         walks.append(folder)
         return walk(folder)
 
-    image_files.scan_folder = counted
+    folder_scan.scan_folder = image_files.scan_folder = counted
     loader = dict(
         dataset=dict(
             type='a2mim.ImageDataset',
@@ -53,7 +53,7 @@ def build(rank: int, root: Path) -> dict[str, object]:
         found['alone'] = len(image_files.ImageFolder(str(root))) if rank == 0 else 0
     except Exception as error:
         found = dict(error=repr(error))
-    image_files.scan_folder = walk
+    folder_scan.scan_folder = image_files.scan_folder = walk
     return dict(found, walks=len(walks))
 
 

@@ -277,10 +277,10 @@ def set_bad_image_rule(cfg: Config, strict: bool) -> None:
 
 
 def config_file(path: str) -> str:
-    """``path`` itself if it can be opened.
+    """``path`` itself if it can be opened; for the bare name of a recipe, the path of that.
 
     Raises:
-        FileNotFoundError: If not, with the configs of the package whose names come near.
+        FileNotFoundError: If there is none, with the recipes whose names come near.
     """
     if Path(path).is_file():
         return existing_file(path, 'config')
@@ -288,11 +288,14 @@ def config_file(path: str) -> str:
 
     known = {file.stem: file for file in config_files()}
     stem = Path(path).name.removesuffix('.py')
+    if stem in known and os.path.dirname(path) == '':
+        return str(known[stem])
     near = [stem] if stem in known else difflib.get_close_matches(stem, known, n=2)
-    places = [os.path.relpath(known[name]) for name in near]
-    places = [str(known[n]) if p.startswith('..') else p for n, p in zip(near, places, strict=True)]
-    hint = f'did you mean {" or ".join(places)}?' if near else 'give the path of a config file'
-    raise FileNotFoundError(f'config {path}: there is no such file; {hint}')
+    near = near or [name for name in known if stem and stem in name][:2]
+    hint = f'did you mean {" or ".join(near)}?' if near else 'give the path of a config file'
+    raise FileNotFoundError(
+        f'config {path}: there is no such file; {hint} `a2mim recipes ls` lists all names'
+    )
 
 
 def existing_file(path: str, option: str) -> str:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from a2mim.engine.command_line import config_file
+from a2mim.weights.released import config_path
 from toy_run import load_tool, toy_config, write_images
 
 BREAKS = {
@@ -134,9 +136,14 @@ def test_a_mistake_has_its_remedy(config, capsys, monkeypatch, arguments, words)
 
 
 @pytest.mark.parametrize('tool, more', [('train', []), ('test', ['latest.pth'])])
-@pytest.mark.parametrize('name', [QUICK, f'{QUICK}.py', f'quickstart/{QUICK[:-1]}.py'])
+@pytest.mark.parametrize('name', [QUICK[:-1], QUICK[:30], f'quickstart/{QUICK}.py'])
 def test_a_config_that_is_not_there_has_a_near_one(config, capsys, tool, more, name):
-    assert f'configs/quickstart/{QUICK}.py' in refusal(capsys, tool, [name, *more])
+    assert f'did you mean {QUICK}' in refusal(capsys, tool, [name, *more])
+
+
+@pytest.mark.parametrize('name', [QUICK, f'{QUICK}.py'])
+def test_the_bare_name_of_a_recipe_is_the_recipe(name):
+    assert config_file(name) == str(config_path(f'quickstart/{QUICK}'))
 
 
 def test_a_local_rank_that_is_no_number_is_named_without_a_launcher_too(

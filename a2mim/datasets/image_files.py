@@ -23,7 +23,15 @@ from a2mim.datasets.decoding import (
 )
 from a2mim.datasets.folder_scan import left_out, scan_folder, scan_once
 from a2mim.datasets.layout import Layout, check_type
-from a2mim.datasets.list_files import FORM, Names, encoded, log_once, numbered_classes, read_list
+from a2mim.datasets.list_files import (
+    FORM,
+    Names,
+    encoded,
+    log_once,
+    named_classes,
+    numbered_classes,
+    read_list,
+)
 from a2mim.datasets.storage import ABSENT, SILENT, Storage
 from a2mim.errors import BadDataError
 from a2mim.registry import DATASETS, TOGETHER
@@ -294,11 +302,10 @@ def _class_folders(root: str, paths: list[str], links: list[str]) -> list[str]:
 class ImageList(ImageFiles):
     """Images of a list file, see ``read_list``: one ``path`` or ``path label`` per line.
 
-    Classes are named by number.
-
     Args:
         list_file: The text file, UTF-8; file names may have other bytes.
         root: Folder to which the paths are relative.
+        classes_file: The names of the classes, one per line; None names them by number.
         channels, shrink_to: See ``read_image``.
         labels_per_class: See ``draw_per_class``.
         **options: See ``StoredImages``.
@@ -313,6 +320,7 @@ class ImageList(ImageFiles):
         list_file: str,
         root: str,
         *,
+        classes_file: str | None = None,
         channels: int = 3,
         shrink_to: int | None = None,
         labels_per_class: int | None = None,
@@ -329,6 +337,8 @@ class ImageList(ImageFiles):
                 f'paths in the list are relative to root; {FORM}'
             )
         classes = numbered_classes(labels, list_file)
+        if classes_file is not None:
+            classes = named_classes(classes, classes_file)
         super().__init__(
             root,
             paths,

@@ -202,6 +202,25 @@ def numbered_classes(labels: np.ndarray | None, place: str) -> list[str]:
     return names
 
 
+def named_classes(numbered: Sequence[str], file: str) -> list[str]:
+    """Names of the classes that ``numbered`` has by number, from a file with one per line.
+
+    Raises:
+        FileNotFoundError: If there is no file.
+        ValueError: If it has fewer names than there are classes, or one of them twice.
+    """
+    if not os.path.isfile(os.path.expanduser(file)):
+        raise FileNotFoundError(f'classes_file={file!r} does not exist')
+    text = Path(file).expanduser().read_text(encoding='utf-8-sig', errors='surrogateescape')
+    names = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(names) < len(numbered) or len({*names}) < len(names):
+        raise ValueError(
+            f'classes_file={file!r} has {len({*names})} different names in {len(names)} lines, and '
+            f'the labels are of {len(numbered)} classes; write one name per line, class 0 first'
+        )
+    return names
+
+
 class Names:
     """Names in one run of bytes, which worker processes share without a copy.
 

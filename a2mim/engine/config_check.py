@@ -8,7 +8,7 @@ that it spells out. ``check_names`` runs before anything is built, the other che
 import difflib
 import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import cast, get_args
 
 from mmengine import Config
@@ -126,7 +126,7 @@ def check_names(cfg: Config) -> None:
         check_entry(cfg[name], name)
 
 
-def check_option_names(cfg: Config, options: Iterable[str]) -> None:
+def check_option_names(cfg: Config, options: Collection[str]) -> None:
     """Check the dotted names of ``--cfg-options`` against the config that they change.
 
     Arguments of a type are left to ``check_names``, which knows what the type accepts.
@@ -140,14 +140,38 @@ def check_option_names(cfg: Config, options: Iterable[str]) -> None:
             near = places_of(cfg, option)
             near = near or difflib.get_close_matches(first, {*cfg.keys()} | RUNNER_KEYS, n=3)
             raise KeyError(f'--cfg-options {option}: the config has no {first!r}; {meant(near)}')
-        node = cfg.get(first)
-        for part in rest:
-            if not isinstance(node, dict) or 'type' in node:
+        if any(option.startswith(f'{other}.') for other in options):
+            continue  # an entry of what another option gives
+        node, place = cfg.get(first), first
+        for number, part in enumerate(rest):
+            if isinstance(node, list | tuple):
+                node = entry_of(option, node, place, rest[number:])
+            elif isinstance(node, dict) and part not in node and part.isdigit():
+                near = '.'.join([place, *rest[number + 1 :]])
+                raise KeyError(f'--cfg-options {option}: {place} is no list; {meant([near])}')
+            elif not isinstance(node, dict) or 'type' in node:
                 break
-            near = difflib.get_close_matches(part, [*node], n=3, cutoff=0.8)
-            if part not in node and near:
-                raise KeyError(f'--cfg-options {option}: there is no {part!r}; {meant(near)}')
-            node = node.get(part)
+            else:
+                near = difflib.get_close_matches(part, [*node], n=3, cutoff=0.8)
+                if part not in node and near:
+                    raise KeyError(f'--cfg-options {option}: there is no {part!r}; {meant(near)}')
+                node = node.get(part)
+            place = f'{place}.{part}'
+
+
+def entry_of(option: str, node: Sequence, place: str, rest: Sequence[str]) -> object:
+    """The entry of the list ``node``, at ``place``, that ``rest`` of an option begins with.
+
+    Raises:
+        KeyError: If it begins with no number of an entry.
+    """
+    if rest[0].isdigit() and int(rest[0]) < len(node):
+        return node[int(rest[0])]
+    numbers = [n for n, entry in enumerate(node) if isinstance(entry, dict) and rest[0] in entry]
+    near = ['.'.join([place, str(n), *rest]) for n in numbers]
+    raise KeyError(
+        f'--cfg-options {option}: {place} is a list of {len(node)}, counted from 0; {meant(near)}'
+    )
 
 
 def places_of(cfg: Config, option: str) -> list[str]:

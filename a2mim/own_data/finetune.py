@@ -30,7 +30,7 @@ EPOCHS = (
 )
 EVERY = 5  # of the images of a class one is kept for validation, where there is no val
 SIZE = 224  # pixels, where the weights do not say
-LISTS = ('train.txt', 'val.txt')
+LISTS, CLASSES = ('train.txt', 'val.txt'), 'classes.txt'
 
 
 def parser() -> FolderParser:
@@ -194,15 +194,16 @@ def sources(folder: Path, out: Path, reading: dict) -> tuple[dict, dict, int, Se
         )
         return train, val, len(labelled), classes
     kept = write_lists(labelled, out)
+    files = [str((out / name).absolute()) for name in (*LISTS, CLASSES)]
     train, val = (
-        dict(type='ImageList', list_file=str((out / name).absolute()), root=str(root), **reading)
-        for name in LISTS
+        dict(type='ImageList', list_file=file, root=str(root), classes_file=files[2], **reading)
+        for file in files[:2]
     )
     return train, val, kept, classes
 
 
 def write_lists(labelled: Any, out: Path) -> int:
-    """Write the list files of both parts; the number of images to train on.
+    """Write the lists of both parts and of the classes; the number of images to train on.
 
     Raises:
         ValueError: If a class has too few images for both.
@@ -220,6 +221,7 @@ def write_lists(labelled: Any, out: Path) -> int:
             'left to validate on: put the images in train and val'
         )
     out.mkdir(parents=True, exist_ok=True)
-    for name, part in zip(LISTS, lines, strict=True):
+    names = [f'{name}\n' for name in labelled.classes]
+    for name, part in zip((*LISTS, CLASSES), (*lines, names), strict=True):
         (out / name).write_text(''.join(part), encoding='utf-8', errors='surrogateescape')
     return len(lines[0])

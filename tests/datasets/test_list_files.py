@@ -116,6 +116,27 @@ def test_classes_without_an_image_are_logged(logged, tmp_path, labels, empty):
     assert (empty in logged.text) if empty else not logged.text
 
 
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('\ufeffcat\n dog \n\n', None),
+        ('cat\n', '1 different names in 1 lines, and the labels are of 2 classes'),
+        ('cat\ncat\n', '1 different names in 2 lines'),
+        (None, "names.txt' does not exist"),
+    ],
+)
+def test_classes_of_a_list_have_the_names_of_a_file(images, tmp_path, text, message):
+    names = tmp_path / 'names.txt'
+    if text is not None:
+        names.write_text(text)
+    if message is None:
+        found = images('a.png 0\nb.png 1\n', classes_file=str(names)).metainfo['classes']
+        assert [*found] == ['cat', 'dog']
+    else:
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            images('a.png 0\nb.png 1\n', classes_file=str(names))
+
+
 @pytest.fixture
 def images(tmp_path):
     """A function from the text of a list to a data set of its images, a.png to d.png."""

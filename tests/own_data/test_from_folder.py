@@ -142,6 +142,9 @@ def test_fine_tuning_takes_classes_from_the_folders_and_the_rest_from_the_run(ph
         assert 'accuracy/top1' in capsys.readouterr().out
     lists = [Path('g', name).read_text().splitlines() for name in finetune.LISTS]
     assert [*map(len, lists)] == [12, 3] and not {*lists[0]} & {*lists[1]}
+    for run in ('f', 'g'):
+        classes = a2mim.init_model(f'{run}/config.py', f'{run}/latest.pth').dataset_meta['classes']
+        assert [*classes] == sorted(path.name for path in Path('photos').iterdir())
     load_tool('train').main(['g/config.py', '--work-dir', 'again'])
     assert same('g/latest.pth', 'again/latest.pth')
 

@@ -93,6 +93,9 @@ LAST_MILE = {
     'leaf': ([SET, 'max_epochs=5'], 'did you mean train_cfg.max_epochs?'),
     'leaf, deeper': ([SET, 'lr=5'], 'did you mean optim_wrapper.optimizer.lr?'),
     'leaf of two': ([SET, 'optimizer.lr=5'], 'did you mean optim_wrapper.optimizer.lr?'),
+    'no list': ([SET, 'optim_wrapper.0.type=A'], 'is no list; did you mean optim_wrapper.type?'),
+    'no entry': ([SET, 'param_scheduler.7.T_max=3'], 'param_scheduler is a list of 1, counted'),
+    'a list': ([SET, 'param_scheduler.T_max=3'], 'param_scheduler.0.T_max'),
     'misspelt leaf': ([SET, 'max_epoch=5'], 'did you mean train_cfg.max_epochs?'),
     'leaf not given': ([SET, 'accumulative_counts=2'], 'mean optim_wrapper.accumulative_counts?'),
     'no batch': (

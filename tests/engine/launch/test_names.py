@@ -164,6 +164,12 @@ def test_an_option_may_add_entries(option):
     check_option_names(cfg, [option])
 
 
+def test_an_option_may_change_an_entry_of_a_list_that_another_option_gives():
+    check_option_names(toy_config(NO_DATA), ['custom_hooks', 'custom_hooks.3.interval'])
+    with pytest.raises(KeyError, match=r'param_scheduler is a list of 1, counted from 0'):
+        check_option_names(toy_config(NO_DATA), ['param_scheduler.3.interval'])
+
+
 def test_a_class_in_place_of_a_name_is_checked_too():
     cfg = Config(dict(model=dict(type=Path, pth='x')))
     check_names(cfg)  # Path spells nothing out, so that anything goes

@@ -39,27 +39,10 @@ class VisibleTokens:
     """
 
     def __init__(self, backbone: TimmBackbone) -> None:
-        model = backbone.model
-        forward = getattr(type(model), 'forward_features', None)
-        cuts = [cut for family, cut in FAMILIES.items() if family.forward_features is forward]
-        name = type(model).__name__
-        if not cuts:
-            known = ', '.join(family.__name__ for family in FAMILIES)
-            raise ValueError(
-                f'MAE leaves patches out of plain ViTs of timm ({known}), not of {name}: pre-train '
-                "it with type='A2MIM' (--method a2mim), which takes any network"
-            )
-        stem = model.patch_embed
-        if not isinstance(stem, PatchEmbed) or stem.proj.kernel_size != stem.proj.stride:
-            raise ValueError(
-                f'the stem of this {name} ({type(stem).__name__}) mixes pixels of several patches, '
-                "masked ones too: pre-train it with type='A2MIM' (--method a2mim)"
-            )
-        if not isinstance(getattr(model, 'patch_drop', None), nn.Identity | None):
-            raise ValueError('MAE drops the patches of the mask: leave patch_drop_rate out')
-        self.backbone, self.num_prefix = backbone, num_prefix_tokens(model)
+        cut = find_cut(backbone.model)
+        self.backbone, self.num_prefix = backbone, num_prefix_tokens(backbone.model)
         self.index: Tensor | None = None
-        cuts[0](self, model)
+        cut(self, backbone.model)
 
     def encode(self, image: Tensor, index: Tensor) -> Tensor:
         """Tokens (B, P + V, D) of the patches at ``index`` (B, V)."""
@@ -142,3 +125,28 @@ FAMILIES: dict[type, Callable[[VisibleTokens, Any], None]] = {
     Beit: cut_beit,
     Eva: cut_eva,
 }
+
+
+def find_cut(model: Any) -> Callable[[VisibleTokens, Any], None]:
+    """How tokens of ``model`` are cut.
+
+    Raises:
+        ValueError: If it is no plain ViT of timm, its stem mixes patches, or it drops some itself.
+    """
+    forward, name = getattr(type(model), 'forward_features', None), type(model).__name__
+    cuts = [cut for family, cut in FAMILIES.items() if family.forward_features is forward]
+    if not cuts:
+        known = ', '.join(family.__name__ for family in FAMILIES)
+        raise ValueError(
+            f'MAE leaves patches out of plain ViTs of timm ({known}), not of {name}: pre-train it '
+            "with type='A2MIM' (--method a2mim), which takes any network"
+        )
+    stem = model.patch_embed
+    if not isinstance(stem, PatchEmbed) or stem.proj.kernel_size != stem.proj.stride:
+        raise ValueError(
+            f'the stem of this {name} ({type(stem).__name__}) mixes pixels of several patches, '
+            "masked ones too: pre-train it with type='A2MIM' (--method a2mim)"
+        )
+    if not isinstance(getattr(model, 'patch_drop', None), nn.Identity | None):
+        raise ValueError('MAE drops the patches of the mask: leave patch_drop_rate out')
+    return cuts[0]

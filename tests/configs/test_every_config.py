@@ -103,7 +103,7 @@ def check_docstring(path: Path) -> None:
 
 def check_that_bases_inherit_hooks_alone(path: Path) -> None:
     """A base inherits nothing, but for a base of runs, which has the hooks of every run."""
-    for base in re.findall(r"'(\S*_base_\S*)'", path.read_text(encoding='utf-8')):
+    for base in re.findall(r"'(\S*_base_/\S*)'", path.read_text(encoding='utf-8')):
         file = (path.parent / base).resolve()
         inherited = [(file.parent / name).resolve() for name in Config._get_base_files(str(file))]
         assert inherited == [HOOKS_OF_EVERY_RUN] * ('runtime' in file.stem)

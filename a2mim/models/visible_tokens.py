@@ -51,12 +51,12 @@ class VisibleTokens:
             tokens = self.backbone._encode(image)
         finally:
             self.index = None
-        if self.backbone.grad_checkpointing and tokens.requires_grad:
+        if tokens.requires_grad and not torch.compiler.is_compiling():
             tokens.register_hook(partial(self._again, index))
         return tokens
 
     def _again(self, index: Tensor, _gradient: Tensor) -> None:
-        """Blocks run again in the backward pass that begins here."""
+        """With gradient checkpointing, blocks run again in the backward pass that begins here."""
         self.index = index
         Variable._execution_engine.queue_callback(self._stop)
 

@@ -148,7 +148,7 @@ def test_fine_tuning_takes_classes_from_the_folders_and_the_rest_from_the_run(ph
 
 
 @pytest.mark.integration
-def test_mae_trains_draws_exports_and_is_tuned(photos, capsys):
+def test_mae_trains_draws_and_exports(photos, capsys):
     words = ['--data', 'photos', '--method', 'mae', '--backbone', 'test_vit', '--size', '32']
     short = ['--epochs', '1', '--batch-size', '4', '--precision', 'fp32', '--out', 'o']
     pretrain.main([*words, *short])
@@ -163,8 +163,8 @@ def test_mae_trains_draws_exports_and_is_tuned(photos, capsys):
     command(['extract', 'o/latest.pth', 'backbone.pth'])
     network = timm.create_model('test_vit', img_size=32, patch_size=4, num_classes=0)
     network.load_state_dict(torch.load('backbone.pth'))
-    finetune.main(['--data', 'photos', '--from', 'o', '--epochs', '1', '--out', 'f', *short[2:6]])
-    assert 'accuracy/top1' in capsys.readouterr().out
+    network = dict(type='TimmBackbone', model_name='test_vit', img_size=32, patch_size=4)
+    assert finetune.classifier(Config.fromfile('o/config.py').model, 32)['backbone'] == network
 
 
 def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):

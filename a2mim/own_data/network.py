@@ -170,7 +170,8 @@ def choose_patches(name: str, size: int, channels: int) -> Choice:
     Raises:
         ValueError: As ``choose_network``, or if the network cannot leave patches out.
     """
-    if ':' not in name and (model := blank_network({'model_name': name})) is not None:
+    model = own_network(name) if ':' in name else blank_network({'model_name': name})
+    if model is not None:
         find_cut(model)
     found = choose_network(name, size, channels, patches_of, FEWEST_PATCHES)
     return replace(found, mask_after=None, ratio=MAE_RATIO)

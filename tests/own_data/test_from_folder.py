@@ -194,6 +194,7 @@ def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):
         (['--data', 'photos', '--epochs', '0'], "'0' is no number from 1 on, nor 'auto'"),
         (['--data', 'photos', '--backbone', 'resnet_18'], 'resnet18'),
         (['--data', 'photos', '--method', 'mae', '--backbone', 'resnet18'], '--method a2mim'),
+        (['--data', 'photos', '--method', 'mae', '--backbone', 'net.py:net'], 'not of Net'),
         (['--data', 'photos', '--backbone', 'nowhere.py:net'], 'there is no file'),
         (['--data', 'photos', '--backbone', 'net.py:other'], "has no function 'other'"),
         (['--data', 'photos', '--backbone', 'net.py:text'], 'text() gives a str, no nn.Module'),

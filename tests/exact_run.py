@@ -4,6 +4,7 @@ Pixels are mixed, erased, masked and cropped at random, and blocks of the networ
 """
 
 import random
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,19 @@ FLAVOURS = {
     'bf16': dict(optim_wrapper__type='AmpOptimWrapper', optim_wrapper__dtype='bfloat16'),
     # Five batches an epoch, two a step: a step joins two epochs.
     'accumulation': dict(optim_wrapper__accumulative_counts=2),
+    'mae': dict(
+        model=dict(
+            _delete_=True,
+            type='MAE',
+            backbone=dict(
+                type='TimmBackbone', model_name='test_vit', img_size=32, drop_path_rate=0.2
+            ),
+            neck=dict(type='MAEDecoder', width=16, depth=1, num_heads=2),
+            data_preprocessor=dict(type='ImagePreprocessor', mean=[127.0] * 3, std=[64.0] * 3),
+        )
+    ),
 }
-PRE_TRAINING = ('bf16', 'accumulation')
+PRE_TRAINING = ('bf16', 'accumulation', 'mae')
 
 
 def fine_tuning(data: Path) -> dict:
@@ -199,4 +211,6 @@ def config(data: Path, work_dir: Path, loop: str, flavour: str, **changes: objec
         ),
     )
     kind = (pre_training if flavour in PRE_TRAINING else fine_tuning)(data)
-    return toy_config(data, **{**kind, **options, **FLAVOURS[flavour], **changes})
+    # A copy: a config takes _delete_ out.
+    own = deepcopy(FLAVOURS[flavour])
+    return toy_config(data, **{**kind, **options, **own, **changes})

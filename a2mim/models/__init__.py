@@ -13,6 +13,7 @@ from a2mim.models.losses import (
     L1Loss,
     MSELoss,
 )
+from a2mim.models.mae import MAE, MAEDecoder
 from a2mim.models.mask_token import MaskToken
 from a2mim.models.mim_head import MIMHead
 from a2mim.models.multi_scale import RescalePyramid
@@ -22,6 +23,7 @@ from a2mim.models.timm_backbone import TimmBackbone
 
 __all__ = [
     'A2MIM',
+    'MAE',
     'BalancedL1Loss',
     'CharbonnierLoss',
     'FocalFrequencyLoss',
@@ -33,6 +35,7 @@ __all__ = [
     'ImagePreprocessor',
     'L1Loss',
     'LBPTarget',
+    'MAEDecoder',
     'MIMHead',
     'MSELoss',
     'MaskFeatTarget',

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from a2mim.engine.backbone_choice import blank_network, choose_mask_layer, fit_i
 from a2mim.engine.config_edit import PRECISIONS
 from a2mim.engine.optimizers import autocast_dtype
 from a2mim.masking import num_masked_patches
+from a2mim.models.mae import RATIO as MAE_RATIO
 from a2mim.models.timm_backbone import own_network
 from a2mim.models.timm_inspection import (
     FeatureLayout,
@@ -25,10 +26,12 @@ from a2mim.models.timm_inspection import (
     trace_first_fit,
     trace_geometry,
 )
+from a2mim.models.visible_tokens import find_cut
 from a2mim.registry import MODELS
 
 RATIO = 0.6  # of the paper
 BLOCKS, FEWEST, MOST = 7, 4, 16  # along a side: those of the paper, and what is taken
+FEWEST_PATCHES = 8  # along a side, for MAE: a quarter of 16 would be 4
 LEAST_GRID = 3  # features along a side of the output: fewer reconstruct flat squares
 # Options of timm that give more features; each family takes one of them, or none.
 FINER: tuple[dict[str, int], ...] = ({}, {'output_stride': 8}, {'patch_size': 8}, {'patch_size': 4})
@@ -44,42 +47,58 @@ class Choice:
 
     Attributes:
         backbone: Options of ``TimmBackbone`` but for those of the mask.
-        mask_after: The layer.
+        mask_after: The layer; None for a method without a token.
         stride: Pixels per feature there.
         block: Pixels of a side of a mask block.
         blocks: Along a side.
         output: Features along a side of what the network returns.
+        ratio: Share of masked blocks.
     """
 
     backbone: dict[str, Any]
-    mask_after: str
+    mask_after: str | None
     stride: int
     block: int
     blocks: int
     output: int
+    ratio: float = RATIO
+
+    @property
+    def masked(self) -> int:
+        """Blocks of an image that are masked."""
+        return num_masked_patches((self.blocks, self.blocks), self.ratio)
 
     def mask(self) -> str:
         """For a person."""
-        masked = num_masked_patches((self.blocks, self.blocks), RATIO)
-        return (
-            f'{masked} of {self.blocks}×{self.blocks} blocks of {self.block} pixels; token after '
-            f'{self.mask_after}, where a feature covers {self.stride} pixels'
-        )
+        blocks = f'{self.masked} of {self.blocks}×{self.blocks} blocks of {self.block} pixels'
+        if self.mask_after is None:
+            return f'{blocks}, which the encoder does not see'
+        place = f'after {self.mask_after}, where a feature covers {self.stride} pixels'
+        return f'{blocks}; token {place}'
 
 
-def choose_network(name: str, size: int, channels: int) -> Choice:
+def choose_network(
+    name: str, size: int, channels: int, count: 'Count | None' = None, fewest: int = FEWEST
+) -> Choice:
     """Options of timm's ``name`` for images of ``size`` pixels, and the mask.
+
+    Args:
+        name: In timm, or ``'FILE.py:FUNCTION'``.
+        size: Of a side of the images.
+        channels: Of the images.
+        count: Number of blocks along a side, by the features there; None: ``blocks_of``.
+        fewest: Blocks along a side, where an option of timm gives so many.
 
     Raises:
         ValueError: If timm has no such network, or it takes no such images; the message names those
             that come near.
     """
     if ':' in name:
-        return choose_own(name, size, channels)
-    choices = filter(None, (_choice(name, size, channels, finer) for finer in FINER))
+        return choose_own(name, size, channels, count or blocks_of)
+    choices = filter(None, (_choice(name, size, channels, finer, count) for finer in FINER))
     best = None
     for choice in choices:
-        if choice.output >= LEAST_GRID and choice.blocks >= FEWEST:
+        if choice.output >= LEAST_GRID and choice.blocks >= fewest:
             return choice
         best = best or choice
     if best is not None:
@@ -94,7 +113,7 @@ def choose_network(name: str, size: int, channels: int) -> Choice:
     )
 
 
-def choose_own(place: str, size: int, channels: int) -> Choice:
+def choose_own(place: str, size: int, channels: int, count: 'Count') -> Choice:
     """The mask for the network of ``'FILE.py:FUNCTION'``.
 
     The token comes after the last of its outer modules that is finer than the output, or after the
@@ -112,7 +131,7 @@ def choose_own(place: str, size: int, channels: int) -> Choice:
     outer = {name: at for name, at in maps.items() if name.count('.') == min(depths)}
     if len(outer) == 1:  # a Sequential of all
         outer = maps
-    found = {name: at for name, at in outer.items() if blocks_of(at, size)}
+    found = {name: at for name, at in outer.items() if count(at, size)}
     if not found:
         raise ValueError(
             f'--backbone {place}: no module of {type(network).__name__} returns features of images '
@@ -123,7 +142,7 @@ def choose_own(place: str, size: int, channels: int) -> Choice:
     finer = [name for name, at in found.items() if at.grid > output.grid]
     layer = finer[-1] if finer else next(iter(found))
     there = found[layer]
-    blocks = cast(int, blocks_of(there, size))
+    blocks = cast(int, count(there, size))
     backbone = {'type': 'OwnBackbone', 'network': place, 'img_size': size, **own}
     return Choice(backbone, layer, cast(int, there.stride), size // blocks, blocks, output.grid[0])
 
@@ -137,11 +156,38 @@ def blocks_of(layout: FeatureLayout, size: int) -> int | None:
     return min(counts, key=lambda count: (abs(count - BLOCKS), count), default=None)
 
 
+Count = Callable[[FeatureLayout, int], int | None]
+
+
+def patches_of(layout: FeatureLayout, _size: int) -> int | None:
+    """Patches along a side: every feature is a mask block of its own."""
+    return layout.grid[0] if isinstance(layout.stride, int) else None
+
+
+def choose_patches(name: str, size: int, channels: int) -> Choice:
+    """``choose_network`` for MAE: a plain ViT, whose patches are masked one by one.
+
+    Raises:
+        ValueError: As ``choose_network``, or if the network cannot leave patches out.
+    """
+    model = own_network(name) if ':' in name else blank_network({'model_name': name})
+    if model is not None:
+        find_cut(model)
+    found = choose_network(name, size, channels, patches_of, FEWEST_PATCHES)
+    return replace(found, mask_after=None, ratio=MAE_RATIO)
+
+
+# How the mask of a method is chosen.
+MASKS = {'blocks': choose_network, 'patches': choose_patches}
+
+
 def _fits(name: str, size: int, channels: int) -> bool:
     return any(_choice(name, size, channels, finer) for finer in FINER)
 
 
-def _choice(name: str, size: int, channels: int, finer: dict[str, int]) -> Choice | None:
+def _choice(
+    name: str, size: int, channels: int, finer: dict[str, int], count: 'Count | None' = None
+) -> Choice | None:
     """With one of ``FINER``; None where that does not work."""
     if not timm.is_model(name):
         return None
@@ -161,7 +207,7 @@ def _choice(name: str, size: int, channels: int, finer: dict[str, int]) -> Choic
         return None
     if output.stride != usual.output().stride:
         return None  # the decoder is built for the usual stride
-    blocks = blocks_of(there, size)
+    blocks = (count or blocks_of)(there, size)
     if blocks is None:
         return None
     stride = cast(int, there.stride)
@@ -252,7 +298,7 @@ def masked_sample(choice: Choice, channels: int, size: int) -> Callable[[int], d
 
     def sample(number: int) -> dict[str, Tensor]:
         mask = torch.zeros(number, choice.blocks**2, dtype=torch.uint8)
-        mask[:, : num_masked_patches((choice.blocks, choice.blocks), RATIO)] = 1
+        mask[:, : choice.masked] = 1
         image = torch.zeros(number, channels, size, size, dtype=torch.uint8)
         return dict(image=image, mask=mask.view(number, choice.blocks, choice.blocks))
 

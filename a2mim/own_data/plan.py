@@ -20,8 +20,8 @@ from a2mim.own_data.length import (
     process_start,
     seconds_of,
 )
+from a2mim.own_data.methods import METHODS
 from a2mim.own_data.network import (
-    RATIO,
     Choice,
     fitting_batch,
     labelled_sample,
@@ -31,18 +31,6 @@ from a2mim.own_data.network import (
 )
 from a2mim.own_data.run import devices_of, workers
 
-METHODS = {'a2mim': 'A2MIM', 'simmim': 'SimMIM'}
-TOKENS = {'A2MIM': dict(mode='add', gamma_init=1e-6), 'SimMIM': dict(mode='replace')}
-HEADS: dict[str, dict] = {
-    'A2MIM': dict(
-        type='MIMHead',
-        spatial=dict(type='FocalL1Loss', alpha=0.2, gamma=1.0),
-        spectral=dict(type='FocalFrequencyLoss', loss_weight=0.5),
-        visible_leak=1e-3,
-        visible_fill='mixed',
-    ),
-    'SimMIM': dict(type='MIMHead', spatial=dict(type='L1Loss')),
-}
 # Learning rate, the images a step that it is for, and by what it falls: configs/own_data.
 PRETRAINING, FINETUNING = (5e-4, 128, 50), (5e-4, 64, 500)
 OPEN_BRANCHES = 3000  # steps, from which residual branches may start at zero
@@ -52,7 +40,6 @@ RULES = {
     '(bn[0-9]|norm[0-9]*|downsample[.]1)[.]': dict(weight_decay=0.0),
     'bias': dict(weight_decay=0.0),
 }
-TOKEN_RULE = {'mask_token': dict(weight_decay=0.0, lr_mult=0.1)}
 
 
 class Plan:
@@ -73,14 +60,12 @@ class Plan:
     def pretraining(self, images: Images, choice: Choice, size: int) -> list[Section]:
         """Entries of the config of a pre-training."""
         method = METHODS[self.args.method]
-        mask = dict(mask_after=choice.mask_after, mask_token=TOKENS[method])
-        backbone: dict[str, Any] = {'type': 'TimmBackbone', **choice.backbone, **mask}
+        backbone: dict[str, Any] = {'type': 'TimmBackbone', **choice.backbone}
+        if method.token is not None:
+            backbone |= dict(mask_after=choice.mask_after, mask_token=method.token)
+        preprocessor = images.preprocessor()
         model = dict(
-            type=method,
-            data_preprocessor=images.preprocessor(),
-            backbone=backbone,
-            neck=dict(type='PixelShuffleDecoder'),
-            head=HEADS[method],
+            type=method.type, data_preprocessor=preprocessor, backbone=backbone, **method.parts
         )
         self.said['mask'] = choice.mask()
         sample = masked_sample(choice, images.channels, size)
@@ -95,14 +80,16 @@ class Plan:
             type='MaskedImageDataset',
             source=images.source(),
             pipeline=[
-                dict(type='RandomResizedCrop', size=size, scale=(0.67, 1.0)),
+                dict(type='RandomResizedCrop', size=size, scale=(method.smallest, 1.0)),
                 dict(type='RandomFlip'),
             ],
-            mask=dict(type='BlockMask', image_size=size, block_size=choice.block, ratio=RATIO),
+            mask=dict(
+                type='BlockMask', image_size=size, block_size=choice.block, ratio=choice.ratio
+            ),
         )
         probe = dict(type='UnlabelledProbeHook', interval=length.interval)
         pictures = dict(type='ReconstructionHook', interval=length.interval)
-        rest = self._training(batch, length, PRETRAINING, RULES | TOKEN_RULE, [probe])
+        rest = self._training(batch, length, PRETRAINING, RULES | method.token_rule, [probe])
         rest['default_hooks']['reconstruction'] = pictures
         entries = dict(train_dataloader=loader(data, batch, drop_last=True), model=model, **rest)
         return self._sections(entries)

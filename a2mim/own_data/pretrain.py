@@ -12,6 +12,7 @@ from pathlib import Path
 
 from a2mim.engine.command_line import existing_file, one_line_errors, read_scale
 from a2mim.engine.start_up import lean_imports
+from a2mim.own_data.methods import METHODS, Method
 from a2mim.own_data.options import (
     FolderParser,
     add_folder_options,
@@ -20,7 +21,6 @@ from a2mim.own_data.options import (
     written,
 )
 
-ON_CPU, ON_GPU = 'resnet18', 'resnet50'
 EPOCHS = (
     'auto: as many as make 62,600 steps, those of 100 epochs on ImageNet-1K, but 20 to 800 and at '
     'least 3,000 steps'
@@ -43,10 +43,11 @@ def parser() -> FolderParser:
     scales = 'dtype, minmax, percentile or LOW,HIGH: values that become 0 and 255'
     add('--scale', type=read_scale, metavar='RULE', help=f'{scales} (default: by the images)')
     add = made.add_argument_group('network').add_argument
-    network = f'name in timm (default: {ON_GPU}, on a CPU {ON_CPU}), or the function in a Python '
-    network += 'file that returns a network of your own'
+    usual = METHODS['a2mim']
+    network = f'name in timm (default: {usual.on_gpu}, on a CPU {usual.on_cpu}; a small ViT for '
+    network += 'mae), or the function in a Python file that returns a network of your own'
     add('--backbone', metavar='NAME|FILE.py:FUNCTION', help=network)
-    add('--method', choices=('a2mim', 'simmim'), default='a2mim', help='of pre-training')
+    add('--method', choices=tuple(METHODS), default='a2mim', help='of pre-training')
     add('--from', '--pretrained', dest='pretrained', metavar='FILE', help='start from weights')
     probe = 'class folders, by which features are measured during the training'
     add('--probe', metavar='DIR', help=probe)
@@ -78,31 +79,31 @@ def default_out(root: str, backbone: str | None) -> Path:
     return Path('work_dirs', '_'.join(filter(None, (name, network))))
 
 
-def default_backbone() -> tuple[str, str]:
+def default_backbone(method: Method) -> tuple[str, str]:
     """Name in timm, and why."""
     import torch
 
     if torch.cuda.is_available():
-        return ON_GPU, 'the default, that of most runs in the paper; --backbone takes any of timm'
-    return ON_CPU, 'the default on a CPU, with half of the operations of a resnet50'
+        return method.on_gpu, f'the default of {method.type}; --backbone takes others of timm'
+    return method.on_cpu, f'the default of {method.type} on a CPU, smaller than {method.on_gpu}'
 
 
 def prepare(made: FolderParser, args: argparse.Namespace, root: str) -> Path:
     """Look, choose, say it, and write the config."""
     from a2mim.own_data.config_text import check_out
     from a2mim.own_data.images import look, side_for
-    from a2mim.own_data.network import choose_network
-    from a2mim.own_data.plan import METHODS, Plan
+    from a2mim.own_data.network import MASKS
+    from a2mim.own_data.plan import Plan
     from a2mim.own_data.run import say, write
 
     check_out(args.out)
-    run = Plan(args)
+    run, method = Plan(args), METHODS[args.method]
     if args.pretrained:
         existing_file(args.pretrained, '--from')
-    name, why = (args.backbone, '--backbone') if args.backbone else default_backbone()
+    name, why = (args.backbone, '--backbone') if args.backbone else default_backbone(method)
     images = look(root, args.channels, args.scale)
     size, why_size = (args.size, '--size') if args.size else side_for(images)
-    choice = choose_network(name, size, images.channels)
+    choice = MASKS[method.mask](name, size, images.channels)
     run.said |= {
         'images': images.found(),
         **images.facts(),
@@ -113,5 +114,5 @@ def prepare(made: FolderParser, args: argparse.Namespace, root: str) -> Path:
     before = {*run.said}
     sections = run.pretraining(images, choice, size)
     say({key: text for key, text in run.said.items() if key not in before})
-    title = f'{METHODS[args.method]} pre-training of {name} on a folder, at {size} pixels.'
+    title = f'{method.type} pre-training of {name} on a folder, at {size} pixels.'
     return write(args.out, run.text(title, written('pretrain', args, made), sections))

@@ -1,14 +1,11 @@
 """What can be wrong with a study, found before its first run."""
 
-from typing import cast
-
 import torch
 from mmengine import Config
 
 from a2mim.engine.command_line import set_seed
-from a2mim.engine.config_check import check_names, check_option_names
+from a2mim.engine.config_check import check_mask, check_names, check_option_names
 from a2mim.engine.config_edit import set_data_root
-from a2mim.models.a2mim import A2MIM
 from a2mim.registry import DATASETS, MODELS, TRANSFORMS
 from a2mim.study.matrix import PRETRAIN, Job, Study
 from a2mim.weights.config_files import read_config
@@ -56,9 +53,9 @@ def check_start(study: Study, job: Job) -> None:
     try:
         cfg = changed_config(study, job)
         with torch.device('meta'):
-            model = cast(A2MIM, MODELS.build(cfg.model))
+            model = MODELS.build(cfg.model)
         mask = TRANSFORMS.build(cfg.train_dataloader.dataset.mask)
-        model.backbone.check_mask_grid(mask.image_size, mask.grid)
+        check_mask(model, mask)
     except (ValueError, TypeError, KeyError) as error:
         reason = error.args[0] if error.args else error
         raise ValueError(f'{job.network} cannot start by {job.start}: {reason}') from error

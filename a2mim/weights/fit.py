@@ -27,6 +27,7 @@ from a2mim.weights.names import (
     difference,
     find_backbone,
     import_weights,
+    is_of_mae,
     is_ours,
     other_tokens,
     tensors_in,
@@ -320,7 +321,8 @@ def fit_model(content: Mapping, model: nn.Module) -> dict[str, Tensor]:
     check_parts(state, own)
     if is_ours(content) or any(key.startswith(DECODER) for key in own):
         return state
-    return {k: v for k, v in state.items() if k in own or not k.startswith(LEFTOVERS)}
+    unused = (*LEFTOVERS, DECODER) if is_of_mae(content) else LEFTOVERS
+    return {k: v for k, v in state.items() if k in own or not k.startswith(unused)}
 
 
 def check_parts(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:

@@ -28,7 +28,7 @@ from a2mim.weights.fit import (
     load_weights,
     prefix_errors,
 )
-from a2mim.weights.names import BACKBONE, find_backbone, tensors_in, unwrap
+from a2mim.weights.names import BACKBONE, find_backbone, is_of_mae, tensors_in, unwrap
 from a2mim.weights.recipe import build_model as build_from_file
 from a2mim.weights.recipe import embedded_values, find_recipe, without_initialisers
 from a2mim.weights.released import (
@@ -94,8 +94,8 @@ def load_model(
             averaged ones.
 
     Returns:
-        ``A2MIM``, ``SimMIM``, ``ImageClassifier``, or of a file with a backbone alone and of a
-        timm model ``TimmBackbone``. Its ``input_spec`` says what images it was trained on.
+        ``A2MIM``, ``SimMIM``, ``MAE``, ``ImageClassifier``, or of a file with a backbone alone and
+        of a timm model ``TimmBackbone``. Its ``input_spec`` says what images it was trained on.
 
     Raises:
         KeyError: If nothing has this name.
@@ -183,7 +183,9 @@ def load_model_file(
         # From here on a stranger's words.
         build = partial(build_from_file, held=tensors_in(content), where=path)
     config = config or _config_by_name(path)
-    if not any(unwrap(key).startswith('backbone.') for key in tensors_in(content)):
+    whole = any(unwrap(key).startswith('backbone.') for key in tensors_in(content))
+    kind = (config or {}).get('model', {}).get('type')
+    if not whole and not (kind == 'MAE' and is_of_mae(content)):
         return _load_trunk(path, content, config, num_classes, pretrained, build)
     if config is None:
         raise NoRecipeError(

@@ -357,6 +357,14 @@ DECODERS: Pairs = (
     ('^neck.decoder.conv.0.conv.', 'neck.block.conv.'),
     ('^neck.decoder.conv.0.ln.', 'neck.block.norm.'),
 )
+# That of the releases of MAE, which holds the mask token, and by which its files are known.
+MAE_DECODER: Pairs = (
+    ('^decoder_embed.', 'neck.embed.'),
+    ('^mask_token$', 'neck.mask_token'),
+    ('^decoder_blocks.', 'neck.blocks.'),
+    ('^decoder_norm.', 'neck.norm.'),
+    ('^decoder_pred.', 'neck.predict.'),
+)
 
 
 @dataclass(frozen=True)
@@ -379,6 +387,11 @@ def is_ours(content: Mapping) -> bool:
     return any(unwrap(key).startswith(BACKBONE) for key in tensors_in(content))
 
 
+def is_of_mae(content: Mapping) -> bool:
+    """Whether a checkpoint is a pre-training of MAE's authors, with its decoder."""
+    return any(unwrap(key).startswith('decoder_embed.') for key in tensors_in(content))
+
+
 def import_weights(content: Mapping, own: Collection[str] | None = None) -> Imported:
     """Translate the content of a checkpoint; arguments as of ``find_backbone``.
 
@@ -394,15 +407,15 @@ def import_weights(content: Mapping, own: Collection[str] | None = None) -> Impo
             f'OpenMixup, timm, torchvision, MAE and BEiT); its keys: {", ".join(list(tensors)[:3])}'
         )
     heads = tuple((f'^head.{name}.', f'{BACKBONE}{classifier}.') for name in ('fc', 'layers.head'))
-    # In MAE's files the token belongs to the decoder, which is not ours.
-    has_token = not any(key.startswith('decoder_embed.') for key in map(unwrap, tensors))
+    of_mae = is_of_mae(tensors)
+    decoders = MAE_DECODER if of_mae else DECODERS
     state = {f'{BACKBONE}{key}': tensor for key, tensor in backbone.state.items()}
     dropped = []
     for key in backbone.dropped:
         name = unwrap(key)
         own = name.removeprefix(backbone.prefix)
-        renamed = rename(name, (*DECODERS, *heads))
-        if own in MASKS and has_token:
+        renamed = rename(name, (*decoders, *heads))
+        if own in MASKS and not of_mae:
             state[f'{TOKEN}{MASKS[own]}'] = tensors[key].flatten()
         elif renamed != name:
             state[renamed] = tensors[key]

@@ -10,7 +10,7 @@ import pytest
 from mmengine import Config
 from torch import nn
 
-from a2mim.engine.config_check import check_names
+from a2mim.engine.config_check import check_mask, check_names
 from a2mim.registry import HOOKS, METRICS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
 from a2mim.weights.recipe import literal_config
 from recipe_facts import differences, facts, goldens
@@ -92,8 +92,7 @@ def dicts_below(node: object) -> Iterator[dict]:
 
 def check_that_the_mask_fits(config: Config, model: nn.Module) -> None:
     """Blocks of the mask are whole features of the stage that it hides."""
-    mask = TRANSFORMS.build(config.train_dataloader.dataset.mask)
-    model.backbone.check_mask_grid(mask.image_size, mask.grid)
+    check_mask(model, TRANSFORMS.build(config.train_dataloader.dataset.mask))
 
 
 def check_docstring(path: Path) -> None:
@@ -106,7 +105,7 @@ def check_docstring(path: Path) -> None:
 
 def check_that_bases_inherit_hooks_alone(path: Path) -> None:
     """A base inherits nothing but what belongs to runs: hooks, and their intervals."""
-    for base in re.findall(r"'(\S*_base_\S*)'", path.read_text(encoding='utf-8')):
+    for base in re.findall(r"'(\S*_base_/\S*)'", path.read_text(encoding='utf-8')):
         file = (path.parent / base).resolve()
         inherited = [(file.parent / name).resolve() for name in Config._get_base_files(str(file))]
         runs = [HOOKS_OF_EVERY_RUN] if 'runtime' in file.stem else [RUNTIME] * ('auto' in file.stem)

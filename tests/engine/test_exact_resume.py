@@ -74,6 +74,11 @@ def test_so_is_one_with_the_average_of_mmengine(data, tmp_path, undisturbed):
     check_rest(data, tmp_path, made, f'iter_{EPOCH + 3}.pth', 'epochs', 0, 'mmengine ema')
 
 
+def test_so_is_one_of_mae(data, tmp_path, undisturbed):
+    made = undisturbed('epochs', 'mae')
+    check_rest(data, tmp_path, made, f'iter_{EPOCH + 3}.pth', 'epochs', 0, 'mae')
+
+
 def check_rest(
     data: Path,
     tmp_path: Path,
@@ -118,7 +123,7 @@ def test_every_two_factors_meet_in_the_matrix():
         names = [dict.fromkeys(row[factor] for row in MATRIX) for factor in (first, second)]
         met = {(row[first], row[second]) for row in MATRIX}
         assert met == set(itertools.product(*names))
-    assert {row[3] for row in MATRIX} == FLAVOURS.keys() - {'mmengine ema'}
+    assert {row[3] for row in MATRIX} == FLAVOURS.keys() - {'mmengine ema', 'mae'}
 
 
 def test_what_is_compared_changes_from_step_to_step(undisturbed):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from a2mim.own_data.config_text import config_text, source_of
 from a2mim.own_data.images import look, side_for
-from a2mim.own_data.network import choose_network, power_of_two
+from a2mim.own_data.network import choose_network, choose_patches, power_of_two
 from toy_run import write_images
 
 
@@ -77,6 +77,21 @@ def test_mask_and_options_follow_from_network_and_size(name, size, options, laye
     assert choice.backbone == {'model_name': name, **options}
     assert (choice.mask_after, choice.stride, choice.block) == (layer, stride, block)
     assert choice.blocks * block == size
+
+
+@pytest.mark.parametrize(
+    ('name', 'size', 'options', 'block', 'masked'),
+    [
+        ('vit_tiny_patch16_224', 224, {}, 16, 147),
+        ('vit_tiny_patch16_224', 272, {'img_size': 272}, 16, 217),  # 17×17, a prime number
+        ('beit_base_patch16_224', 64, {'img_size': 64, 'patch_size': 8}, 8, 48),
+        ('eva02_tiny_patch14_224', 32, {'img_size': 32, 'patch_size': 4}, 4, 48),
+    ],
+)
+def test_mae_masks_single_patches_and_makes_enough_of_them(name, size, options, block, masked):
+    choice = choose_patches(name, size, 3)
+    assert choice.backbone == {'model_name': name, **options} and choice.mask_after is None
+    assert (choice.block, choice.blocks * block, choice.masked) == (block, size, masked)
 
 
 def test_a_size_without_a_mask_is_refused_with_sizes_that_fit():

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import timm
 import torch
 from mmengine import Config
 
@@ -149,6 +150,26 @@ def test_fine_tuning_takes_classes_from_the_folders_and_the_rest_from_the_run(ph
     assert same('g/latest.pth', 'again/latest.pth')
 
 
+@pytest.mark.integration
+def test_mae_trains_draws_and_exports(photos, capsys):
+    words = ['--data', 'photos', '--method', 'mae', '--backbone', 'test_vit', '--size', '32']
+    short = ['--epochs', '1', '--batch-size', '4', '--precision', 'fp32', '--out', 'o']
+    pretrain.main([*words, *short])
+    said = capsys.readouterr().out
+    assert '48 of 8×8 blocks of 4 pixels, which the encoder does not see' in said
+    assert Path('o/config.py').read_text().startswith('"""MAE pre-training of test_vit')
+    assert Path('o/reconstruction/epoch_1.png').stat().st_size > 1000
+    model = a2mim.load_model('o/latest.pth')
+    pictures = a2mim.reconstruct(model, next(Path('photos').rglob('*.png')))
+    assert pictures['reconstruction'].shape == (32, 32, 3) and model.input_spec.ratio == 0.75
+    assert (pictures['mask'] > 0).mean() == 0.75
+    command(['extract', 'o/latest.pth', 'backbone.pth'])
+    network = timm.create_model('test_vit', img_size=32, patch_size=4, num_classes=0)
+    network.load_state_dict(torch.load('backbone.pth'))
+    network = dict(type='TimmBackbone', model_name='test_vit', img_size=32, patch_size=4)
+    assert finetune.classifier(Config.fromfile('o/config.py').model, 32)['backbone'] == network
+
+
 def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):
     Path('net.py').write_text(NETWORK)
     words = ['--data', 'photos', '--backbone', 'net.py:net', '--size', '32', '--out', 'own']
@@ -175,6 +196,8 @@ def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):
         (['--data', 'photos', '--time', '4h', '--epochs', '3'], 'exclude each other'),
         (['--data', 'photos', '--epochs', '0'], "'0' is no number from 1 on, nor 'auto'"),
         (['--data', 'photos', '--backbone', 'resnet_18'], 'resnet18'),
+        (['--data', 'photos', '--method', 'mae', '--backbone', 'resnet18'], '--method a2mim'),
+        (['--data', 'photos', '--method', 'mae', '--backbone', 'net.py:net'], 'not of Net'),
         (['--data', 'photos', '--backbone', 'nowhere.py:net'], 'there is no file'),
         (['--data', 'photos', '--backbone', 'net.py:other'], "has no function 'other'"),
         (['--data', 'photos', '--backbone', 'net.py:text'], 'text() gives a str, no nn.Module'),

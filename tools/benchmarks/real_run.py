@@ -31,12 +31,14 @@ RECIPES = {
     'resnet50': 'r50_l3_sz224_init_8xb256_cos_ep300.py',
     'vit_base': 'vit_base_l0_sz224_8xb128_accu2_step_ep800.py',
     'convnext_small': 'convnext_s_l3_sz224_init_8xb256_cos_ep300.py',
+    'mae_vit_base': str(CONFIGS / 'mae/mae_vit-base-p16_8xb512-cos-1600e_in1k.py'),
 }
 # To try a benchmark: the same families, in seconds on a CPU.
 REDUCED = {
     'resnet50': {'model_name': 'resnet10t'},
     'vit_base': {'embed_dim': 32, 'depth': 2, 'num_heads': 2},
     'convnext_small': {'model_name': 'convnext_atto'},
+    'mae_vit_base': {'embed_dim': 32, 'depth': 2, 'num_heads': 2},
 }
 REDUCED_SIZE = 64
 EPOCH = 4  # batches
@@ -58,7 +60,7 @@ def recipe_options(
     }
     if dtype != 'float32':
         options |= {'optim_wrapper.type': 'AmpOptimWrapper', 'optim_wrapper.dtype': dtype}
-    if name == 'vit_base':  # its positions are made for one size
+    if 'vit' in name:  # its positions are made for one size
         options['model.backbone.img_size'] = image_size
     if reduced:
         options |= {f'model.backbone.{key}': value for key, value in REDUCED[name].items()}

@@ -12,7 +12,12 @@ PAPERS = {
         'SimMIM: a Simple Framework for Masked Image Modeling',
         'https://arxiv.org/abs/2111.09886',
     ),
+    'MAE': (
+        'Masked Autoencoders Are Scalable Vision Learners',
+        'https://arxiv.org/abs/2111.06377',
+    ),
 }
+OF_FOLDER = {'/simmim/': 'SimMIM', '/mae/': 'MAE'}  # A2MIM is in the others
 NOTE = '# Written by tools/ledger/make_ledger.py; change the configs instead.\n'
 
 
@@ -77,7 +82,7 @@ def _model(recipe: Recipe, urls: Mapping[str, str], costs: Costs) -> dict:
 
 
 def _collection(recipe: Recipe) -> str:
-    return 'SimMIM' if '/simmim/' in recipe.path else 'A2MIM'
+    return next((name for part, name in OF_FOLDER.items() if part in recipe.path), 'A2MIM')
 
 
 def _dump(content: dict) -> str:

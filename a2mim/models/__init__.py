@@ -16,6 +16,8 @@ from a2mim.models.losses import (
 from a2mim.models.mask_token import MaskToken
 from a2mim.models.mim_head import MIMHead
 from a2mim.models.multi_scale import RescalePyramid
+from a2mim.models.spark import SparK, UNetDecoder
+from a2mim.models.sparse_encoder import SparseBackbone
 from a2mim.models.spectral_losses import FocalFrequencyLoss, SpectrumLoss
 from a2mim.models.targets import HOGTarget, LBPTarget, MaskFeatTarget
 from a2mim.models.timm_backbone import TimmBackbone
@@ -40,7 +42,10 @@ __all__ = [
     'PixelShuffleDecoder',
     'RescalePyramid',
     'SimMIM',
+    'SparK',
+    'SparseBackbone',
     'SpectrumLoss',
     'StageProbe',
     'TimmBackbone',
+    'UNetDecoder',
 ]

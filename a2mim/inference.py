@@ -20,7 +20,6 @@ from a2mim.datasets.layout import PLAIN, TYPES, fill_missing, to_grey
 from a2mim.datasets.transforms import CenterCrop, resize
 from a2mim.interfaces import Algorithm
 from a2mim.masking import block_grid, random_patch_mask, upsample_mask
-from a2mim.models.a2mim import A2MIM
 from a2mim.models.classifier import ImageClassifier
 from a2mim.scale import Scale, type_name
 from a2mim.weights.load_model import load_model
@@ -286,7 +285,7 @@ def reconstruct(
     """Mask blocks of one image and let ``model`` reconstruct them.
 
     Args:
-        model: An ``A2MIM`` or ``SimMIM`` from ``load_model``.
+        model: An ``A2MIM``, ``SimMIM`` or ``SparK`` from ``load_model``.
         image: One image, see ``as_batch``.
         ratio: Share of masked blocks; None as in pre-training (0.6 in the paper).
         block_size: Pixels of a side of a block; None as in pre-training (32 in the paper).
@@ -302,7 +301,7 @@ def reconstruct(
         TypeError: If the model has no decoder.
         ValueError: If the blocks do not fit, or the image is none that the model can take.
     """
-    if not isinstance(model, A2MIM):
+    if not hasattr(model, 'predict'):
         raise TypeError(
             f'{type(model).__name__} has no decoder and reconstructs nothing; load a whole '
             "pre-training checkpoint (a2mim.list_models() has names without '_ft_'), not a "
@@ -318,8 +317,8 @@ def reconstruct(
     return _pictures(model, batch, torch.from_numpy(blocks)[None].to(batch))
 
 
-def _pictures(model: A2MIM, batch: Tensor, mask: Tensor) -> dict[str, np.ndarray]:
-    outputs = model.predict(batch, mask)
+def _pictures(model: nn.Module, batch: Tensor, mask: Tensor) -> dict[str, np.ndarray]:
+    outputs = cast(Algorithm, model).predict(batch, mask)
     masked = upsample_mask(mask, (batch.shape[2], batch.shape[3]))[0].cpu().numpy()
     pixels = cast(Algorithm, model).data_preprocessor.denormalize
     pictures = {name: _picture(pixels(outputs[name])) for name in outputs if name != 'mask'}

@@ -9,7 +9,7 @@ import difflib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from mmengine import Config
 from mmengine.hooks import Hook
@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from a2mim import registry as registries
 from a2mim.engine.precision import MATMUL
 from a2mim.engine.processes import bare_model
+from a2mim.masking import num_masked_patches
 
 
 def accepted_arguments(target: Callable) -> tuple[set[str], bool]:
@@ -387,9 +388,20 @@ def check_mask_grid(runner: Runner) -> None:
         ValueError: If so; it says which block sizes fit.
     """
     model = bare_model(runner.model)
-    check = getattr(getattr(model, 'backbone', None), 'check_mask_grid', None)
     mask = getattr(cast(BaseLoop, runner.train_loop).dataloader.dataset, 'mask', None)
-    if isinstance(model, FSDPModule):
-        return
-    if check is not None and mask is not None:
+    if mask is not None and not isinstance(model, FSDPModule):
+        check_mask(model, mask)
+
+
+def check_mask(model: nn.Module, mask: Any) -> None:
+    """Check a ``PatchMask`` by the model's own ``check_mask``, or by its backbone.
+
+    Raises:
+        ValueError: If it does not fit.
+    """
+    own = getattr(model, 'check_mask', None)
+    check = getattr(getattr(model, 'backbone', None), 'check_mask_grid', None)
+    if own is not None:
+        own(mask.image_size, mask.grid, num_masked_patches(mask.grid, mask.ratio))
+    elif check is not None:
         check(mask.image_size, mask.grid)

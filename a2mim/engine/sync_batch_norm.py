@@ -110,7 +110,7 @@ class _Normalize(torch.autograd.Function):
         bias: Tensor | None,
         eps: float,
         group: distributed.ProcessGroup,
-        visible: Tensor | None,
+        visible: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         mean, var = local_moments(x, eps)
         # One row a process, zeros elsewhere, so that a sum gathers them. Sums of x and x² would be

@@ -1,11 +1,11 @@
-"""SparK: reconstruct the masked blocks of an image from a convolutional network on the visible ones.
+"""SparK: masked image modelling with a convolutional network that runs on the visible blocks.
 
 Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks or positions of a map, s pixels of a
 side of a patch, the stride of the network.
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from mmengine.model import BaseModel
@@ -16,9 +16,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from a2mim.masking import upsample_mask
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.sparse_encoder import SparseBackbone, VisibleBlocks, hide, normalize
-from a2mim.models.timm_backbone import build_backbone
+from a2mim.models.timm_backbone import TimmBackbone, build_backbone
 from a2mim.registry import MODELS, build_module
 from a2mim.weights.load_model import InputSpec
+
+PLAIN = ('TimmBackbone', 'a2mim.TimmBackbone', None)
 
 
 @MODELS.register_module()
@@ -29,7 +31,8 @@ class SparK(BaseModel):
     decoder makes an image of them. The target is each patch with zero mean and unit variance.
 
     Args:
-        backbone: The ``SparseBackbone``; of a config its ``type`` may be left out.
+        backbone: Config of a ``TimmBackbone`` without mask token, which becomes a
+            ``SparseBackbone``; or that, or a network.
         neck: The ``UNetDecoder``; of a config ``stages`` follows from the backbone and
             ``out_channels`` from the number of means in ``data_preprocessor``.
         head: The ``MIMHead``; the published one has ``spatial=dict(type='MSELoss')`` alone.
@@ -56,15 +59,19 @@ class SparK(BaseModel):
         data_preprocessor: dict | ImagePreprocessor,
     ) -> None:
         super().__init__(build_module(data_preprocessor))
-        if isinstance(backbone, dict):
-            backbone = {'type': 'SparseBackbone', **backbone}
+        if isinstance(backbone, dict) and backbone.get('type') in PLAIN:
+            backbone = {**backbone, 'type': 'SparseBackbone'}
+        elif isinstance(backbone, nn.Module) and not isinstance(backbone, TimmBackbone):
+            backbone = SparseBackbone(backbone, in_chans=len(self.data_preprocessor.mean))
         encoder = build_backbone(backbone, self.data_preprocessor)
         if not isinstance(encoder, SparseBackbone):
             raise ValueError(
-                f'SparK needs a SparseBackbone, and the backbone is a {type(encoder).__name__}'
+                f'SparK takes a model of timm, or a SparseBackbone around a network, and no '
+                f'{type(encoder).__name__}'
             )
         self.backbone = encoder
         options = dict(stages=encoder.stages, out_channels=len(self.data_preprocessor.mean))
+        self.side = encoder.stages[0][1]  # of a patch, in pixels
         self.neck: Any = neck if isinstance(neck, nn.Module) else build_module({**options, **neck})
         batch_norm = any(isinstance(module, _BatchNorm) for module in encoder.modules())
         norms = [(nn.BatchNorm2d if batch_norm else LayerNorm2d)(c) for c, _ in encoder.stages]
@@ -80,28 +87,37 @@ class SparK(BaseModel):
         mode: str = 'tensor',
         num_masked: int | None = None,
     ) -> dict[str, Tensor] | Tensor:
-        """Dispatch by mmengine's ``mode``; the ``label`` of a batch is not used.
+        """Dispatch by mmengine's ``mode``; ``label`` and ``num_masked`` are not used.
 
         Raises:
-            ValueError: If ``'loss'`` or ``'predict'`` comes without a mask, or ``num_masked``, the
-                masked blocks of every image, is all of them.
+            ValueError: If ``'loss'`` or ``'predict'`` comes without a mask.
         """
         if mode == 'tensor':
             return self.backbone(image)  # (B, C', H', W') of the unmasked image
         if mask is None:
             raise ValueError(f'mode={mode!r} needs a mask (B, h, w); give one in the batch')
-        if num_masked == mask[0].numel():
-            raise ValueError(
-                f'all {num_masked} blocks are masked, and SparK encodes the visible ones: set a '
-                'smaller ratio of the mask (0.6 as published)'
-            )
         return self.loss(image, mask) if mode == 'loss' else self.predict(image, mask)
+
+    def check_mask(
+        self, image_size: tuple[int, int], grid: tuple[int, int], num_masked: int
+    ) -> None:
+        """Check that a mask of ``grid`` (h, w) blocks fits, and leaves some of them visible.
+
+        Raises:
+            ValueError: If not.
+        """
+        if num_masked == grid[0] * grid[1]:
+            raise ValueError(
+                f'the mask hides all {num_masked} blocks, and SparK encodes the visible ones: set '
+                'a smaller ratio (0.6 as published), or smaller blocks'
+            )
+        self.backbone.check_mask_grid(image_size, grid)
 
     def loss(self, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Encode what is visible, fill, decode, compare."""
         maps = self.backbone.maps(image, mask)
         reconstruction = self.neck(self.normalized(maps, mask), mask)
-        target = patch_statistics(image, self.backbone.stride)
+        target = patch_statistics(image, self.side)
         return self.head.loss(reconstruction, (image - target[0]) / target[1], mask)
 
     def predict(self, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
@@ -111,9 +127,9 @@ class SparK(BaseModel):
         the image itself.
         """
         maps = self.backbone.maps(image, mask)
-        mean, std = patch_statistics(image, self.backbone.stride)
+        mean, std = patch_statistics(image, self.side)
         reconstruction = self.neck(self.normalized(maps, mask), mask) * std + mean
-        visible = hide(image, VisibleBlocks(mask).hidden(image))  # the mean colour of the training images
+        visible = hide(image, VisibleBlocks(mask).hidden(image))  # 0 is the mean colour
         return dict(image=image, visible=visible, reconstruction=reconstruction, mask=mask)
 
     def normalized(self, maps: Sequence[Tensor], mask: Tensor) -> list[Tensor]:
@@ -126,13 +142,12 @@ class SparK(BaseModel):
         self.backbone.init_weights()
 
 
-def patch_statistics(image: Tensor, side: int | tuple[int, int] | None) -> tuple[Tensor, Tensor]:
+def patch_statistics(image: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the patches of ``side`` pixels, over pixels and channels.
 
     Returns:
         Two images (B, 1, H, W), constant in each patch.
     """
-    side = cast(int, side)
     rows = image.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # (B, C, h, s, w, s)
     var, mean = torch.var_mean(rows, (1, 3, 5))  # (B, h, w)
     std = (var + 1e-6).sqrt()

@@ -62,7 +62,9 @@ class VisibleBlocks:
         shape = features.shape[2:] if axis == 1 else features.shape[1:3]
         grid = (shape[0], shape[1])
         if len(features) != len(self.mask):
-            raise ValueError(f'features {tuple(features.shape)} are of no batch of {len(self.mask)}')
+            raise ValueError(
+                f'{len(features)} feature maps are not those of {len(self.mask)} masks'
+            )
         if grid not in self._hidden:
             self._hidden[grid] = upsample_mask(self.mask, grid).bool().unsqueeze(1)
         return self._hidden[grid] if axis == 1 else self._hidden[grid].movedim(1, -1)
@@ -98,7 +100,7 @@ def normalize(norm: nn.Module, x: Tensor, blocks: VisibleBlocks) -> Tensor:
     elif isinstance(norm, _BatchNorm) and (norm.training or norm.running_mean is None):
         y = _batch_norm(norm, x, hidden, blocks.count(x))
     else:
-        y = type(norm).forward(norm, x)
+        y = cast(Any, type(norm)).forward(norm, x)
     return hide(y, hidden)
 
 
@@ -106,20 +108,21 @@ def _batch_norm(norm: _BatchNorm, x: Tensor, hidden: Tensor, count: Tensor) -> T
     """Batch normalization with the statistics of the ``count`` visible positions.
 
     With their mean at the masked ones, the mean over all N positions is the same, and the variance
-    ``count / N`` of what it should be. torch's layer gets features that are scaled by the root of
-    N / ``count``, and a weight that is divided by it. Where nothing is masked all factors are 1, and
+    ``count / N`` of what it should be. torch's kernel gets features that are scaled by the root of
+    N / ``count``, and a weight that is divided by it. With nothing masked all factors are 1, and
     the result is that of the layer to the last bit.
     """
     number = torch.full_like(count, x.numel() // x.shape[1])
-    mean = x.mean((0, 2, 3), keepdim=True) * (number / count)
-    filled = torch.where(hidden, mean.to(x.dtype), x)
+    mean = (x.mean((0, 2, 3), keepdim=True) * (number / count)).to(x.dtype)
     if hasattr(norm, 'joins') and cast(Any, norm).joins():  # JointBatchNorm, of sync_bn
+        filled = torch.where(hidden, mean.detach(), x)  # its gradient is that of visible positions
         return cast(Any, type(norm)).forward(norm, filled, count)
+    filled = torch.where(hidden, mean, x)
     root = (number / count).sqrt()
     unbiased = (count * (number - 1)) / ((count - 1).clamp(min=1) * number)
     kept = norm.training and norm.track_running_stats
-    running_mean = norm.running_mean * root if kept else None
-    running_var = norm.running_var / unbiased if kept else None
+    running_mean = cast(Tensor, norm.running_mean) * root if kept else None
+    running_var = cast(Tensor, norm.running_var) / unbiased if kept else None
     weight = (1 / root).expand(x.shape[1]) if norm.weight is None else norm.weight / root
     y = F.batch_norm(
         filled * root,
@@ -178,12 +181,18 @@ class SparseBackbone(TimmBackbone):
 
     Raises:
         ValueError: If the network is not convolutional, or one of its layers has no masked form.
+        TypeError: If an option is for a mask token, a detector or a classifier.
 
     Reference:
         Tian et al., SparK, ICLR 2023 (https://arxiv.org/abs/2301.03580), section 3.1.
     """
 
     def __init__(self, model_name: str | nn.Module, **kwargs: Any) -> None:
+        needless = {'mask_after', 'mask_token', 'out_indices', 'num_classes'} & kwargs.keys()
+        if needless:
+            raise TypeError(
+                f'SparseBackbone masks every layer and returns maps: leave {sorted(needless)} out'
+            )
         super().__init__(model_name, **kwargs)
         self._blocks: VisibleBlocks | None = None
         self._maps: dict[str, Tensor] | None = None
@@ -204,12 +213,12 @@ class SparseBackbone(TimmBackbone):
         pixels = hide(image, VisibleBlocks(mask).hidden(image))
         self._maps = {}
         try:
-            features = cast(FeatureLayout, self._layout).to_map(
-                self._masked_pass(pixels, (mask, size)), size
-            )
-            return [features, *(self._maps[name] for name in self._names)]
+            features = [self._masked_pass(pixels, (mask, size))]
+            features += [self._maps[name] for name in self._names]
         finally:
             self._maps = None
+        pairs = zip(self._layouts, features, strict=True)
+        return [layout.to_map(x, size) for layout, x in pairs]
 
     def check_mask_grid(self, image_size: tuple[int, int], grid: tuple[int, int]) -> None:
         """Check that every position of every map lies in one block.
@@ -258,13 +267,13 @@ class SparseBackbone(TimmBackbone):
             raise ValueError(
                 f'SparK is for convolutional networks, whose stages have strides of 4, 8, 16, …; '
                 f'{type(self.model).__name__} has {strides} and returns stride {stride}: take '
-                "method a2mim, or for a ViT mae"
+                'method a2mim, or for a ViT mae'
             )
         finer = [s for s in sorted(found, reverse=True) if LEAST_STRIDE <= s < stride]
         finer = [s for s in finer if not s & (s - 1)]
         self._names = [found[s] for s in finer]
-        channels = [maps[found[s]].channels for s in finer]
-        return [(cast(int, self.out_channels), stride), *zip(channels, finer, strict=True)]
+        self._layouts = [layout, *(maps[name] for name in self._names)]
+        return [(at.channels, s) for at, s in zip(self._layouts, [stride, *finer], strict=True)]
 
     def _attach(self) -> None:
         """Put the hooks in, at the first pass: until then layers may be replaced (SyncBN)."""
@@ -279,7 +288,7 @@ class SparseBackbone(TimmBackbone):
                     'takes the layer of this package'
                 )
             if isinstance(module, NORMS):
-                module.forward = partial(self._normalize, module)
+                cast(Any, module).forward = partial(self._normalize, module)
             elif isinstance(module, MASKED):
                 module.register_forward_hook(self._mask)
             elif GATES.search(type(module).__name__):
@@ -292,7 +301,7 @@ class SparseBackbone(TimmBackbone):
     def _normalize(self, norm: nn.Module, x: Tensor) -> Tensor:
         blocks = self.visible()
         if blocks is None or x.ndim != 4 or x.shape[2:] == (1, 1):
-            return type(norm).forward(norm, x)
+            return cast(Any, type(norm)).forward(norm, x)
         return normalize(norm, x, blocks)
 
     def _mask(self, module: nn.Module, _inputs: tuple, features: Tensor) -> Tensor:
@@ -320,7 +329,7 @@ class SparseBackbone(TimmBackbone):
 
 
 def channel_axis(module: nn.Module) -> int:
-    """Where ``module`` has the channels of a map: -1 for the layers of torch that take them last."""
+    """Where ``module`` has the channels of a map: -1 for linear layers and norms of them."""
     last = isinstance(module, nn.Linear | nn.LayerNorm | RmsNorm | SimpleNorm)
     return -1 if last and '2d' not in type(module).__name__ else 1
 

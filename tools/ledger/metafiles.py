@@ -12,6 +12,10 @@ PAPERS = {
         'SimMIM: a Simple Framework for Masked Image Modeling',
         'https://arxiv.org/abs/2111.09886',
     ),
+    'SparK': (
+        'Designing BERT for Convolutional Networks: Sparse and Hierarchical Masked Modeling',
+        'https://arxiv.org/abs/2301.03580',
+    ),
 }
 NOTE = '# Written by tools/ledger/make_ledger.py; change the configs instead.\n'
 
@@ -77,7 +81,8 @@ def _model(recipe: Recipe, urls: Mapping[str, str], costs: Costs) -> dict:
 
 
 def _collection(recipe: Recipe) -> str:
-    return 'SimMIM' if '/simmim/' in recipe.path else 'A2MIM'
+    folders = {'/simmim/': 'SimMIM', '/spark/': 'SparK'}
+    return next((name for part, name in folders.items() if part in recipe.path), 'A2MIM')
 
 
 def _dump(content: dict) -> str:

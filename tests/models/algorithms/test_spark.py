@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from mmengine import Config
+from mmengine.registry import DefaultScope
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,11 +20,13 @@ from a2mim.models.sparse_encoder import SparseBackbone
 from a2mim.registry import TRANSFORMS
 from exact_run import SaveAt, differing, run, state
 from host_sync import no_host_sync
+from recipes import CONFIGS, built, groups_of
 from toy_run import load_tool, loader, toy_config, write_images
 
 PREPROCESSOR = dict(type='ImagePreprocessor', mean=[128.0] * 3, std=[64.0] * 3)
 HEAD = dict(type='MIMHead', spatial=dict(type='MSELoss'))
 NECK = dict(type='UNetDecoder', width=64)
+PUBLISHED = sorted((CONFIGS / 'spark').glob('*imagenet*.py'))
 SMALL = dict(output_stride=8, channels=(8, 16, 24, 32))
 
 
@@ -249,3 +252,32 @@ def test_a_run_resumes_bit_for_bit_draws_and_exports_to_timm(tmp_path):
     weights = torch.load(tmp_path / 'backbone.pth', weights_only=True)
     weights = weights.get('state_dict', weights)
     timm.create_model('resnet10t', num_classes=0, **SMALL).load_state_dict(weights)
+
+
+@pytest.mark.parametrize('path', PUBLISHED, ids=lambda path: path.stem)
+def test_published_recipes_have_the_published_values(path):
+    cfg = Config.fromfile(path)
+    wrapper, schedule = cfg.optim_wrapper, cfg.param_scheduler
+    # https://github.com/keyu-tian/SparK: pretrain/utils/arg_util.py, models/__init__.py
+    beta, drop = {'resnet50': (0.95, 0.05), 'convnext_small': (0.999, 0.2)}.get(
+        cfg.model.backbone.model_name, (0.999, 0.3)
+    )
+    assert cfg.model.backbone.drop_path_rate == drop and cfg.model.neck.width == 768
+    optimizer = wrapper.optimizer
+    assert (optimizer.type, optimizer.betas, optimizer.max_grad_norm) == ('Lamb', (0.9, beta), 5)
+    assert optimizer.lr == pytest.approx(2e-4 * 4096 / 256) and optimizer.weight_decay == 0.04
+    images = 8 * cfg.train_dataloader.batch_size * wrapper.get('accumulative_counts', 1)
+    assert images == cfg.auto_scale_lr.base_batch_size == 4096
+    assert cfg.train_cfg.max_epochs == 1600 and schedule.warmup == 40
+    assert schedule.eta_min == pytest.approx(optimizer.lr / 1000) and schedule.warmup_ratio == 0.005
+    assert cfg.custom_hooks == [dict(type='WeightDecayHook', end=0.2)]
+    mask = TRANSFORMS.build(cfg.train_dataloader.dataset.mask)
+    assert np.sum(mask(np.random.default_rng(0)) == 0) == round(49 * (1 - 0.6))
+    with DefaultScope.overwrite_default_scope('a2mim'):
+        model = built(cfg.model)
+    # Of lr_control.py: what has one axis, biases, tokens and scales of layers do not decay.
+    for group in groups_of(cfg, model):
+        for name, parameter in group['params']:
+            flat = parameter.ndim == 1 or 'mask_embeddings' in name or 'gamma' in name
+            assert group['weight_decay'] == (0.0 if flat else 0.04), name
+            assert group['lr'] == optimizer.lr

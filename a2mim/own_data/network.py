@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from a2mim.engine.backbone_choice import blank_network, choose_mask_layer, fit_i
 from a2mim.engine.config_edit import PRECISIONS
 from a2mim.engine.optimizers import autocast_dtype
 from a2mim.masking import num_masked_patches
+from a2mim.models.sparse_encoder import check_layers
 from a2mim.models.timm_backbone import own_network
 from a2mim.models.timm_inspection import (
     FeatureLayout,
@@ -44,7 +45,7 @@ class Choice:
 
     Attributes:
         backbone: Options of ``TimmBackbone`` but for those of the mask.
-        mask_after: The layer.
+        mask_after: The layer; empty for a method without a token.
         stride: Pixels per feature there.
         block: Pixels of a side of a mask block.
         blocks: Along a side.
@@ -61,10 +62,11 @@ class Choice:
     def mask(self) -> str:
         """For a person."""
         masked = num_masked_patches((self.blocks, self.blocks), RATIO)
-        return (
-            f'{masked} of {self.blocks}×{self.blocks} blocks of {self.block} pixels; token after '
-            f'{self.mask_after}, where a feature covers {self.stride} pixels'
-        )
+        blocks = f'{masked} of {self.blocks}×{self.blocks} blocks of {self.block} pixels'
+        if not self.mask_after:
+            return f'{blocks}, which the encoder does not see'
+        place = f'after {self.mask_after}, where a feature covers {self.stride} pixels'
+        return f'{blocks}; token {place}'
 
 
 def choose_network(name: str, size: int, channels: int) -> Choice:
@@ -92,6 +94,23 @@ def choose_network(name: str, size: int, channels: int) -> Choice:
         f'--size {size}: {name} has no layer whose features tile images of {size}×{size} pixels '
         f'and fall into mask blocks; sizes that fit: {", ".join(fit) or "none near it"}'
     )
+
+
+def choose_sparse(name: str, size: int, channels: int) -> Choice:
+    """``choose_network`` for SparK: a mask block is one feature of the output.
+
+    Raises:
+        ValueError: As ``choose_network``, or if the network is not convolutional.
+    """
+    if ':' in name:
+        raise ValueError(
+            f'--backbone {name}: --method spark takes networks of timm; docs/methods.md has the '
+            'few lines of Python for one of yours'
+        )
+    if (model := blank_network({'model_name': name})) is not None:
+        check_layers(model)
+    found = choose_network(name, size, channels)
+    return replace(found, mask_after='', block=size // found.output, blocks=found.output)
 
 
 def choose_own(place: str, size: int, channels: int) -> Choice:

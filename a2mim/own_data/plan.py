@@ -31,7 +31,7 @@ from a2mim.own_data.network import (
 )
 from a2mim.own_data.run import devices_of, workers
 
-METHODS = {'a2mim': 'A2MIM', 'simmim': 'SimMIM'}
+METHODS = {'a2mim': 'A2MIM', 'simmim': 'SimMIM', 'spark': 'SparK'}
 TOKENS = {'A2MIM': dict(mode='add', gamma_init=1e-6), 'SimMIM': dict(mode='replace')}
 HEADS: dict[str, dict] = {
     'A2MIM': dict(
@@ -42,7 +42,10 @@ HEADS: dict[str, dict] = {
         visible_fill='mixed',
     ),
     'SimMIM': dict(type='MIMHead', spatial=dict(type='L1Loss')),
+    'SparK': dict(type='MIMHead', spatial=dict(type='MSELoss')),
 }
+# A third of the published width, which is meant for ImageNet.
+NECKS = {'SparK': dict(type='UNetDecoder', width=256)}
 # Learning rate, the images a step that it is for, and by what it falls: configs/own_data.
 PRETRAINING, FINETUNING = (5e-4, 128, 50), (5e-4, 64, 500)
 OPEN_BRANCHES = 3000  # steps, from which residual branches may start at zero
@@ -73,13 +76,14 @@ class Plan:
     def pretraining(self, images: Images, choice: Choice, size: int) -> list[Section]:
         """Entries of the config of a pre-training."""
         method = METHODS[self.args.method]
-        mask = dict(mask_after=choice.mask_after, mask_token=TOKENS[method])
-        backbone: dict[str, Any] = {'type': 'TimmBackbone', **choice.backbone, **mask}
+        backbone: dict[str, Any] = {'type': 'TimmBackbone', **choice.backbone}
+        if method in TOKENS:
+            backbone |= dict(mask_after=choice.mask_after, mask_token=TOKENS[method])
         model = dict(
             type=method,
             data_preprocessor=images.preprocessor(),
             backbone=backbone,
-            neck=dict(type='PixelShuffleDecoder'),
+            neck=NECKS.get(method, dict(type='PixelShuffleDecoder')),
             head=HEADS[method],
         )
         self.said['mask'] = choice.mask()

@@ -46,7 +46,7 @@ def parser() -> FolderParser:
     network = f'name in timm (default: {ON_GPU}, on a CPU {ON_CPU}), or the function in a Python '
     network += 'file that returns a network of your own'
     add('--backbone', metavar='NAME|FILE.py:FUNCTION', help=network)
-    add('--method', choices=('a2mim', 'simmim'), default='a2mim', help='of pre-training')
+    add('--method', choices=('a2mim', 'simmim', 'spark'), default='a2mim', help='of pre-training')
     add('--from', '--pretrained', dest='pretrained', metavar='FILE', help='start from weights')
     probe = 'class folders, by which features are measured during the training'
     add('--probe', metavar='DIR', help=probe)
@@ -91,7 +91,7 @@ def prepare(made: FolderParser, args: argparse.Namespace, root: str) -> Path:
     """Look, choose, say it, and write the config."""
     from a2mim.own_data.config_text import check_out
     from a2mim.own_data.images import look, side_for
-    from a2mim.own_data.network import choose_network
+    from a2mim.own_data.network import choose_network, choose_sparse
     from a2mim.own_data.plan import METHODS, Plan
     from a2mim.own_data.run import say, write
 
@@ -102,7 +102,8 @@ def prepare(made: FolderParser, args: argparse.Namespace, root: str) -> Path:
     name, why = (args.backbone, '--backbone') if args.backbone else default_backbone()
     images = look(root, args.channels, args.scale)
     size, why_size = (args.size, '--size') if args.size else side_for(images)
-    choice = choose_network(name, size, images.channels)
+    choose = choose_sparse if args.method == 'spark' else choose_network
+    choice = choose(name, size, images.channels)
     run.said |= {
         'images': images.found(),
         **images.facts(),

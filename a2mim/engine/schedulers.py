@@ -12,10 +12,10 @@ exactly, and resumes from the step number alone.
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from mmengine.hooks import Hook
-from mmengine.optim import BaseOptimWrapper
+from mmengine.optim import BaseOptimWrapper, OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 from mmengine.runner import Runner
@@ -262,7 +262,7 @@ class WeightDecayHook(Hook):
     def before_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
         """Set the weight decay of this iteration."""
         progress = runner.iter / max(1, runner.max_iters - 1)
-        for group in runner.optim_wrapper.param_groups:
+        for group in cast(OptimWrapper, runner.optim_wrapper).param_groups:
             begin = group.setdefault('initial_weight_decay', group['weight_decay'])
             if begin:
                 group['weight_decay'] = _anneal(begin, self.end, progress)

@@ -15,8 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from a2mim.masking import upsample_mask
 from a2mim.models.data_preprocessor import ImagePreprocessor
-from a2mim.models.sparse_encoder import SparseBackbone, VisibleBlocks, hide, normalize
+from a2mim.models.sparse_encoder import SparseBackbone
 from a2mim.models.timm_backbone import TimmBackbone, build_backbone
+from a2mim.models.visible_blocks import VisibleBlocks, hide, normalize
 from a2mim.registry import MODELS, build_module
 from a2mim.weights.load_model import InputSpec
 

@@ -17,18 +17,13 @@ import torch
 from timm.layers.blur_pool import BlurPool2d
 from timm.layers.norm import RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
-from a2mim.masking import upsample_mask
 from a2mim.models.timm_backbone import TimmBackbone
-from a2mim.models.timm_inspection import (
-    FeatureLayout,
-    feature_maps,
-    last_block,
-)
+from a2mim.models.timm_inspection import FeatureLayout, feature_maps, last_block, trace_shapes
+from a2mim.models.visible_blocks import VisibleBlocks, hide, normalize
 from a2mim.registry import MODELS
 
 # What mixes positions, or is not 0 at a masked position whose input is: its output is masked.
@@ -38,127 +33,15 @@ MASKED += (nn.LayerNorm, RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d)
 NORMS = (_BatchNorm, nn.GroupNorm)
 # By name, since families have classes of their own. x · gate(mean of x over positions): the mean
 # becomes that over visible positions.
-GATES = re.compile('^((Effective)?SEModule|SqueezeExcite(Cl)?|EseModule|(Ec|Cec)aModule)$')
+GATES = re.compile('^((Effective)?SEModule|SqueezeExcit(e|eCl|ation)|EseModule|(Ec|Cec)aModule)$')
 # With weights, and right as they are: of one position, or a sum over positions.
 UNCHANGED = re.compile('LayerScale|GlobalResponseNorm|Affine|^Scale$|^PReLU$')
 # What mixes all positions.
 MIXING = re.compile(
     'Attn|Attention|MHSA|SHSA|SHMA|MLA|NonLocal|Lambda|SelectiveKernel|GlobalContext|Cbam|Modulation'
 )
-REFUSED = (_InstanceNorm, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+POOLED = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)  # a gate, but in a head
 LEAST_STRIDE = 4  # of the maps for a decoder, as published
-
-
-class VisibleBlocks:
-    """A mask (B, h, w), 1 where masked, and what the layers of one pass need of it."""
-
-    def __init__(self, mask: Tensor) -> None:
-        self.mask = mask
-        self._hidden: dict[tuple[int, int], Tensor] = {}
-        self._visible = (mask == 0).flatten(1).sum(1)  # blocks of each image, (B,)
-
-    def hidden(self, features: Tensor, axis: int = 1) -> Tensor:
-        """True where masked: (B, 1, H, W), or for channels in the last ``axis`` (B, H, W, 1)."""
-        shape = features.shape[2:] if axis == 1 else features.shape[1:3]
-        grid = (shape[0], shape[1])
-        if len(features) != len(self.mask):
-            raise ValueError(
-                f'{len(features)} feature maps are not those of {len(self.mask)} masks'
-            )
-        if grid not in self._hidden:
-            self._hidden[grid] = upsample_mask(self.mask, grid).bool().unsqueeze(1)
-        return self._hidden[grid] if axis == 1 else self._hidden[grid].movedim(1, -1)
-
-    def count(self, features: Tensor) -> Tensor:
-        """Visible positions of the whole batch, (), at least 1."""
-        positions = features.shape[2] * features.shape[3] // self.mask[0].numel()
-        visible = self._visible.sum().clamp(min=1) * positions
-        return visible.to(torch.promote_types(features.dtype, torch.float32))
-
-    def stretch(self, features: Tensor) -> Tensor:
-        """Positions per visible one of each image, (B, 1, 1, 1); 1 where nothing is masked."""
-        visible = self._visible.clamp(min=1).view(-1, 1, 1, 1)
-        return self.mask[0].numel() / visible.to(torch.promote_types(features.dtype, torch.float32))
-
-
-def hide(x: Tensor, hidden: Tensor) -> Tensor:
-    """``x`` with 0 where ``hidden``, in its layout in memory, which ``masked_fill`` would lose."""
-    return torch.where(hidden, x.new_zeros(()), x)
-
-
-def normalize(norm: nn.Module, x: Tensor, blocks: VisibleBlocks) -> Tensor:
-    """What ``norm`` makes of the visible positions of ``x`` (B, C, H, W) alone; 0 elsewhere.
-
-    Args:
-        norm: One of ``NORMS``, or a norm of single positions.
-        x: 0 where masked.
-        blocks: The mask.
-    """
-    hidden = blocks.hidden(x)
-    if isinstance(norm, nn.GroupNorm):
-        y = _activate(norm, _group_norm(norm, x, hidden, blocks.stretch(x)))
-    elif isinstance(norm, _BatchNorm) and (norm.training or norm.running_mean is None):
-        y = _batch_norm(norm, x, hidden, blocks.count(x))
-    else:
-        y = cast(Any, type(norm)).forward(norm, x)
-    return hide(y, hidden)
-
-
-def _batch_norm(norm: _BatchNorm, x: Tensor, hidden: Tensor, count: Tensor) -> Tensor:
-    """Batch normalization with the statistics of the ``count`` visible positions.
-
-    With their mean at the masked ones, the mean over all N positions is the same, and the variance
-    ``count / N`` of what it should be. torch's kernel gets features that are scaled by the root of
-    N / ``count``, and a weight that is divided by it. With nothing masked all factors are 1, and
-    the result is that of the layer to the last bit.
-    """
-    number = torch.full_like(count, x.numel() // x.shape[1])
-    mean = (x.mean((0, 2, 3), keepdim=True) * (number / count)).to(x.dtype)
-    if hasattr(norm, 'joins') and cast(Any, norm).joins():  # JointBatchNorm, of sync_bn
-        filled = torch.where(hidden, mean.detach(), x)  # its gradient is that of visible positions
-        return cast(Any, type(norm)).forward(norm, filled, count)
-    filled = torch.where(hidden, mean, x)
-    root = (number / count).sqrt()
-    unbiased = (count * (number - 1)) / ((count - 1).clamp(min=1) * number)
-    kept = norm.training and norm.track_running_stats
-    running_mean = cast(Tensor, norm.running_mean) * root if kept else None
-    running_var = cast(Tensor, norm.running_var) / unbiased if kept else None
-    weight = (1 / root).expand(x.shape[1]) if norm.weight is None else norm.weight / root
-    y = F.batch_norm(
-        filled * root,
-        running_mean,
-        running_var,
-        weight.to(root.dtype),
-        norm.bias,
-        True,
-        cast(float, norm.momentum),
-        norm.eps,
-    )
-    if running_mean is not None and running_var is not None:
-        with torch.no_grad():
-            cast(Tensor, norm.num_batches_tracked).add_(1)
-            cast(Tensor, norm.running_mean).copy_(running_mean / root)
-            cast(Tensor, norm.running_var).copy_(running_var * unbiased)
-    return _activate(norm, y)
-
-
-def _group_norm(norm: nn.GroupNorm, x: Tensor, hidden: Tensor, stretch: Tensor) -> Tensor:
-    """The same for each image and group of channels; ``stretch`` (B, 1, 1, 1) is N / count."""
-    groups = x.unflatten(1, (norm.num_groups, -1))  # (B, G, C / G, H, W)
-    mean = groups.mean((2, 3, 4), keepdim=True) * stretch[..., None]
-    filled = torch.where(hidden[:, None], mean.to(x.dtype), groups).flatten(1, 2)
-    root = stretch.sqrt()
-    scaled = (filled * root).to(x.dtype)
-    y = F.group_norm(scaled, norm.num_groups, norm.weight, norm.bias, norm.eps)
-    bias = y.new_zeros(()) if norm.bias is None else norm.bias.view(1, -1, 1, 1).to(y.dtype)
-    return torch.lerp(bias.expand_as(y), y, (1 / root).to(y.dtype))
-
-
-def _activate(norm: nn.Module, x: Tensor) -> Tensor:
-    """Dropout and activation, of timm's norms that have them."""
-    for name in ('drop', 'act'):
-        x = getattr(norm, name, nn.Identity())(x)
-    return x
 
 
 @MODELS.register_module()
@@ -224,7 +107,8 @@ class SparseBackbone(TimmBackbone):
         """Check that every position of every map lies in one block.
 
         Raises:
-            ValueError: If the stride does not divide the image, or the blocks.
+            ValueError: If the stride does not divide the image, or the blocks, or a layer has a
+                grid of its own.
         """
         stride = cast(int, self.stride)
         if image_size[0] % stride or image_size[1] % stride:
@@ -241,6 +125,15 @@ class SparseBackbone(TimmBackbone):
                 f'last features of {type(self.model).__name__}: set block_size={stride}, or take '
                 'output_stride or another network for smaller blocks'
             )
+
+        layers = {n: m for n, m in self.model.named_modules() if isinstance(m, MASKED + NORMS)}
+        _, shapes = trace_shapes(self.model, (self._in_channels, *image_size), layers.values())
+        for name, layer in layers.items():
+            for shape in [shape for shape in shapes[layer] if shape and len(shape) == 4]:
+                rows, columns = shape[2:] if channel_axis(layer) == 1 else shape[-3:-1]
+                if (rows, columns) != (1, 1) and (rows % grid[0] or columns % grid[1]):
+                    why = f'{name} of {rows}×{columns} features, no multiple of {grid[0]}×{grid[1]}'
+                    raise unfit(self.model, f'{why} mask blocks')
 
     def visible(self) -> VisibleBlocks | None:
         """The mask of the pass that runs; None in one without."""
@@ -259,16 +152,16 @@ class SparseBackbone(TimmBackbone):
         stages = [info['module'] for info in getattr(self.model, 'feature_info', [])]
         found: dict[int, str] = {}
         for name, at in maps.items():
-            if isinstance(at.stride, int) and (name in stages or not stages):
+            depth = found.get(cast(int, at.stride), name).count('.')
+            if isinstance(at.stride, int) and (
+                name in stages if stages else name.count('.') <= depth
+            ):
                 found[at.stride] = name
         stride = self.stride
         if not isinstance(stride, int) or stride & (stride - 1) or len(found) < 2:
             strides = ', '.join(map(str, sorted(found))) or 'none'
-            raise ValueError(
-                f'SparK is for convolutional networks, whose stages have strides of 4, 8, 16, …; '
-                f'{type(self.model).__name__} has {strides} and returns stride {stride}: take '
-                'method a2mim, or for a ViT mae'
-            )
+            why = f'stages of stride {strides}, not of 4, 8, 16, …, and returns stride {stride}'
+            raise unfit(self.model, why)
         finer = [s for s in sorted(found, reverse=True) if LEAST_STRIDE <= s < stride]
         finer = [s for s in finer if not s & (s - 1)]
         self._names = [found[s] for s in finer]
@@ -308,7 +201,7 @@ class SparseBackbone(TimmBackbone):
         blocks = self.visible()
         axis = channel_axis(module)
         grid = features.shape[2:] if axis == 1 else features.shape[1:-1]
-        if blocks is None or features.ndim != 4 or tuple(grid) == (1, 1):
+        if blocks is None or features.ndim != 4 or grid == (1, 1):
             return features
         return hide(features, blocks.hidden(features, axis))
 
@@ -341,11 +234,16 @@ def check_layers(model: nn.Module) -> None:
         ValueError: If so, with the name of the layer.
     """
     for name, module in misfits(model):
-        raise ValueError(
-            f'SparK is for convolutional networks; {type(model).__name__} has {name} '
-            f'({type(module).__name__}), which has no form for visible positions alone: take '
-            'method a2mim, or for a ViT mae'
-        )
+        what = f'{name} ({type(module).__name__})'
+        raise unfit(model, f'{what}, which has no form for visible positions alone')
+
+
+def unfit(model: nn.Module, why: str) -> ValueError:
+    """The error of a network that has something which SparK cannot run."""
+    return ValueError(
+        f'SparK is for convolutional networks; {type(model).__name__} has {why}: take method '
+        'a2mim, or for a ViT mae'
+    )
 
 
 def misfits(model: nn.Module, path: str = '') -> Iterator[tuple[str, nn.Module]]:
@@ -357,7 +255,8 @@ def misfits(model: nn.Module, path: str = '') -> Iterator[tuple[str, nn.Module]]
         own = [*child.parameters(recurse=False), *child.buffers(recurse=False)]
         known = isinstance(child, NORMS + MASKED) or UNCHANGED.search(kind)
         unknown = own and not known and not [*child.children()]
-        odd = isinstance(child, REFUSED) or GATES.search(kind) or MIXING.search(kind)
+        odd = isinstance(child, _InstanceNorm) or GATES.search(kind) or MIXING.search(kind)
+        odd = odd or (path and isinstance(child, POOLED))
         if unknown or odd or (isinstance(child, _BatchNorm) and child.momentum is None):
             yield place, child
         else:

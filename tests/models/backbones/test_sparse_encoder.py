@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from a2mim.engine import sync_batch_norm
 from a2mim.engine.sync_batch_norm import JointBatchNorm
-from a2mim.models.sparse_encoder import SparseBackbone, VisibleBlocks, normalize
+from a2mim.models.sparse_encoder import SparseBackbone
+from a2mim.models.visible_blocks import VisibleBlocks, normalize
 from host_sync import no_host_sync
 
 # A layer or more of each that is handled in a way of its own, and options that make it small.
@@ -268,6 +269,23 @@ def test_sizes_that_do_not_fit_are_refused(size, grid, message):
     backbone.check_mask_grid((96, 192), (3, 3))  # larger blocks are of several features
     with pytest.raises(ValueError, match=message):
         backbone.check_mask_grid(size, grid)
+
+
+def test_layers_between_the_stages_must_fall_into_the_blocks_too():
+    layers = [nn.Conv2d(3, 4, 3, 2), nn.Conv2d(4, 4, 2, 2, 1), nn.Conv2d(4, 4, 2, 2)]
+    backbone = SparseBackbone(nn.Sequential(*layers))  # 31, 16 and 8 features of 64 pixels
+    with pytest.raises(ValueError, match=r'0 of 31×31 features, no multiple of 8×8 mask blocks'):
+        backbone.check_mask_grid((64, 64), (8, 8))
+
+
+def test_a_network_of_torchvision_is_read_at_its_outermost_modules():
+    torchvision = pytest.importorskip('torchvision')
+    with torch.device('meta'):
+        backbone = SparseBackbone(torchvision.models.resnet50())
+        gated = SparseBackbone(torchvision.models.mobilenet_v3_small())
+    assert backbone.stages == [(2048, 32), (1024, 16), (512, 8), (256, 4)]
+    assert [stride for _, stride in gated.stages] == [32, 16, 8, 4]
+    backbone.check_mask_grid((224, 224), (7, 7))
 
 
 def test_options_for_other_uses_are_refused():

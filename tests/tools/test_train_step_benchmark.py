@@ -21,7 +21,11 @@ def benchmark(monkeypatch) -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    'name, dtype', [*((name, 'float32') for name in NAMES), ('convnext_small', 'bfloat16')]
+    'name, dtype',
+    [
+        *((name, 'float32') for name in (*NAMES, 'spark_resnet50')),
+        ('convnext_small', 'bfloat16'),
+    ],
 )
 def test_a_round_gives_a_row_of_the_table(benchmark, capsys, name, dtype):
     argv = f'--reduced --models {name} --batch 2 --rounds 1 --dtype {dtype}'

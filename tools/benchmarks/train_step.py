@@ -1,6 +1,6 @@
-"""The A2MIM step of the real runner against timm's supervised step of the same backbone.
+"""The A2MIM or SparK step of the real runner against timm's supervised one of the same backbone.
 
-A2MIM runs as ``tools/train.py`` trains the shipped config: its runner, with the finite guard,
+Both run as ``tools/train.py`` trains the shipped config: its runner, with the finite guard,
 seeds, schedules, log lines and hooks, on one batch in memory. The supervised model is
 ``timm.create_model(…, num_classes=1000)`` with the backbone options of the config, cross-entropy
 and fused AdamW in timm's two parameter groups, in a bare loop. Both take the same uint8 batch,
@@ -28,7 +28,7 @@ from turns import describe_run, make_parser, paired_ratios, take_turns
 
 from a2mim.models.timm_inspection import prefers_channels_last
 
-TARGETS = {'resnet50': 0.92, 'vit_base': 0.98, 'convnext_small': 0.97}
+TARGETS = {'resnet50': '0.92', 'vit_base': '0.98', 'convnext_small': '0.97'}
 MASKING_OPTIONS = ('type', 'mask_after', 'mask_token', 'init_cfg')
 CLASSES = 1000
 
@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     MMLogger.get_current_instance().setLevel(logging.WARNING)  # no lines about groups in the table
     print(f'{describe_step(args)}\n')
-    columns = ('A2MIM, images/s', 'timm, images/s', 'ratio', 'lowest – highest', 'target')
+    columns = ('pre-training, images/s', 'timm, images/s', 'ratio', 'lowest – highest', 'target')
     print(f'| backbone | batch | {" | ".join(columns)} |')
     print('|---|---:|---:|---:|---:|---:|---:|')
     for name in args.models:
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
         ratio, lowest, highest = paired_ratios(times['timm'], times['A2MIM'])
         print(
             f'| {name} | {args.batch} | {rates[0]:.3g} | {rates[1]:.3g} | **{ratio:.2f}** | '
-            f'{lowest:.2f} – {highest:.2f} | {TARGETS[name]:.2f} |',
+            f'{lowest:.2f} – {highest:.2f} | {TARGETS.get(name, "–")} |',
             flush=True,
         )
 

@@ -314,6 +314,8 @@ def reconstruct(
     grid = block_grid(spec.image_size, spec.block_size if block_size is None else block_size)
     share = spec.ratio if ratio is None else ratio
     blocks = random_patch_mask(grid, share, np.random.default_rng(seed))
+    if hasattr(model, 'check_mask'):
+        cast(Any, model).check_mask(spec.image_size, grid, int(blocks.sum()))
     return _pictures(model, batch, torch.from_numpy(blocks)[None].to(batch))
 
 

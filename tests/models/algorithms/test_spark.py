@@ -247,6 +247,8 @@ def test_a_run_resumes_bit_for_bit_draws_and_exports_to_timm(tmp_path):
     assert model.input_spec.block_size == 8 and model.input_spec.image_size == (32, 32)
     pictures = a2mim.reconstruct(model, Image.open(data / 'red/0.png'))
     assert pictures['reconstruction'].shape == (32, 32, 3)
+    with pytest.raises(ValueError, match='hides all 16 blocks'):
+        a2mim.reconstruct(model, Image.open(data / 'red/0.png'), ratio=1.0)
     extract = load_tool('extract_backbone_weights', 'tools/model_converters')
     extract.main([str(checkpoint), str(tmp_path / 'backbone.pth')])
     weights = torch.load(tmp_path / 'backbone.pth', weights_only=True)

@@ -44,7 +44,8 @@ class SparK(BaseModel):
         mask: (B, h, w), 1 where masked; each block is one patch or several.
 
     Raises:
-        ValueError: If the network is not convolutional, or one of its layers has no masked form.
+        ValueError: If the network is not convolutional, one of its layers has no masked form, or
+            the head has a feature target.
 
     Reference:
         Tian et al., SparK, ICLR 2023 (https://arxiv.org/abs/2301.03580).
@@ -78,6 +79,11 @@ class SparK(BaseModel):
         norms = [(nn.BatchNorm2d if batch_norm else LayerNorm2d)(c) for c, _ in encoder.stages]
         self.norms = nn.ModuleList(norms)
         self.head: Any = build_module(head)
+        if getattr(self.head, 'target', None) is not None:
+            raise ValueError(
+                f'SparK reconstructs pixels: leave target={type(self.head.target).__name__} out of '
+                'the head; A2MIM takes it'
+            )
         self.input_spec = InputSpec(encoder.image_size)  # unless a config tells
 
     def forward(
@@ -116,10 +122,8 @@ class SparK(BaseModel):
 
     def loss(self, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Encode what is visible, fill, decode, compare."""
-        maps = self.backbone.maps(image, mask)
-        reconstruction = self.neck(self.normalized(maps, mask), mask)
-        target = patch_statistics(image, self.side)
-        return self.head.loss(reconstruction, (image - target[0]) / target[1], mask)
+        mean, std = patch_statistics(image, self.side)
+        return self.head.loss(self.decode(image, mask), (image - mean) / std, mask)
 
     def predict(self, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Reconstruct, and return the images (B, C, H, W) and the mask that a picture shows.
@@ -127,16 +131,16 @@ class SparK(BaseModel):
         The network predicts each patch but for its mean and variance: the picture has those of
         the image itself.
         """
-        maps = self.backbone.maps(image, mask)
         mean, std = patch_statistics(image, self.side)
-        reconstruction = self.neck(self.normalized(maps, mask), mask) * std + mean
+        reconstruction = self.decode(image, mask) * std + mean
         visible = hide(image, VisibleBlocks(mask).hidden(image))  # 0 is the mean colour
         return dict(image=image, visible=visible, reconstruction=reconstruction, mask=mask)
 
-    def normalized(self, maps: Sequence[Tensor], mask: Tensor) -> list[Tensor]:
-        """The maps of the stages, normalised over visible positions."""
-        blocks = VisibleBlocks(mask)
-        return [normalize(norm, x, blocks) for norm, x in zip(self.norms, maps, strict=True)]
+    def decode(self, image: Tensor, mask: Tensor) -> Tensor:
+        """What the network makes of the visible blocks: patches (B, C, H, W), normalised each."""
+        maps, blocks = self.backbone.maps(image, mask), VisibleBlocks(mask)
+        pairs = zip(self.norms, maps, strict=True)
+        return self.neck([normalize(norm, x, blocks) for norm, x in pairs], mask)
 
     def init_weights(self) -> None:
         """Initialise or load the backbone; the other parts are initialised at construction."""

@@ -80,7 +80,7 @@ def test_the_loss_and_its_gradients_are_those_of_the_paper(name, options, size, 
     again = copy.deepcopy(model)
     losses = model(image, mask, mode='loss')
     assert losses.keys() == {'loss_spatial'}
-    reconstruction = again.neck(again.normalized(again.backbone.maps(image, mask), mask), mask)
+    reconstruction = again.decode(image, mask)
     assert reconstruction.shape == image.shape
     expected = published_loss(reconstruction, image, mask.float(), again.backbone.stride)
     torch.testing.assert_close(losses['loss_spatial'], expected, rtol=1e-7, atol=0)
@@ -133,7 +133,7 @@ def test_pictures_have_what_is_visible_and_the_true_mean_and_variance_of_patches
     hidden = mask.repeat_interleave(32, 1).repeat_interleave(32, 2)[:, None].bool()
     assert torch.equal(found['visible'], image.masked_fill(hidden, 0))
     with torch.no_grad():
-        plain = model.neck(model.normalized(model.backbone.maps(image, mask), mask), mask)
+        plain = model.decode(image, mask)
     patch = image[1, :, 32:, :32]
     expected = plain[1, :, 32:, :32] * (patch.var() + 1e-6).sqrt() + patch.mean()
     torch.testing.assert_close(found['reconstruction'][1, :, 32:, :32], expected)
@@ -191,6 +191,9 @@ def test_other_parts_are_refused():
         build(neck=dict(type='UNetDecoder', width=48))
     with pytest.raises(TypeError, match='mask_after'):
         build(mask_after='layer3')
+    with pytest.raises(ValueError, match='leave target=HOGTarget out'):
+        head = HEAD | dict(target=dict(type='HOGTarget', mean=[128.0] * 3, std=[64.0] * 3))
+        SparK(dict(model_name='test_resnet'), NECK, head, PREPROCESSOR)
     with pytest.raises(ValueError, match='needs a mask'):
         build()(batch()[0], mode='loss')
 

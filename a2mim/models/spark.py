@@ -26,7 +26,7 @@ PLAIN = ('TimmBackbone', 'a2mim.TimmBackbone', None)
 
 @MODELS.register_module()
 class SparK(BaseModel):
-    """Pre-train a convolutional network on the visible blocks of images, by what they hide.
+    """Pre-train a convolutional network on visible blocks, by reconstructing the masked ones.
 
     The maps of all stages are filled at masked positions with a learnt embedding, and a light
     decoder makes an image of them. The target is each patch with zero mean and unit variance.

@@ -285,7 +285,7 @@ def reconstruct(
     """Mask blocks of one image and let ``model`` reconstruct them.
 
     Args:
-        model: An ``A2MIM``, ``SimMIM`` or ``MAE`` from ``load_model``.
+        model: An ``A2MIM``, ``SimMIM``, ``MAE`` or ``SparK`` from ``load_model``.
         image: One image, see ``as_batch``.
         ratio: Share of masked blocks; None as in pre-training (0.6 in the paper).
         block_size: Pixels of a side of a block; None as in pre-training (32 in the paper).
@@ -314,6 +314,8 @@ def reconstruct(
     grid = block_grid(spec.image_size, spec.block_size if block_size is None else block_size)
     share = spec.ratio if ratio is None else ratio
     blocks = random_patch_mask(grid, share, np.random.default_rng(seed))
+    if hasattr(model, 'check_mask'):
+        cast(Any, model).check_mask(spec.image_size, grid, int(blocks.sum()))
     return _pictures(model, batch, torch.from_numpy(blocks)[None].to(batch))
 
 

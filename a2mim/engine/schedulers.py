@@ -12,13 +12,15 @@ exactly, and resumes from the step number alone.
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
-from mmengine.optim import BaseOptimWrapper
+from mmengine.hooks import Hook
+from mmengine.optim import BaseOptimWrapper, OptimWrapper
 from mmengine.optim.scheduler.lr_scheduler import LRSchedulerMixin
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
+from mmengine.runner import Runner
 
-from a2mim.registry import PARAM_SCHEDULERS
+from a2mim.registry import HOOKS, PARAM_SCHEDULERS
 
 
 class WarmupLR(LRSchedulerMixin, _ParamScheduler):
@@ -242,6 +244,30 @@ class WarmupStepLR(WarmupLR):
         """The rate after the milestones up to ``step``."""
         epoch = step // self.epoch_length
         return base * self.gamma ** sum(epoch >= milestone for milestone in self.milestones)
+
+
+@HOOKS.register_module()
+class WeightDecayHook(Hook):
+    """Take the weight decay from that of the optimiser to ``end``, by half a cosine period.
+
+    Groups without weight decay keep none. A resumed run finds where it began in its checkpoint.
+
+    Args:
+        end: Weight decay of the last iteration.
+    """
+
+    def __init__(self, end: float) -> None:
+        if end < 0:
+            raise ValueError(f'end={end} of the weight decay must not be negative')
+        self.end = end
+
+    def before_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
+        """Set the weight decay of this iteration."""
+        progress = runner.iter / max(1, runner.max_iters - 1)
+        for group in cast(OptimWrapper, runner.optim_wrapper).param_groups:
+            begin = group.setdefault('initial_weight_decay', group['weight_decay'])
+            if begin:
+                group['weight_decay'] = _anneal(begin, self.end, progress)
 
 
 def _anneal(base: float, eta_min: float, progress: float) -> float:

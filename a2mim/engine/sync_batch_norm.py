@@ -35,14 +35,24 @@ class JointBatchNorm(_BatchNorm):
         if input.ndim < 2:
             raise ValueError(f'batch normalization got {input.ndim} axes, not (B, C, ...)')
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Normalize by the statistics of the joint batch, and update the running ones."""
+    def joins(self) -> bool:
+        """Whether the statistics are those of several processes."""
         if not (self.training and distributed.is_initialized()):
+            return False
+        return distributed.get_world_size(self.process_group or distributed.group.WORLD) > 1
+
+    def forward(self, input: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Normalize by the statistics of the joint batch, and update the running ones.
+
+        ``visible``, (), counts the positions that are not masked, where the masked ones hold the
+        mean of those; None if all are visible.
+        """
+        if not self.joins():
             return super().forward(input)
         group = self.process_group or distributed.group.WORLD
-        if distributed.get_world_size(group) == 1:
-            return super().forward(input)
-        output, mean, var, count = _Normalize.apply(input, self.weight, self.bias, self.eps, group)
+        output, mean, var, count = _Normalize.apply(
+            input, self.weight, self.bias, self.eps, group, visible
+        )
         if self.track_running_stats:
             self._update(mean, var * (count / (count - 1).clamp(min=1)), count)
         return output
@@ -65,9 +75,9 @@ class JointBatchNormAct(JointBatchNorm):
     drop: nn.Module
     act: nn.Module
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, visible: Tensor | None = None) -> Tensor:
         """Normalize, drop, activate."""
-        return self.act(self.drop(super().forward(input)))
+        return self.act(self.drop(super().forward(input, visible)))
 
 
 def join_batch_norm(model: nn.Module, *, every: bool = True) -> nn.Module:
@@ -100,12 +110,15 @@ class _Normalize(torch.autograd.Function):
         bias: Tensor | None,
         eps: float,
         group: distributed.ProcessGroup,
+        visible: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         mean, var = local_moments(x, eps)
         # One row a process, zeros elsewhere, so that a sum gathers them. Sums of x and x² would be
         # shorter, but their difference cancels where |mean| >> std.
         rows = mean.new_zeros(distributed.get_world_size(group), 2 * len(mean) + 1)  # (R, 2C + 1)
         count = mean.new_full((1,), x.numel() // x.shape[1])
+        if visible is not None:
+            var, count = var * (count / visible), visible.to(count).view(1)
         rows[distributed.get_rank(group)] = torch.cat([mean, var, count])
         rows = collectives.wait_tensor(collectives.all_reduce(rows, 'sum', group))
         means, variances, counts = rows.split([len(mean), len(var), 1], dim=1)  # (R, C), (R, 1)
@@ -127,8 +140,8 @@ class _Normalize(torch.autograd.Function):
         joint = collectives.wait_tensor(collectives.all_reduce(sums.flatten(), 'sum', ctx.group))
         dx = input_gradient(dy, x, weight, mean, inv_std, joint.view_as(sums), counts)
         if weight is None:
-            return dx, None, None, None, None
-        return dx, d_weight.to(weight.dtype), d_bias.to(weight.dtype), None, None
+            return dx, None, None, None, None, None
+        return dx, d_weight.to(weight.dtype), d_bias.to(weight.dtype), None, None, None
 
 
 # Torch's fused kernels exist for CUDA; torch.compile fuses the formulas itself.

@@ -17,6 +17,8 @@ from a2mim.models.mae import MAE, MAEDecoder
 from a2mim.models.mask_token import MaskToken
 from a2mim.models.mim_head import MIMHead
 from a2mim.models.multi_scale import RescalePyramid
+from a2mim.models.spark import SparK, UNetDecoder
+from a2mim.models.sparse_encoder import SparseBackbone
 from a2mim.models.spectral_losses import FocalFrequencyLoss, SpectrumLoss
 from a2mim.models.targets import HOGTarget, LBPTarget, MaskFeatTarget
 from a2mim.models.timm_backbone import TimmBackbone
@@ -43,7 +45,10 @@ __all__ = [
     'PixelShuffleDecoder',
     'RescalePyramid',
     'SimMIM',
+    'SparK',
+    'SparseBackbone',
     'SpectrumLoss',
     'StageProbe',
     'TimmBackbone',
+    'UNetDecoder',
 ]

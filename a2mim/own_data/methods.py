@@ -63,4 +63,13 @@ METHODS = {
         on_gpu='vit_small_patch16_224',
         on_cpu='vit_tiny_patch16_224',
     ),
+    # A third of the published width, which is meant for ImageNet.
+    'spark': Method(
+        'SparK',
+        dict(
+            neck=dict(type='UNetDecoder', width=256),
+            head=dict(type='MIMHead', spatial=dict(type='MSELoss')),
+        ),
+        mask='features',
+    ),
 }

@@ -16,6 +16,7 @@ from a2mim.engine.config_edit import PRECISIONS
 from a2mim.engine.optimizers import autocast_dtype
 from a2mim.masking import num_masked_patches
 from a2mim.models.mae import RATIO as MAE_RATIO
+from a2mim.models.sparse_encoder import check_layers
 from a2mim.models.timm_backbone import own_network
 from a2mim.models.timm_inspection import (
     FeatureLayout,
@@ -113,6 +114,23 @@ def choose_network(
     )
 
 
+def choose_sparse(name: str, size: int, channels: int) -> Choice:
+    """``choose_network`` for SparK: a mask block is one feature of the output.
+
+    Raises:
+        ValueError: As ``choose_network``, or if the network is not convolutional.
+    """
+    if ':' in name:
+        raise ValueError(
+            f'--backbone {name}: --method spark takes networks of timm; docs/methods.md has the '
+            'few lines of Python for one of yours'
+        )
+    if (model := blank_network({'model_name': name})) is not None:
+        check_layers(model)
+    found = choose_network(name, size, channels)
+    return replace(found, mask_after=None, block=size // found.output, blocks=found.output)
+
+
 def choose_own(place: str, size: int, channels: int, count: 'Count') -> Choice:
     """The mask for the network of ``'FILE.py:FUNCTION'``.
 
@@ -178,7 +196,7 @@ def choose_patches(name: str, size: int, channels: int) -> Choice:
 
 
 # How the mask of a method is chosen.
-MASKS = {'blocks': choose_network, 'patches': choose_patches}
+MASKS = {'blocks': choose_network, 'patches': choose_patches, 'features': choose_sparse}
 
 
 def _fits(name: str, size: int, channels: int) -> bool:

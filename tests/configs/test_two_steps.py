@@ -112,6 +112,8 @@ def model_options(model: dict, *, embedded: bool) -> dict[str, object]:
     options = {f'model.backbone.{key}': value for key, value in SMALLER[family].items()}
     if str(model.backbone.get('mask_after')).startswith('blocks.'):
         options['model.backbone.mask_after'] = 'blocks.0'
+    if model.get('neck', {}).get('type') == 'UNetDecoder':
+        options['model.neck.width'] = 64
     if embedded:
         return options
     if model.backbone.get('num_classes'):

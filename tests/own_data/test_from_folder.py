@@ -87,6 +87,17 @@ def test_the_config_repeats_the_run_and_resume_checks_its_options(photos, capsys
 
 
 @pytest.mark.integration
+def test_spark_masks_features_of_the_output_and_its_config_repeats_the_run(photos, capsys):
+    pretrain.main([*photos, '--method', 'spark', '--epochs', '1', '--out', 'o'])
+    assert '10 of 4×4 blocks of 8 pixels, which the encoder does not see' in capsys.readouterr().out
+    load_tool('train').main(['o/config.py', '--work-dir', 'again'])
+    assert same('o/latest.pth', 'again/latest.pth')
+    assert Path('o/reconstruction/epoch_1.png').is_file()
+    finetune.main(['--data', 'photos', '--from', 'o', '--epochs', '1', '--out', 'f'])
+    assert 'accuracy/top1' in capsys.readouterr().out
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize(('slower', 'length'), [(1, 33), (4, 28)])
 def test_a_time_ends_a_run_and_the_config_states_the_length(
     photos, monkeypatch, slower, length, capsys
@@ -202,6 +213,8 @@ def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):
         (['--data', 'photos', '--backbone', 'net.py:other'], "has no function 'other'"),
         (['--data', 'photos', '--backbone', 'net.py:text'], 'text() gives a str, no nn.Module'),
         (['--data', 'photos', '--backbone', 'net.py:flat'], 'no module of Sequential returns'),
+        (['--data', 'photos', '--method', 'spark', '--backbone', 'test_vit'], 'mae'),
+        (['--data', 'photos', '--method', 'spark', '--backbone', 'net.py:net'], 'timm'),
         (['--data', 'photos', *SMALL, '--batch-size', '16'], 'give 1 to 15'),
         (['--data', 'photos', '--out', 'used'], '--resume continues it, or give another --out'),
         (['--data', 'photos', '--out', 'edited'], 'a2mim pretrain edited/config.py'),

@@ -23,7 +23,7 @@ def benchmark(monkeypatch) -> ModuleType:
 @pytest.mark.parametrize(
     'name, dtype',
     [
-        *((name, 'float32') for name in (*NAMES, 'mae_vit_base')),
+        *((name, 'float32') for name in (*NAMES, 'mae_vit_base', 'spark_resnet50')),
         ('convnext_small', 'bfloat16'),
     ],
 )

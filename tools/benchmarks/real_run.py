@@ -32,6 +32,7 @@ RECIPES = {
     'vit_base': 'vit_base_l0_sz224_8xb128_accu2_step_ep800.py',
     'convnext_small': 'convnext_s_l3_sz224_init_8xb256_cos_ep300.py',
     'mae_vit_base': str(CONFIGS / 'mae/mae_vit-base-p16_8xb512-cos-1600e_in1k.py'),
+    'spark_resnet50': str(CONFIGS / 'spark/spark_resnet50_8xb512-cos-1600e_imagenet-224px.py'),
 }
 # To try a benchmark: the same families, in seconds on a CPU.
 REDUCED = {
@@ -39,6 +40,7 @@ REDUCED = {
     'vit_base': {'embed_dim': 32, 'depth': 2, 'num_heads': 2},
     'convnext_small': {'model_name': 'convnext_atto'},
     'mae_vit_base': {'embed_dim': 32, 'depth': 2, 'num_heads': 2},
+    'spark_resnet50': {'model_name': 'resnet10t'},
 }
 REDUCED_SIZE = 64
 EPOCH = 4  # batches
@@ -64,6 +66,7 @@ def recipe_options(
         options['model.backbone.img_size'] = image_size
     if reduced:
         options |= {f'model.backbone.{key}': value for key, value in REDUCED[name].items()}
+        options |= {'model.neck.width': 64} if name == 'spark_resnet50' else {}
     return [f'{key}={value}' for key, value in options.items()]
 
 

@@ -16,8 +16,12 @@ PAPERS = {
         'Masked Autoencoders Are Scalable Vision Learners',
         'https://arxiv.org/abs/2111.06377',
     ),
+    'SparK': (
+        'Designing BERT for Convolutional Networks: Sparse and Hierarchical Masked Modeling',
+        'https://arxiv.org/abs/2301.03580',
+    ),
 }
-OF_FOLDER = {'/simmim/': 'SimMIM', '/mae/': 'MAE'}  # A2MIM is in the others
+OF_FOLDER = {'/simmim/': 'SimMIM', '/mae/': 'MAE', '/spark/': 'SparK'}  # A2MIM is in the others
 NOTE = '# Written by tools/ledger/make_ledger.py; change the configs instead.\n'
 
 

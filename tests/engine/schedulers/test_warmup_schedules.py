@@ -1,6 +1,8 @@
 """Rates of the published system; see tests/data/README.md, "Schedules"."""
 
+import math
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from a2mim.engine.schedulers import (
     WarmupCosineLR,
     WarmupHoldLR,
     WarmupStepLR,
+    WeightDecayHook,
 )
 from a2mim.registry import PARAM_SCHEDULERS
 
@@ -212,3 +215,23 @@ def test_a_length_that_is_decided_late_changes_no_rate_before(steps):
 def test_a_share_that_leaves_no_anneal_is_refused(hold):
     with pytest.raises(ValueError, match='hold='):
         WarmupHoldLR(wrapper(1.0), warmup=0, eta_min=0.0, hold=hold, end=9, by_epoch=False)
+
+
+def test_the_weight_decay_follows_a_cosine_also_after_a_resume_and_0_stays_0():
+    weights = [nn.Parameter(torch.ones(1)) for _ in range(2)]
+    groups = [dict(params=[weights[0]], weight_decay=0.04), dict(params=[weights[1]])]
+    found = []
+    for iteration in range(9):
+        optimizer = torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.0)
+        if iteration:  # another optimiser, with the state of the last
+            optimizer.load_state_dict(saved)  # noqa: F821
+        runner = SimpleNamespace(iter=iteration, max_iters=9, optim_wrapper=OptimWrapper(optimizer))
+        WeightDecayHook(end=0.2).before_train_iter(runner, 0)
+        found.append([group['weight_decay'] for group in optimizer.param_groups])
+        saved = optimizer.state_dict()  # noqa: F841
+    for iteration, (decay, none) in enumerate(found):
+        half = 0.5 + 0.5 * math.cos(math.pi * iteration / 8)
+        assert decay == pytest.approx(0.2 + (0.04 - 0.2) * half, rel=1e-9) and none == 0
+    assert found[0][0] == pytest.approx(0.04) and found[8][0] == pytest.approx(0.2)
+    with pytest.raises(ValueError, match='-1'):
+        WeightDecayHook(end=-1)

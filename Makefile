@@ -5,7 +5,7 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile
 
 install:  ## the package, editable, with everything that the other targets need
-	pip install -e '.[test,docs]'
+	pip install -e '.[test]'
 
 lint:  ## style and formatting
 	ruff check . && ruff format --check .

@@ -93,3 +93,31 @@ def test_every_message_under_troubleshooting_is_one_of_the_program() -> None:
     for message in rows:
         for part in re.split(r'\s*…\)?\s*', message):
             assert part.strip('(') in source, message
+
+
+@pytest.mark.parametrize(
+    'word, page',
+    [
+        ('wandb', 'run_tools'),
+        ('GeoTIFF', 'data_formats'),
+        ('DICOM', 'data_formats'),
+        ('resume', 'resume'),
+        ('NaN', 'reliability'),
+        ('Slurm', 'scale'),
+        ('Colab', 'install'),
+        ('ONNX', 'export'),
+        ('COCO', 'transfer'),
+    ],
+)
+def test_the_search_of_the_site_puts_the_page_first_that_has_the_word_in_its_title(
+    word: str, page: str
+) -> None:
+    # Sphinx ranks words of titles and headings above all others, and titles above headings.
+    found: list[set[str]] = [set(), set()]
+    for path, text in TEXTS.items():
+        headings = re.findall(r'^#+ (.+)$', text, re.MULTILINE)
+        for names, lines in zip(found, (headings[:1], headings[1:]), strict=True):
+            if any(re.search(rf'\b{word}\b', line, re.IGNORECASE) for line in lines):
+                names.add(path.stem)
+    titles, headings = found
+    assert titles == {page} if titles else page in headings and len(headings) == 1

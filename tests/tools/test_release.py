@@ -12,7 +12,7 @@ def test_package_changelog_and_citation_state_one_version():
     log = (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8')
     versions = re.findall(r'^## \[?(\d+\.\d+\.\d+)\]? - (\d{4}-\d\d-\d\d)$', log, re.MULTILINE)
     assert log.index('\n## [Unreleased]\n') < log.index(f'\n## [{__version__}] - ')
-    assert [version for version, _ in versions][0] == __version__
+    assert versions[0][0] == __version__
     assert [day for _, day in versions] == sorted((day for _, day in versions), reverse=True)
     assert set(re.findall(r'^### (.+)$', log, re.MULTILINE)) <= {
         *('Added', 'Changed', 'Deprecated', 'Removed', 'Fixed', 'Security')

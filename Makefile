@@ -26,7 +26,7 @@ docs:  ## update what is generated in the documentation and build the site; fail
 	$(MAKE) site
 
 site:  ## the documentation as HTML in docs/_build/html; a warning is an error
-	python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	python -m sphinx -W --keep-going -E -q -b html docs docs/_build/html
 
 linkcheck:  ## the links of the site to other sites; needs a network
 	python -m sphinx -q -b linkcheck docs docs/_build/linkcheck

@@ -46,7 +46,7 @@ function equip(table) {
   tools.className = 'table-tools';
   const field = document.createElement('input');
   field.type = 'search';
-  field.placeholder = 'filter: resnet50 cifar';
+  field.placeholder = 'words in a row';
   field.setAttribute('aria-label', 'filter the table');
   const count = document.createElement('span');
   field.addEventListener('input', () =>
@@ -56,8 +56,22 @@ function equip(table) {
   (table.closest('.table-wrapper') ?? table).before(tools);
 }
 
-document.addEventListener('DOMContentLoaded', () => {
-  for (const table of document.querySelectorAll('article table')) {
-    if (table.tHead && table.tBodies.length && table.tBodies[0].rows.length >= MANY_ROWS) equip(table);
+// Names of configs and paths may break after _ - / and a dot.
+function breakNames(table) {
+  const walker = document.createTreeWalker(table, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) if (/\S{16}/.test(walker.currentNode.data)) found.push(walker.currentNode);
+  for (const node of found) {
+    const parts = node.data.split(/(?<=[_\-/.])/);
+    node.replaceWith(...parts.flatMap((part) => [part, document.createElement('wbr')]));
   }
+}
+
+document.addEventListener('DOMContentLoaded', () => {
+  const tables = [...document.querySelectorAll('article table')];
+  tables.forEach(breakNames);
+  const long = tables.filter((table) => table.tHead && table.tBodies[0].rows.length >= MANY_ROWS);
+  long.forEach(equip);
+  const cut = tables.some((table) => table.offsetWidth > table.parentElement.clientWidth);
+  if (long.length || cut) document.querySelector('.content').classList.add('wide');
 });

@@ -23,7 +23,8 @@ docs:  ## update what is generated in the documentation and build the site; fail
 	@outdated=0; for tool in ledger/make_ledger development/make_code_tour development/make_gallery; do \
 		python tools/$$tool.py --check || { python tools/$$tool.py; outdated=1; }; \
 	done; exit $$outdated
-	$(MAKE) site
+	@if python -c 'import sphinx' 2> /dev/null; then $(MAKE) site; \
+		else echo "the site is not built: pip install -e '.[docs]'"; fi
 
 site:  ## the documentation as HTML in docs/_build/html; a warning is an error
 	python -m sphinx -W --keep-going -E -q -b html docs docs/_build/html

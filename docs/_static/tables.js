@@ -3,13 +3,14 @@
 
 const MANY_ROWS = 10;
 
-// Numbers first, by their value; words after them, by the alphabet; empty cells last.
-function compare(a, b) {
+// Numbers by their value, words by the alphabet; up or down, empty cells last.
+function compare(a, b, up) {
   const [x, y] = [a, b].map((text) => parseFloat(text.replace(/,/g, '')));
   const [none, other] = [a, b].map((text) => text === '' || text === '–');
   if (none || other) return none - other;
-  if (!Number.isNaN(x) && !Number.isNaN(y) && x !== y) return x - y;
-  return a.localeCompare(b, 'en', { numeric: true });
+  const values = !Number.isNaN(x) && !Number.isNaN(y) && x !== y;
+  const order = values ? x - y : a.localeCompare(b, 'en', { numeric: true });
+  return up ? order : -order;
 }
 
 function sortBy(table, header, column) {
@@ -18,7 +19,7 @@ function sortBy(table, header, column) {
   header.setAttribute('aria-sort', up ? 'ascending' : 'descending');
   const text = (row) => row.cells[column].textContent.trim();
   const rows = [...table.tBodies[0].rows];
-  rows.sort((a, b) => compare(text(a), text(b)) * (up ? 1 : -1));
+  rows.sort((a, b) => compare(text(a), text(b), up));
   table.tBodies[0].append(...rows);
 }
 

@@ -1,5 +1,5 @@
 # Every check by one name, the same here and in CI. All run in the active Python environment.
-.PHONY: help install lint type test integration docs site linkcheck constraints package
+.PHONY: help install lint type test integration docs site linkcheck notebooks constraints package
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile
@@ -32,9 +32,13 @@ site:  ## the documentation as HTML in docs/_build/html; a warning is an error
 linkcheck:  ## the links of the site to other sites; needs a network
 	python -m sphinx -q -b linkcheck docs docs/_build/linkcheck
 
+notebooks:  ## write the notebooks anew from their sources, and execute them, outputs included
+	cd examples && jupytext --quiet --to ipynb *.py
+	python -m pytest -n 0 --nbmake --nbmake-timeout=900 --overwrite examples
+
 constraints:  ## lock every version that a fresh install takes, for all Pythons and platforms
 	uv pip compile --quiet --upgrade --universal --python-version 3.10 --no-annotate --no-header \
-		--extra test --extra docs --extra seg --extra det --output-file constraints.txt pyproject.toml
+		--extra test --extra docs --extra notebooks --extra seg --extra det --output-file constraints.txt pyproject.toml
 
 package:  ## sdist and wheel in dist/, checked as the package index does
 	rm -rf build dist && python -m build && twine check --strict dist/*

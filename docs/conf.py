@@ -6,6 +6,7 @@ links that leave this folder.
 """
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -30,6 +31,9 @@ extensions = [
 exclude_patterns = ['_build']
 myst_heading_anchors = 4
 nb_execution_mode = 'off'
+nb_mime_priority_overrides = [('html', 'image/gif', 25)]
+nb_render_image_options = {'alt': 'What the cell above draws'}
+nb_ipywidgets_js: dict[str, dict] = {}  # nothing is loaded from elsewhere
 autodoc_typehints = 'signature'
 autodoc_member_order = 'bysource'
 python_maximum_signature_line_length = 80
@@ -60,6 +64,9 @@ PAGES = {
     'configs/README.md': 'recipes.md',
     'configs/openmixup/README.md': 'deviations.md',
 }
+# Notebooks are copied, with the outputs that are in them.
+NOTEBOOKS = {path: f'notebooks/{path.name}' for path in sorted(ROOT.glob('examples/*.ipynb'))}
+PAGES |= {f'examples/{path.name}': page for path, page in NOTEBOOKS.items()}
 
 
 def site_links(text: str, folder: Path) -> str:
@@ -84,7 +91,7 @@ def contents(text: str) -> str:
     found = ''
     for section in text.split('\n## ')[1:]:
         caption = section.partition('\n')[0]
-        pages = re.findall(r'^- \[[^\]]+\]\((\w+)\.md\)', section, re.MULTILINE)
+        pages = re.findall(r'^- \[[^\]]+\]\(([\w/]+)\.(?:md|ipynb)\)', section, re.MULTILINE)
         lines = '\n'.join(pages)
         found += f'\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{lines}\n```\n'
     return found
@@ -103,6 +110,9 @@ def read_included(app: object, path: Path, docname: str, source: list[str]) -> N
 
 
 def setup(app) -> None:
-    """Connect the two."""
+    """Copy the notebooks, and connect the two."""
+    for path, page in NOTEBOOKS.items():
+        (DOCS / page).parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, DOCS / page)
     app.connect('source-read', read_page)
     app.connect('include-read', read_included)

@@ -56,6 +56,8 @@ html_theme_options = dict(source_repository=SOURCE, source_branch='main', source
 linkcheck_ignore = [re.escape(SOURCE)]
 
 LINK = re.compile(r'(\]\()(?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?(\))')
+# A line of a page that includes a file, for readers of the folder.
+HOST_ONLY = re.compile(r'^On a code host, read .*\n\n', re.MULTILINE)
 # Files outside of this folder that have a page, which includes them.
 PAGES = {
     'CHANGELOG.md': 'changelog.md',
@@ -99,7 +101,7 @@ def contents(text: str) -> str:
 
 def read_page(app: object, docname: str, source: list[str]) -> None:
     """Sphinx's event ``source-read``."""
-    source[0] = site_links(source[0], DOCS)
+    source[0] = site_links(HOST_ONLY.sub('', source[0]), DOCS)
     if docname == 'index':
         source[0] += contents(source[0].replace('](/', ']('))
 

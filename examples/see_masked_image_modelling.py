@@ -204,9 +204,9 @@ plt.title('Loss of the pre-training')
 plt.show()
 
 # %% [markdown]
-# The same images after 0, 10, 20, … 250 steps. Masked blocks start with the mean colour; after about
-# 100 steps they continue the colours of their neighbours, after 250 steps coarse edges. Texture is
-# not reconstructed.
+# The same images after 0, 10, 20, … 250 steps. Masked blocks start with the mean colour; after
+# about 100 steps they continue the colours of their neighbours, after 250 steps coarse edges. Texture
+# is not reconstructed.
 
 # %%
 frames = []

@@ -205,8 +205,8 @@ plt.show()
 
 # %% [markdown]
 # The same images after 0, 10, 20, … 250 steps. Masked blocks start with the mean colour; after
-# about 100 steps they continue the colours of their neighbours, after 250 steps coarse edges. Texture
-# is not reconstructed.
+# about 100 steps they continue the colours of their neighbours, after 250 steps coarse edges.
+# Texture is not reconstructed.
 
 # %%
 frames = []

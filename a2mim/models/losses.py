@@ -170,8 +170,8 @@ class FocalL1Loss(Criterion):
 
     The focus ``s(α|d|)^γ``, with ``s(z) = 2 sigmoid(z) - 1`` or ``s(z) = tanh(z)``, is 0 for a
     correct prediction and close to 1 for a large error: it down-weights pixels that are already
-    well predicted. With the values of the configs the loss is |d| tanh(|d| / 10), close to
-    d² / 10 for |d| < 3.
+    well predicted. With the values of the configs the loss is ``|d| tanh(|d| / 10)``,
+    close to d² / 10 for ``|d| < 3``.
 
     Args:
         alpha: Slope of the focus; more than 0.

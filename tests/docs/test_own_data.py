@@ -1,7 +1,7 @@
-"""``docs/own_data.md``: every command on it runs, on small folders of photographs.
+"""The pages on own data: every command on them runs, on small folders of photographs.
 
 The backbones become timm's smallest and one epoch of few images is trained, by ``--cfg-options``
-alone; the sizes of images and masks and the numbers of channels stay those of the page.
+alone; the sizes of images and masks and the numbers of channels stay those of the pages.
 """
 
 import math
@@ -22,7 +22,8 @@ from torch import Tensor, load
 
 from toy_run import ROOT, read_scalars
 
-PAGE = (ROOT / 'docs/own_data.md').read_text(encoding='utf-8')
+# In the order in which a later command takes the weights of an earlier one.
+PAGES = ('own_data', 'data_formats', 'huge_sets', 'labels', 'judge')
 CONFIGS = sorted((ROOT / 'configs/own_data').glob('*.py'))
 PHOTOS = ('brick.png', 'coffee.png', 'grass.png')
 SMALL = {'convnext_tiny': 'test_convnext', 'vit_small_patch16_224': 'test_vit'}
@@ -30,8 +31,9 @@ ONE_EPOCH = ('train_cfg.max_epochs=1', 'param_scheduler.warmup=0', 'train_datalo
 
 
 def commands() -> list[list[str]]:
-    """Words of each command of the page, in its order."""
-    blocks = re.findall(r'^```bash\n(.*?)^```', PAGE, re.MULTILINE | re.DOTALL)
+    """Words of each command of the pages, in their order."""
+    text = ''.join((ROOT / f'docs/{page}.md').read_text(encoding='utf-8') for page in PAGES)
+    blocks = re.findall(r'^```bash\n(.*?)^```', text, re.MULTILINE | re.DOTALL)
     lines = ''.join(blocks).replace('\\\n', ' ').splitlines()
     # Those of a folder alone have tests of their own.
     return [shlex.split(line) for line in lines if not line.startswith('a2mim ')]
@@ -61,7 +63,7 @@ def write(folder: Path, images: list[np.ndarray], name: Callable[[int], str]) ->
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch) -> None:
-    """A working directory with the tools, the configs, and the folders that the page names."""
+    """A working directory with the tools, the configs, and the folders that the pages name."""
     monkeypatch.chdir(tmp_path)
     for name in ('configs', 'tools'):
         Path(name).symlink_to(ROOT / name)
@@ -118,7 +120,7 @@ def run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_every_command_runs_and_leaves_what_the_page_says(folders, monkeypatch, capsys):
+def test_every_command_runs_and_leaves_what_the_pages_say(folders, monkeypatch, capsys):
     scopes = set(DefaultScope._instance_dict)
     for words in map(shrunk, commands()):
         run(words, monkeypatch)
@@ -139,6 +141,6 @@ def test_every_command_runs_and_leaves_what_the_page_says(folders, monkeypatch, 
     assert '5 nearest neighbours' in capsys.readouterr().out
 
 
-def test_every_config_is_on_the_page():
+def test_every_config_is_on_a_page():
     named = {word for words in commands() for word in words if word.startswith('configs/')}
     assert named == {str(path.relative_to(ROOT)) for path in CONFIGS}

@@ -7,6 +7,7 @@ import sys
 import pytest
 from mmengine import Config
 
+from a2mim import __version__
 from a2mim.__main__ import COMMANDS, main
 from a2mim.engine.command_line import one_line_errors
 from a2mim.recipes import find_recipe, recipe_files
@@ -72,7 +73,7 @@ def test_the_list_has_every_command_and_the_version_is_the_package_s(capsys):
     assert {*COMMANDS} <= {*words}
     with pytest.raises(SystemExit):
         main(['--version'])
-    assert capsys.readouterr().out == 'a2mim 0.1.0\n'
+    assert capsys.readouterr().out == f'a2mim {__version__}\n'
 
 
 @pytest.mark.parametrize(('wrong', 'meant'), [('pretran', 'pretrain'), ('qqq', '`a2mim --help`')])

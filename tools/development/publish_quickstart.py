@@ -1,9 +1,10 @@
-"""Put the results of a quick start into the README, and its files where the README finds them.
+"""Put the results of a quick start into the pages, and its files where the pages find them.
 
     python tools/development/publish_quickstart.py work_dirs/quickstart
 
-The block between the markers in README.md becomes the tables of its ``results.json``, which is
-copied to configs/quickstart, and its pictures to docs/images.
+The block between the markers in docs/first_run.md, and in README.md where it has them, becomes the
+tables of its ``results.json``, which is copied to configs/quickstart, and its pictures to
+docs/images.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from a2mim.quickstart.page import RESULTS, tables
 
 ROOT = Path(a2mim.__file__).parents[1]
 BLOCK = re.compile(r'(<!-- quick start -->\n).*?(<!-- end -->)', re.DOTALL)
+PAGES = ('docs/first_run.md', 'README.md')
 PICTURES = ('reconstructions', 'spectra')
 
 
@@ -32,9 +34,9 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> None:
     with one_line_errors():
         text = (folder / RESULTS).read_text(encoding='utf-8')
         found = tables(json.loads(text))
-        readme = root / 'README.md'
-        page = readme.read_text(encoding='utf-8')
-        readme.write_text(BLOCK.sub(lambda m: m[1] + found + m[2], page), encoding='utf-8')
+        for path in (root / page for page in PAGES):
+            page = path.read_text(encoding='utf-8')
+            path.write_text(BLOCK.sub(lambda m: m[1] + found + m[2], page), encoding='utf-8')
         (root / 'configs/quickstart' / RESULTS).write_text(text, encoding='utf-8')
         for name in PICTURES:
             target = root / f'docs/images/quickstart_{name}.png'

@@ -39,7 +39,9 @@ def write_page(study: Study, results: Mapping[str, dict], plot: str, margin: flo
     cells = read_cells(study, results)
     if not any(cell.accuracy for cell in cells.values()):
         return state_line(study, results)
-    parts = [state_line(study, results), f'![Accuracy of every seed]({plot})']
+    picture = f'![Accuracy of every seed, by start, a panel a network]({plot})\\\n'
+    picture += '*Points are seeds, lines are means; a panel for each network and label count.*'
+    parts = [state_line(study, results), picture]
     parts += [accuracy_table(study, cells, margin), sentences(study, cells, margin)]
     parts += [differences_table(study, cells, margin), seeds_table(study, cells, margin)]
     parts += [legend(margin)]
@@ -80,6 +82,18 @@ def accuracy_table(study: Study, cells: Cells, margin: float = MARGIN) -> str:
     ]
     head += ['final training loss', 'linear probe', 'kNN', 'learning rate', 'failed']
     return markdown(head, rows)
+
+
+def short_table(study: Study, results: Mapping[str, dict], margin: float = MARGIN) -> str:
+    """A row for each network and label count: the first start, SimMIM, A2MIM, and its gain."""
+    cells, baseline = read_cells(study, results), next(iter(study.starts))
+    starts = [baseline, 'simmim', 'a2mim']
+    rows = []
+    for network, labels in dict.fromkeys(key[:2] for key in cells):
+        found = [cells[network, labels, start] for start in starts]
+        points = gain(compare(found[-1], found[0], margin))
+        rows.append([network, labels, *(spread([*c.accuracy.values()]) for c in found), points])
+    return markdown(['network', 'labels per class', *starts, f'a2mim − {baseline}'], rows)
 
 
 def sentences(study: Study, cells: Cells, margin: float = MARGIN) -> str:

@@ -145,6 +145,7 @@ def test_the_page_is_what_the_published_results_give(name):
     report = load_tool('report', 'tools/study')
     study = read_study(find_study(name))
     assert report.page_of(study) == report.PAGE.read_text(encoding='utf-8')
+    assert report.readme_of(study) == report.README.read_text(encoding='utf-8')
     folder = report.published_folder(study)
     if folder.is_dir():
         check_folder(folder, study)

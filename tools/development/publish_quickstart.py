@@ -1,10 +1,9 @@
-"""Put the results of a quick start into the pages, and its files where the pages find them.
+"""Put the results of a quick start into the page of the first run, and its files.
 
     python tools/development/publish_quickstart.py work_dirs/quickstart
 
-The block between the markers in docs/first_run.md, and in README.md where it has them, becomes the
-tables of its ``results.json``, which is copied to configs/quickstart, and its pictures to
-docs/images.
+The block between the markers in docs/first_run.md becomes the tables of its ``results.json``, which
+is copied to configs/quickstart, and its pictures to docs/images.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from a2mim.quickstart.page import RESULTS, tables
 
 ROOT = Path(a2mim.__file__).parents[1]
 BLOCK = re.compile(r'(<!-- quick start -->\n).*?(<!-- end -->)', re.DOTALL)
-PAGES = ('docs/first_run.md', 'README.md')
+PAGE = 'docs/first_run.md'
 PICTURES = ('reconstructions', 'spectra')
 
 
@@ -34,9 +33,9 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> None:
     with one_line_errors():
         text = (folder / RESULTS).read_text(encoding='utf-8')
         found = tables(json.loads(text))
-        for path in (root / page for page in PAGES):
-            page = path.read_text(encoding='utf-8')
-            path.write_text(BLOCK.sub(lambda m: m[1] + found + m[2], page), encoding='utf-8')
+        path = root / PAGE
+        page = path.read_text(encoding='utf-8')
+        path.write_text(BLOCK.sub(lambda m: m[1] + found + m[2], page), encoding='utf-8')
         (root / 'configs/quickstart' / RESULTS).write_text(text, encoding='utf-8')
         for name in PICTURES:
             target = root / f'docs/images/quickstart_{name}.png'

@@ -31,7 +31,7 @@ from a2mim.weights import released
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r'(<!-- ledger: (?P<name>\S+) -->\n).*?(<!-- end -->)', re.DOTALL)
-PAGES = ('README.md', 'configs/README.md', 'configs/openmixup/README.md')
+PAGES = ('docs/evidence.md', 'configs/README.md', 'configs/openmixup/README.md')
 FOLDERS = {
     'a2mim': 'configs/openmixup/pretrain/a2mim/',
     'simmim': 'configs/openmixup/pretrain/simmim/',

@@ -3,7 +3,8 @@
     python tools/study/report.py digits DIR            print the page, write DIR/accuracy.png
     python tools/study/report.py digits DIR --publish  copy the results into the repository, too
 
-Without DIR the results in the repository are read; --publish then writes docs/evidence.md anew.
+Without DIR the results in the repository are read; --publish then writes docs/evidence.md, and the
+short table in README.md, anew.
 """
 
 import argparse
@@ -15,10 +16,11 @@ from pathlib import Path
 from a2mim.engine.command_line import one_line_errors
 from a2mim.study.evaluation import MARGIN
 from a2mim.study.matrix import Study, find_study, read_study
-from a2mim.study.page import draw_plot, write_page
+from a2mim.study.page import draw_plot, short_table, write_page
 from a2mim.study.results import IDENTITY, RESULTS, check_folder, read_results
 
-PAGE = Path(__file__).resolve().parents[2] / 'docs/evidence.md'
+ROOT = Path(__file__).resolve().parents[2]
+PAGE, README = ROOT / 'docs/evidence.md', ROOT / 'README.md'
 PLOT = 'images/study_{}.png'  # below the folder of the page
 
 
@@ -47,6 +49,15 @@ def page_of(study: Study, margin: float = MARGIN) -> str:
     return with_block(PAGE.read_text(encoding='utf-8'), name, block)
 
 
+def readme_of(study: Study, margin: float = MARGIN) -> str:
+    """The text of the README, with the table of a study written anew, if it has one."""
+    text, name = README.read_text(encoding='utf-8'), study.folder.name
+    if f'<!-- study: {name} -->' not in text:
+        return text
+    results = read_results(published_folder(study) / RESULTS)
+    return with_block(text, name, short_table(study, results, margin))
+
+
 def publish(study: Study, folder: Path, margin: float) -> None:
     """Copy the results into the repository, and write the plot and the block of the study."""
     target = published_folder(study)
@@ -58,6 +69,7 @@ def publish(study: Study, folder: Path, margin: float) -> None:
     if any(record.get('split') == 'test' for record in results.values()):
         draw_plot(study, results, PAGE.parent / PLOT.format(study.folder.name))
     PAGE.write_text(page_of(study, margin), encoding='utf-8')
+    README.write_text(readme_of(study, margin), encoding='utf-8')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

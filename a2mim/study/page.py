@@ -39,8 +39,8 @@ def write_page(study: Study, results: Mapping[str, dict], plot: str, margin: flo
     cells = read_cells(study, results)
     if not any(cell.accuracy for cell in cells.values()):
         return state_line(study, results)
-    picture = f'![Accuracy of every seed, by start, a panel a network]({plot})\\\n'
-    picture += '*Points are seeds, lines are means; a panel for each network and label count.*'
+    alternative = 'Accuracy of every seed by start, in a panel for each network and label count'
+    picture = f'![{alternative}]({plot})\\\n*Points are seeds, lines are means.*'
     parts = [state_line(study, results), picture]
     parts += [accuracy_table(study, cells, margin), sentences(study, cells, margin)]
     parts += [differences_table(study, cells, margin), seeds_table(study, cells, margin)]

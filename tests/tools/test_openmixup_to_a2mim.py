@@ -64,9 +64,9 @@ def test_a_release_of_mae_gives_its_backbone(tmp_path, capsys, file):
     }
     state, text = convert({'model': {**source.state_dict(), **decoder}}, tmp_path, capsys)
     assert 'found a ViT without relative positions of 2 blocks' in text
-    assert 'dropped     5 tensors  decoder_*' in text
-    assert 'dropped     1 tensors  mask_token' in text  # it is the decoder's
-    assert all(key.startswith('backbone.model.') for key in state)
+    assert 'kept        5 tensors  decoder' in text  # the mask token is the decoder's
+    assert 'dropped     1 tensors  decoder_*' in text  # its positions, which are not trained
+    assert all(key.startswith(('backbone.model.', 'neck.')) for key in state)
     options = dict(model_name='vit_base_patch16_224', global_pool='', **VIT)
     assert_same(start(tmp_path / file, **options), source)
 

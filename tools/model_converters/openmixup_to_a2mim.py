@@ -82,6 +82,8 @@ def part_of(key: str, imported: Imported) -> str:
     """What a key of our models belongs to."""
     if key.startswith(f'{BACKBONE}{classifier_of(imported.backbone.state)}.'):
         return 'classifier'
+    if key.startswith(DECODER):
+        return 'decoder'
     return 'backbone' if key.startswith(BACKBONE) else key
 
 

@@ -342,7 +342,8 @@ def check_parts(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
     if not any(key.startswith(DECODER) and key in own for key in state):
         raise ValueError(
             'the file has a backbone but no decoder of this kind, and without one nothing can be '
-            'reconstructed: give a file of a whole pre-training, or start from the backbone with --pretrained'
+            'reconstructed: give a file of a whole pre-training, or start from the backbone with '
+            '--pretrained'
         )
     for part, what in ((DECODER, 'decoder'), (TOKEN, 'mask token')):
         found, expected = (

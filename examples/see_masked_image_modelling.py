@@ -92,7 +92,7 @@ print(
 
 # %%
 def build(**token):
-    """A ResNet-10 at output stride 8, the token behind its second stage, one linear decoder."""
+    """A ResNet-10 at output stride 8, the token after its second stage, one linear decoder."""
     backbone = TimmBackbone(
         'resnet10t', channels=(32, 64, 128, 256), output_stride=8, zero_init_last=False,
         mask_after='layer2', mask_token=token or None,

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -185,11 +184,13 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def draw_plot(study: Study, results: Mapping[str, dict], path: Path) -> None:
     """Accuracy of every seed and the mean, a panel for each network and label count."""
     cells = read_cells(study, results)
-    panels = [(key, list(group)) for key, group in groupby(cells, key=lambda key: key[:2])]
+    panels: dict[tuple[str, str], list] = {}
+    for key in cells:
+        panels.setdefault(key[:2], []).append(key)
     columns = len(study.labels)
     rows = math.ceil(len(panels) / columns)
     figure = Figure(figsize=(4.5 * columns, 2.6 * rows), layout='constrained')
-    for place, ((network, labels), keys) in enumerate(panels, 1):
+    for place, ((network, labels), keys) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(rows, columns, place)
         for x, key in enumerate(keys):
             values = [*cells[key].accuracy.values()]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from a2mim.study import page as page_module
 from a2mim.study.evaluation import (
     Cell,
     compare,
@@ -129,6 +130,20 @@ def test_a_page_tells_what_is_missing_and_never_averages_a_failure(tmp_path):
     for seed in range(3):
         results[f'final.vit.scratch.labels2.seed{seed}']['train_loss'] = 0.5
     assert 'trained as far' in write_page(study, results, 'plot.png')
+
+
+def test_a_panel_of_the_plot_has_all_starts_of_its_network_and_label_count(monkeypatch, tmp_path):
+    panels = {}
+
+    def keep(figure, *args, **kwargs):
+        for axes in figure.axes:
+            panels[axes.get_title()] = [label.get_text() for label in axes.get_xticklabels()]
+
+    monkeypatch.setattr(page_module.Figure, 'savefig', keep)
+    study = read_study(DIGITS)
+    draw_plot(study, {}, tmp_path / 'plot.png')
+    assert [*panels] == [f'{n}, {c} labels per class' for n in study.networks for c in (2, 5)]
+    assert all(starts == [*study.starts] for starts in panels.values())
 
 
 def test_a_study_without_results_has_a_page_and_a_plot(tmp_path):

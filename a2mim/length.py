@@ -12,7 +12,7 @@ AUTO = 'auto'  # what a config has in place of a number of epochs
 STEPS = 62_600
 FEWEST_EPOCHS, MOST_EPOCHS = 20, 800  # the most is that of SimMIM
 LEAST_STEPS = 3000  # three times what did not open the branches of a ResNet-10 (engine/preflight)
-SHOWN = 20  # pictures and measurements of a run
+SHOWN = 20  # pictures, measurements and checkpoints of a run
 
 
 def pretraining_epochs(per_epoch: int) -> tuple[int, str]:

@@ -32,6 +32,7 @@ from a2mim.engine.training_state import (
     training_state,
 )
 from a2mim.errors import NotWrittenError
+from a2mim.length import SHOWN
 from a2mim.registry import HOOKS
 from a2mim.weights.files import HeldFolder, remove_partials, replace_link, write_atomically
 from a2mim.weights.safe_load import check_members, peek
@@ -62,7 +63,8 @@ class CheckpointHook(Hook):
     checkpoint that is due then is written after the update, as ``iter_N.pth``.
 
     Args:
-        interval: Epochs or iterations between checkpoints; -1 for none.
+        interval: Epochs or iterations between checkpoints; -1 for none, None for a twentieth of the
+            run.
         by_epoch: Whether ``interval`` counts epochs.
         max_keep_ckpts: How many checkpoints are kept; -1 for all.
         save_last: Also save at the end of the training.
@@ -88,7 +90,7 @@ class CheckpointHook(Hook):
 
     def __init__(
         self,
-        interval: int = -1,
+        interval: int | None = -1,
         *,
         by_epoch: bool = True,
         max_keep_ckpts: int = -1,
@@ -108,7 +110,8 @@ class CheckpointHook(Hook):
             raise ValueError(f'{name}={value!r}: {REFUSED[name]}; leave it out')
         if '://' in str(out_dir or ''):
             raise ValueError(f'out_dir={out_dir!r} must be a local folder')
-        self.interval, self.by_epoch, self.save_begin = interval, by_epoch, save_begin
+        self.interval, self.by_epoch, self.save_begin = interval or 0, by_epoch, save_begin
+        self._whole_run = interval is None
         self.max_keep_ckpts, self.save_last, self.out_dir = max_keep_ckpts, save_last, out_dir
         self.filename_tmpl = filename_tmpl or ('epoch_{}.pth' if by_epoch else 'iter_{}.pth')
         self.best = BestResults(save_best, rule, greater_keys, less_keys) if save_best else None
@@ -126,6 +129,9 @@ class CheckpointHook(Hook):
             folder.mkdir(parents=True, exist_ok=True)
             for name in remove_partials(folder, '.pth'):
                 runner.logger.info(f'removed {name}, left by a run that was killed')
+        if self._whole_run:
+            whole = runner.max_epochs if self.by_epoch else runner.max_iters
+            self.interval = math.ceil(whole / SHOWN)
         self.about = describe(runner)
         templates = (self.filename_tmpl, OUT_OF_TURN)
         self.files = RunFiles(folder, work_dir, templates, self.max_keep_ckpts)

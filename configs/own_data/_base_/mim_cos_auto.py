@@ -30,6 +30,4 @@ train_cfg = dict(by_epoch=True, max_epochs='auto')
 auto_scale_lr = dict(base_batch_size=128, enable=False)
 
 # A run of few images has many short epochs.
-default_hooks = dict(
-    checkpoint=dict(interval=500, by_epoch=False), reconstruction=dict(interval=None)
-)
+default_hooks = dict(checkpoint=dict(interval=None), reconstruction=dict(interval=None))

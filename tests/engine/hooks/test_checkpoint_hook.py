@@ -117,7 +117,16 @@ def test_latest_and_mmengines_file_name_the_newest_checkpoint(tmp_path):
 )
 def test_as_many_checkpoints_stay_as_asked(tmp_path, keep, left):
     build(tmp_path, interval=2, by_epoch=False, max_keep_ckpts=keep).train()
-    assert names(tmp_path, 'iter*') == left or ['iter_2.pth', 'iter_4.pth', 'iter_6.pth']
+    assert names(tmp_path, 'iter*') == (left or ['iter_2.pth', 'iter_4.pth', 'iter_6.pth'])
+
+
+@pytest.mark.parametrize(
+    'by_epoch, left', [(False, ['iter_2.pth', 'iter_4.pth', 'iter_6.pth']), (True, ['epoch_2.pth'])]
+)
+def test_without_an_interval_it_is_a_part_of_the_run(tmp_path, monkeypatch, by_epoch, left):
+    monkeypatch.setattr('a2mim.engine.checkpointing.SHOWN', 3 if not by_epoch else 1)
+    build(tmp_path, interval=None, by_epoch=by_epoch).train()
+    assert names(tmp_path, '*_?.pth') == left
 
 
 def test_the_old_checkpoint_is_there_until_the_new_one_has_its_name(tmp_path, monkeypatch):

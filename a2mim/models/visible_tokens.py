@@ -139,7 +139,8 @@ def find_cut(model: Any) -> Callable[[VisibleTokens, Any], None]:
         known = ', '.join(family.__name__ for family in FAMILIES)
         raise ValueError(
             f'MAE leaves patches out of plain ViTs of timm ({known}), not of {name}: pre-train it '
-            "with type='A2MIM' (--method a2mim), which takes any network"
+            "with type='A2MIM' (--method a2mim), which takes any network, or a CNN with "
+            "type='SparK' (--method spark)"
         )
     stem = model.patch_embed
     if not isinstance(stem, PatchEmbed) or stem.proj.kernel_size != stem.proj.stride:

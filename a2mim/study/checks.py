@@ -24,8 +24,8 @@ def check_study(study: Study, data_root: str | None = None) -> None:
     """
     seed = study.rate_seeds[0]
     for network in study.networks:
-        for start, changes in study.starts.items():
-            if changes is not None:
+        for start in study.starts_of(network):
+            if study.starts[start] is not None:
                 check_start(study, Job(PRETRAIN, network, start, seed))
         for labels in study.labels:
             check_labels(

@@ -2,8 +2,9 @@
 
 ``matrix.yml`` lists for each network a config of pre-training and one of fine-tuning, and for each
 start what it changes in the former; a start without changes is ``{}``, one without pre-training is
-empty. STEM in a value is the module that the network names as ``stem``. The learning rate of
-fine-tuning is chosen for each network, start and label count by runs of their own, with other seeds
+empty. STEM in a value is the module that the network names as ``stem``. A start with ``configs``
+has a config of pre-training of its own for each network there, and none for others. The learning
+rate of fine-tuning is chosen for each network, start and label count by runs of their own, with other seeds
 and on validation images, or stands under ``chosen`` if it was chosen before.
 """
 
@@ -65,6 +66,7 @@ class Study:
         folder: Of ``matrix.yml`` and of the configs.
         networks: Config of pre-training, config of fine-tuning and stem of each network.
         starts: Options of pre-training of each start, None without one.
+        own_configs: Configs of pre-training by network, of the starts that have their own.
         labels: Options of fine-tuning of each label count.
         options: Options of all runs, by 'pretrain' and 'finetune'.
         chosen: Rates that were chosen before, by network and start; no runs choose them.
@@ -79,6 +81,7 @@ class Study:
     seeds: tuple[int, ...]
     rates: tuple[float, ...]
     rate_seeds: tuple[int, ...]
+    own_configs: dict[str, dict[str, str]] = field(default_factory=dict)
     options: dict[str, dict] = field(default_factory=dict)
     chosen: dict[str, dict[str, float]] = field(default_factory=dict)
     most_seeds: dict[str, int] = field(default_factory=dict)
@@ -104,9 +107,14 @@ class Study:
     def cells(self, seeds: Sequence[int], network: str | None = None) -> Iterator[Job]:
         """The final runs, of one network or of all; all of a seed before those of the next."""
         for seed, name in product(seeds, [network] if network else self.networks):
-            for start, labels in product(self.starts, self.labels):
+            for start, labels in product(self.starts_of(name), self.labels):
                 if seed not in self.seeds[self.most_seeds.get(labels, len(self.seeds)) :]:
                     yield Job(FINAL, name, start, seed, labels)
+
+    def starts_of(self, network: str) -> list[str]:
+        """The starts that a network has."""
+        own = self.own_configs
+        return [name for name in self.starts if name not in own or network in own[name]]
 
     def rate_jobs(self, job: Job) -> list[Job]:
         """The runs whose accuracies choose the rate of a final run; none if there is no choice."""
@@ -132,8 +140,10 @@ class Study:
 
     def config(self, job: Job) -> Path:
         """The config of a run."""
-        part = 'pretrain' if job.kind == PRETRAIN else 'finetune'
-        return self.folder / self.networks[job.network][part]
+        if job.kind != PRETRAIN:
+            return self.folder / self.networks[job.network]['finetune']
+        configs = self.own_configs.get(job.start, {})
+        return self.folder / configs.get(job.network, self.networks[job.network]['pretrain'])
 
     def changes(self, job: Job) -> dict[str, object]:
         """What a run changes in its config, by dotted name, but for the chosen rate."""
@@ -161,17 +171,29 @@ class Study:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @cached_property
-    def identity(self) -> str:
-        """A hash of all but the seeds: further seeds of a study go into the same folder."""
-        content = [self.networks, self.starts, self.labels, self.rates, self.rate_seeds]
-        files = {path.name: text for path, text in self._texts.items()}
-        text = json.dumps([content, self.options, self.chosen, files], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+    def identity(self) -> dict[str, str]:
+        """What results depend on, part by part; but for the seeds, and for a measured length."""
+        plain = replace(self, epochs={})
+        seed = self.rate_seeds[0]
+        found = {'rates': f'{self.rates} by seeds {self.rate_seeds}'}
+        for network in self.networks:
+            for start in self.starts_of(network):
+                job = Job(PRETRAIN, network, start, seed)
+                if self.starts[start] is not None:
+                    found[job.name] = plain.config_hash(job)
+                if self.chosen:
+                    found[f'rate.{network}.{start}'] = str(self.chosen[network][start])
+            for labels in self.labels:
+                found[f'finetune.{network}.{labels}'] = plain.config_hash(
+                    Job(FINAL, network, next(iter(self.starts)), seed, labels)
+                )
+        return found
 
     @cached_property
     def _texts(self) -> dict[Path, str]:
         """The defining entries of each config, as text."""
         names = {net[part] for net in self.networks.values() for part in ('pretrain', 'finetune')}
+        names |= {name for configs in self.own_configs.values() for name in configs.values()}
         paths = [self.folder / name for name in sorted(names)]
         contents = {path: read_config(path).to_dict() for path in paths}
         return {
@@ -229,10 +251,16 @@ def read_study(folder: Path, seeds: Sequence[int] | None = None) -> Study:
     if empty:
         raise ValueError(f'{path}: {empty[0]} is empty')
     labels = {str(count): dict(options or {}) for count, options in content['labels'].items()}
+    starts = {
+        name: None if options is None else {**options}
+        for name, options in content['starts'].items()
+    }
+    own = {name: each.pop('configs') for name, each in starts.items() if each and 'configs' in each}
     study = Study(
         folder=folder,
         networks=content['networks'],
-        starts=content['starts'],
+        starts=starts,
+        own_configs=own,
         most_seeds={
             count: options.pop('seeds') for count, options in labels.items() if 'seeds' in options
         },
@@ -253,13 +281,17 @@ def read_study(folder: Path, seeds: Sequence[int] | None = None) -> Study:
             raise ValueError(
                 f'{path}: network {name} has {sorted(network)}, not {sorted(NETWORK_KEYS)}'
             )
-        if study.chosen and study.starts.keys() != study.chosen.get(name, {}).keys():
+        needed = study.starts_of(name)
+        if study.chosen and {*needed} != study.chosen.get(name, {}).keys():
+            raise ValueError(f'{path}: chosen must have a rate for each of {sorted(needed)} of {name}')
+        configs = [network[part] for part in ('pretrain', 'finetune')]
+        for config in [*configs, *(own[start][name] for start in needed if start in own)]:
+            if not (folder / config).is_file():
+                raise FileNotFoundError(f'{path}: network {name}: there is no {folder / config}')
+    for start, configs in own.items():
+        if unknown := sorted(configs.keys() - study.networks.keys()):
             raise ValueError(
-                f'{path}: chosen must have a rate for each of {sorted(study.starts)} of {name}'
+                f'{path}: start {start} has a config for {unknown[0]}; the networks are '
+                f'{", ".join(study.networks)}'
             )
-        for part in ('pretrain', 'finetune'):
-            if not (folder / network[part]).is_file():
-                raise FileNotFoundError(
-                    f'{path}: network {name}: there is no {folder / network[part]}'
-                )
     return study

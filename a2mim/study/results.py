@@ -56,25 +56,27 @@ def append_result(path: Path, record: Mapping[str, object]) -> None:
 
 
 def check_folder(folder: Path, study: Study) -> None:
-    """Take ``folder`` for this study, or check that it is its own.
+    """Take ``folder`` for this study, or check that it is its own; further starts may join.
 
     Raises:
         ValueError: If it holds the results of another matrix, or something else.
     """
     path = folder / IDENTITY
+    known: dict[str, str] = {}
     if path.is_file():
-        found = json.loads(path.read_text(encoding='utf-8'))
-        if found.get('identity') != study.identity:
+        known = json.loads(path.read_text(encoding='utf-8'))
+        changed = [key for key, value in study.identity.items() if known.get(key, value) != value]
+        if changed or not known.keys() & study.identity.keys():
             raise ValueError(
-                f'{folder} holds the results of another matrix ({found.get("study")} '
-                f'{found.get("identity")}, this is {study.folder.name} {study.identity}): a config '
-                'or the matrix has changed; give another --out'
+                f'{folder} holds the results of another matrix, by {changed or "all it has"}: a '
+                f'config or the matrix of {study.folder.name} has changed; give another --out'
             )
-        return
-    if folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f'{folder} is not empty and holds no study; give another --out')
+    if study.identity.items() <= known.items():
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    content = json.dumps(dict(study=study.folder.name, identity=study.identity)) + '\n'
+    content = json.dumps({**known, **study.identity}, indent=1) + '\n'
     write_atomically(path, lambda file: file.write(content.encode()))
 
 

@@ -18,10 +18,11 @@ def test_the_digits_study_has_all_cells_and_shares_pre_trainings():
     check_study(study)
     jobs = study.jobs()
     kinds = [job.kind for job in jobs]
-    assert (len(study.networks), len(study.starts), len(study.labels)) == (3, 5, 2)
-    assert kinds.count('final') == 3 * 5 * 2 * 5
-    assert kinds.count('pretrain') == 3 * 4 * (5 + 1)  # one for both label counts
-    assert kinds.count('rate') == 3 * 5 * 2 * 3
+    # Five starts of each network, and MAE of the ViT, SparK of the others.
+    assert [len(study.starts_of(network)) for network in study.networks] == [6, 6, 6]
+    assert kinds.count('final') == 3 * 6 * 2 * 5
+    assert kinds.count('pretrain') == 3 * 5 * (5 + 1)  # one for both label counts
+    assert kinds.count('rate') == 3 * 6 * 2 * 3
     assert len({job.name for job in jobs}) == len(jobs)
     places = {job: place for place, job in enumerate(jobs)}
     for job in jobs:
@@ -55,22 +56,52 @@ def test_a_study_that_cannot_run_is_refused_in_one_line(changes, said, tmp_path)
     assert '\n' not in str(found.value)
 
 
-def test_a_folder_belongs_to_one_matrix_but_takes_further_seeds(tmp_path):
+def test_a_folder_belongs_to_one_matrix_but_takes_further_seeds_and_starts(tmp_path):
     study = tiny_study(tmp_path / 'study')
     check_folder(tmp_path / 'out', study)
     check_folder(tmp_path / 'out', tiny_study(tmp_path / 'study', seeds=[0, 1, 2]))
-    for changes in (dict(rates=[2e-3]), dict(starts={'scratch': None}), dict(labels={3: {}})):
+    token = {'model.backbone.mask_token.mode': 'replace'}
+    starts = {'scratch': None, 'a2mim': {}, 'replaced': token}
+    check_folder(tmp_path / 'out', tiny_study(tmp_path / 'study', starts=starts))
+    check_folder(tmp_path / 'out', study)  # which has fewer of them
+    for changes in (
+        dict(rates=[2e-3]),
+        dict(rate_seeds=[7]),
+        dict(starts={'a2mim': token}),
+        dict(starts={'replaced': {}}),
+        dict(labels={2: {'train_dataloader.batch_size': 10}}),
+    ):
         with pytest.raises(ValueError, match='another matrix'):
             check_folder(tmp_path / 'out', tiny_study(tmp_path / 'study', **changes))
     changed = tiny_study(tmp_path / 'study')
     config = tmp_path / 'study/finetune.py'
     config.write_text(config.read_text().replace('max_epochs=6', 'max_epochs=5'))
-    with pytest.raises(ValueError, match='another matrix'):
+    with pytest.raises(ValueError, match=r"another matrix, by \['finetune.vit.2'\]"):
         check_folder(tmp_path / 'out', read_study(changed.folder))
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine/photo.jpg').touch()
     with pytest.raises(ValueError, match='not empty'):
         check_folder(tmp_path / 'mine', study)
+
+
+def test_a_start_with_its_own_configs_is_one_of_their_networks_alone(tmp_path):
+    study = tiny_study(tmp_path / 'study')
+    (tmp_path / 'study/other.py').write_text((tmp_path / 'study/pretrain.py').read_text())
+    starts = {'scratch': None, 'other': {'configs': {'vit': 'other.py'}, 'train_cfg.max_epochs': 3}}
+    networks = {'vit': study.networks['vit'], 'twin': study.networks['vit']}
+    study = tiny_study(tmp_path / 'study', starts=starts, networks=networks)
+    check_study(study)
+    assert (study.starts_of('vit'), study.starts_of('twin')) == (['scratch', 'other'], ['scratch'])
+    jobs = [job for job in study.jobs() if job.start == 'other' and job.kind == 'pretrain']
+    assert {job.network for job in jobs} == {'vit'}
+    assert study.config(jobs[0]).name == 'other.py'
+    assert study.changes(jobs[0]) == {'train_cfg.max_epochs': 3}
+    starts['other']['configs'] = {'resnet': 'other.py'}
+    with pytest.raises(ValueError, match='start other has a config for resnet'):
+        tiny_study(tmp_path / 'study', starts=starts, networks=networks)
+    starts['other']['configs'] = {'vit': 'none.py'}
+    with pytest.raises(FileNotFoundError, match='none.py'):
+        tiny_study(tmp_path / 'study', starts=starts, networks=networks)
 
 
 def test_an_axis_or_value_of_no_study_is_refused(tmp_path):

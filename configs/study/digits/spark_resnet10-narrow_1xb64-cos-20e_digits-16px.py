@@ -1,0 +1,27 @@
+"""SparK pre-training of the ResNet-10 with 32 to 256 channels on digits.
+
+Network, batches and steps are those of A2MIM's config. A block of SparK is one feature of the last
+stage, 8 pixels: at 16 pixels there would be four of them, so that pre-training sees digits at 32.
+Run: python tools/train.py configs/study/digits/spark_resnet10-narrow_1xb64-cos-20e_digits-16px.py
+"""
+
+_base_ = ['../_base_/runtime.py', '_base_/mim.py']
+
+train_dataloader = dict(dataset=dict(size=32, mask=dict(image_size=32, block_size=8)))
+model = dict(
+    type='SparK',
+    data_preprocessor=dict(
+        type='ImagePreprocessor', mean=[77.8, 77.8, 77.8], std=[95.9, 95.9, 95.9]
+    ),
+    backbone=dict(
+        type='TimmBackbone',
+        model_name='resnet18',
+        layers=(1, 1, 1, 1),
+        channels=(32, 64, 128, 256),
+        output_stride=8,
+        zero_init_last=False,  # these few steps do not open a branch that starts at zero
+    ),
+    neck=dict(type='UNetDecoder', width=128),
+    head=dict(type='MIMHead', spatial=dict(type='MSELoss')),
+)
+train_cfg = dict(by_epoch=True, max_epochs=20)

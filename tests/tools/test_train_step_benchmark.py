@@ -34,7 +34,19 @@ def test_a_round_gives_a_row_of_the_table(benchmark, capsys, name, dtype):
     assert 'in the real runner' in text.splitlines()[0]
     row = text.splitlines()[-1]
     assert row.startswith(f'| {name} | 2 |')
-    assert len(row.split('|')) == 9
+    assert len(row.split('|')) == 11
+
+
+def test_what_is_kept_for_the_backward_pass_is_counted_once_and_without_weights(benchmark):
+    first, second = torch.nn.Linear(10, 20), torch.nn.Linear(20, 5)
+    x = torch.randn(3, 10)
+
+    def step() -> None:
+        hidden = first(x)
+        second(torch.nn.functional.gelu(hidden) + hidden.sin()).sum().backward()
+
+    # x, the hidden features for both functions, and their sum.
+    assert benchmark.kept_for_backward(step) == 4 * 3 * (10 + 20 + 20)
 
 
 @pytest.mark.parametrize('name', NAMES)

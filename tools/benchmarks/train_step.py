@@ -4,7 +4,9 @@ Both run as ``tools/train.py`` trains the shipped config: its runner, with the f
 seeds, schedules, log lines and hooks, on one batch in memory. The supervised model is
 ``timm.create_model(…, num_classes=1000)`` with the backbone options of the config, cross-entropy
 and fused AdamW in timm's two parameter groups, in a bare loop. Both take the same uint8 batch,
-normalize it on the device, and have one dtype and memory layout; they take turns.
+normalize it on the device, and have one dtype and memory layout; they take turns. The memory is that
+of the tensors which a forward pass keeps for the backward pass, without weights: what limits a
+batch, and the same on every machine but for other kernels.
 
     python tools/benchmarks/train_step.py --models resnet50 convnext_small --batch 8
 """
@@ -78,12 +80,32 @@ def timm_step(
     return step
 
 
-def compare(name: str, args: argparse.Namespace) -> dict[str, list[float]]:
-    """Milliseconds per step of both, round by round."""
+def kept_for_backward(step: Callable[[], object]) -> int:
+    """Bytes that the forward pass of ``step`` keeps for its backward pass, but for parameters."""
+    kept: list[Tensor] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        base = tensor if tensor._base is None else tensor._base
+        if not isinstance(base, nn.Parameter):
+            kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        step()
+    storages = [tensor.untyped_storage() for tensor in kept]
+    return sum({each.data_ptr(): each.nbytes() for each in storages}.values())
+
+
+def compare(
+    name: str, args: argparse.Namespace
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Milliseconds per step of both, round by round, and MiB of an image kept for backward."""
     with tempfile.TemporaryDirectory() as folder, real_recipe(name, Path(folder), args) as run:
         cfg, image = run.runner.cfg, run.batch['image']
         forms = {'A2MIM': run.step, 'timm': timm_step(cfg, image, args.device, args.dtype)}
-        return take_turns(forms, args)
+        times = take_turns(forms, args)
+        held = {key: kept_for_backward(form) for key, form in forms.items()}
+        return times, {key: value / args.batch / 2**20 for key, value in held.items()}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -118,15 +140,17 @@ def main(argv: list[str] | None = None) -> None:
     MMLogger.get_current_instance().setLevel(logging.WARNING)  # no lines about groups in the table
     print(f'{describe_step(args)}\n')
     columns = ('pre-training, images/s', 'timm, images/s', 'ratio', 'lowest – highest', 'target')
+    columns += ('kept, MiB an image', 'timm, MiB an image')
     print(f'| backbone | batch | {" | ".join(columns)} |')
-    print('|---|---:|---:|---:|---:|---:|---:|')
+    print(f'|---|{"---:|" * (1 + len(columns))}')
     for name in args.models:
-        times = compare(name, args)
+        times, held = compare(name, args)
         rates = [1000 * args.batch / statistics.median(values) for values in times.values()]
         ratio, lowest, highest = paired_ratios(times['timm'], times['A2MIM'])
         print(
             f'| {name} | {args.batch} | {rates[0]:.3g} | {rates[1]:.3g} | **{ratio:.2f}** | '
-            f'{lowest:.2f} – {highest:.2f} | {TARGETS.get(name, "–")} |',
+            f'{lowest:.2f} – {highest:.2f} | {TARGETS.get(name, "–")} | '
+            f'{held["A2MIM"]:.0f} | {held["timm"]:.0f} |',
             flush=True,
         )
 

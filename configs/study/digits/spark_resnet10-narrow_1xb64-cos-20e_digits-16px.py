@@ -1,13 +1,13 @@
 """SparK pre-training of the ResNet-10 with 32 to 256 channels on digits.
 
-Network, batches and steps are those of A2MIM's config. A block of SparK is one feature of the last
-stage, 8 pixels: at 16 pixels there would be four of them, so that pre-training sees digits at 32.
+Network, images, crops, batches and steps are those of A2MIM's config. A block of SparK is one feature
+of the last stage, 8 pixels: two of the four blocks are masked.
 Run: python tools/train.py configs/study/digits/spark_resnet10-narrow_1xb64-cos-20e_digits-16px.py
 """
 
 _base_ = ['../_base_/runtime.py', '_base_/mim.py']
 
-train_dataloader = dict(dataset=dict(size=32, mask=dict(image_size=32, block_size=8)))
+train_dataloader = dict(dataset=dict(mask=dict(block_size=8)))
 model = dict(
     type='SparK',
     data_preprocessor=dict(

@@ -1,7 +1,7 @@
 """SparK pre-training of the ResNet-10 with 32 to 256 channels on digits.
 
-Network, images, crops, batches and steps are those of A2MIM's config. A block of SparK is one feature
-of the last stage, 8 pixels: two of the four blocks are masked.
+Network, images, crops, batches and steps are those of A2MIM's config. A block of SparK is one
+feature of the last stage, 8 pixels: two of the four blocks are masked.
 Run: python tools/train.py configs/study/digits/spark_resnet10-narrow_1xb64-cos-20e_digits-16px.py
 """
 

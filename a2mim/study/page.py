@@ -83,16 +83,25 @@ def accuracy_table(study: Study, cells: Cells, margin: float = MARGIN) -> str:
     return markdown(head, rows)
 
 
-def short_table(study: Study, results: Mapping[str, dict], margin: float = MARGIN) -> str:
-    """A row for each network and label count: the first start, SimMIM, A2MIM, and its gain."""
+def short_table(
+    study: Study, results: Mapping[str, dict], starts: Sequence[str], margin: float = MARGIN
+) -> str:
+    """A row for each network and label count: the first start, ``starts``, and A2MIM's gain.
+
+    Args:
+        study: The matrix.
+        results: Records by the name of the run.
+        starts: Columns beside the first start; a network without one has a dash there.
+        margin: See ``compare``.
+    """
     cells, baseline = read_cells(study, results), next(iter(study.starts))
-    starts = [baseline, 'simmim', 'a2mim']
-    rows = []
+    columns, rows = [baseline, *starts], []
     for network, labels in dict.fromkeys(key[:2] for key in cells):
-        found = [cells[network, labels, start] for start in starts]
-        points = gain(compare(found[-1], found[0], margin))
-        rows.append([network, labels, *(spread([*c.accuracy.values()]) for c in found), points])
-    return markdown(['network', 'labels per class', *starts, f'a2mim − {baseline}'], rows)
+        found = [cells.get((network, labels, start)) for start in columns]
+        values = [spread([*cell.accuracy.values()] if cell else []) for cell in found]
+        pair = [cells[network, labels, start] for start in ('a2mim', baseline)]
+        rows.append([network, labels, *values, gain(compare(*pair, margin))])
+    return markdown(['network', 'labels per class', *columns, f'a2mim − {baseline}'], rows)
 
 
 def sentences(study: Study, cells: Cells, margin: float = MARGIN) -> str:

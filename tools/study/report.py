@@ -4,7 +4,7 @@
     python tools/study/report.py digits DIR --publish  copy the results into the repository, too
 
 Without DIR the results in the repository are read; --publish then writes docs/evidence.md, and the
-short table in README.md, anew.
+short tables in README.md and docs/methods.md, anew.
 """
 
 import argparse
@@ -20,7 +20,12 @@ from a2mim.study.page import draw_plot, short_table, write_page
 from a2mim.study.results import IDENTITY, RESULTS, check_folder, read_results
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE, README = ROOT / 'docs/evidence.md', ROOT / 'README.md'
+PAGE = ROOT / 'docs/evidence.md'
+# Pages with a short table, and the starts in it.
+SHORT = {
+    ROOT / 'README.md': ('simmim', 'a2mim'),
+    ROOT / 'docs/methods.md': ('simmim', 'a2mim', 'mae', 'spark', 'features'),
+}
 PLOT = 'images/study_{}.png'  # below the folder of the page
 
 
@@ -37,7 +42,7 @@ def with_block(text: str, name: str, block: str) -> str:
     """
     marks = re.compile(rf'(<!-- study: {re.escape(name)} -->\n).*?(<!-- end -->)', re.DOTALL)
     if not marks.search(text):
-        raise ValueError(f'{PAGE} has no line <!-- study: {name} -->')
+        raise ValueError(f'the page has no line <!-- study: {name} -->')
     return marks.sub(lambda found: f'{found[1]}{block}\n{found[2]}', text)
 
 
@@ -49,13 +54,13 @@ def page_of(study: Study, margin: float = MARGIN) -> str:
     return with_block(PAGE.read_text(encoding='utf-8'), name, block)
 
 
-def readme_of(study: Study, margin: float = MARGIN) -> str:
-    """The text of the README, with the table of a study written anew, if it has one."""
-    text, name = README.read_text(encoding='utf-8'), study.folder.name
+def short_page_of(study: Study, page: Path, margin: float = MARGIN) -> str:
+    """The text of one of ``SHORT``, with the table of a study written anew, if it has one."""
+    text, name = page.read_text(encoding='utf-8'), study.folder.name
     if f'<!-- study: {name} -->' not in text:
         return text
     results = read_results(published_folder(study) / RESULTS)
-    return with_block(text, name, short_table(study, results, margin))
+    return with_block(text, name, short_table(study, results, SHORT[page], margin))
 
 
 def publish(study: Study, folder: Path, margin: float) -> None:
@@ -69,7 +74,8 @@ def publish(study: Study, folder: Path, margin: float) -> None:
     if any(record.get('split') == 'test' for record in results.values()):
         draw_plot(study, results, PAGE.parent / PLOT.format(study.folder.name))
     PAGE.write_text(page_of(study, margin), encoding='utf-8')
-    README.write_text(readme_of(study, margin), encoding='utf-8')
+    for page in SHORT:
+        page.write_text(short_page_of(study, page, margin), encoding='utf-8')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -182,10 +182,11 @@ class UnlabelledProbeHook(EpochProbe):
             batch = cast(Algorithm, model).data_preprocessor(batch, False)
             output = model(image=batch['image'], mode='tensor').float()
             features.append(output.mean(dim=(2, 3)) if output.ndim == 4 else output)
-            errors.append(masked_errors(model(**batch, mode='predict')))
+            if hasattr(model, 'predict'):
+                errors.append(masked_errors(model(**batch, mode='predict')))
         for module, training in modes.items():
             module.training = training
-        total = torch.stack(errors).sum(dim=0).tolist()
+        total = torch.stack(errors).sum(dim=0).tolist() if errors else [0.0] * 3
         values = {'probe/effective_rank': effective_rank(torch.cat(features).cpu().numpy())}
         if total[2]:
             values['probe/masked_l1'] = total[0] / total[2]

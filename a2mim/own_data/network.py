@@ -195,8 +195,25 @@ def choose_patches(name: str, size: int, channels: int) -> Choice:
     return replace(found, mask_after=None, ratio=MAE_RATIO)
 
 
+def choose_outputs(name: str, size: int, channels: int) -> Choice:
+    """``choose_network`` for feature targets: a mask block is one feature of the output, or more.
+
+    Raises:
+        ValueError: As ``choose_network``.
+    """
+    found = choose_network(name, size, channels)
+    if found.output % found.blocks == 0:
+        return found
+    return replace(found, block=size // found.output, blocks=found.output)
+
+
 # How the mask of a method is chosen.
-MASKS = {'blocks': choose_network, 'patches': choose_patches, 'features': choose_sparse}
+MASKS = {
+    'blocks': choose_network,
+    'patches': choose_patches,
+    'features': choose_sparse,
+    'outputs': choose_outputs,
+}
 
 
 def _fits(name: str, size: int, channels: int) -> bool:

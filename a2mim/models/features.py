@@ -4,10 +4,12 @@ Axes: B batch, C channels, D width of the teacher, (H, W) pixels, (h, w) mask bl
 """
 
 import copy
+import logging
 from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
+from mmengine.logging import print_log
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 from torch import _foreach_lerp_ as foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
@@ -164,6 +166,7 @@ class Teacher(nn.Module):
             raise ValueError(f'layers={layers} must be at least 1; the published number is 6')
         self.network = network.requires_grad_(False)
         self.depths = last_depths(network, layers)
+        self.untrained = False
         # From the student's normalisation to the one with which the teacher was trained.
         self.register_buffer('scale', torch.ones(num_channels, 1, 1))
         self.register_buffer('shift', torch.zeros(num_channels, 1, 1))
@@ -188,6 +191,13 @@ class Teacher(nn.Module):
     def begin(self, student: TimmBackbone) -> None:
         """Load the weights before the first step."""
         self.network.init_weights()
+        if self.untrained:
+            print_log(
+                'the teacher has random weights: set pretrained=True for those of timm, or '
+                "init_cfg=dict(type='Pretrained', checkpoint=FILE)",
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def follow(self, student: TimmBackbone) -> None:
         """Take what ``student`` has learnt; nothing for a frozen teacher."""
@@ -273,6 +283,7 @@ def build_teacher(
             f"dict(type='TimmBackbone', model_name={teacher!r}, pretrained=True)"
         )
     made = Teacher(build_backbone(teacher, data_preprocessor), layers, num_channels)
+    made.untrained = isinstance(teacher, dict) and not teacher.keys() & {'pretrained', 'init_cfg'}
     if isinstance(teacher, dict) and teacher.get('pretrained'):
         data = resolve_model_data_config(made.network.model)
         mean, std = (255 * torch.tensor(data[key]).view(-1, 1, 1) for key in ('mean', 'std'))
@@ -290,7 +301,7 @@ def normalize(features: Tensor) -> Tensor:
 def last_depths(network: TimmBackbone, layers: int) -> list[int]:
     """Indices into timm's ``feature_info`` of up to ``layers`` last blocks like the output.
 
-    Empty where that has no two of them: the output itself is the target then.
+    Empty where there is none: the output itself is the target then.
     """
     depths = list(getattr(network.model, 'feature_info', []))
     if not hasattr(network.model, 'forward_intermediates'):
@@ -301,16 +312,20 @@ def last_depths(network: TimmBackbone, layers: int) -> list[int]:
         if like != (network.out_channels, network.stride) or len(found) == layers:
             break
         found.insert(0, index)
-    return found if len(depths) > 1 and len(found) > 1 else []
+    return found
 
 
 def match_grids(backbone: TimmBackbone, teacher: TimmBackbone) -> tuple[int, int]:
     """Features of the teacher along a side of one of the backbone, and the other way round.
 
     Raises:
-        ValueError: If neither is a whole number.
+        ValueError: If neither is a whole number, or the teacher returns no map.
     """
     own, other = backbone.stride, teacher.stride
+    if other is None or not isinstance(teacher.out_channels, int):
+        raise ValueError(
+            'the teacher returns no feature map: leave num_classes and out_indices out of it'
+        )
     if own == other:
         return 1, 1
     if isinstance(own, int) and isinstance(other, int):

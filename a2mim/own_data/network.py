@@ -207,6 +207,20 @@ def choose_outputs(name: str, size: int, channels: int) -> Choice:
     return replace(found, block=size // found.output, blocks=found.output)
 
 
+def choose_teacher(name: str, size: int, channels: int) -> dict[str, Any]:
+    """Config of a frozen teacher, timm's ``name`` with its weights.
+
+    Raises:
+        ValueError: If timm has no such network.
+    """
+    if not timm.is_model(name):
+        create_network(name)  # raises
+    own = {} if channels == 3 else {'in_chans': channels}
+    teacher = {'type': 'TimmBackbone', 'model_name': name, 'pretrained': True, **own}
+    fit_image_size(teacher, (size, size))
+    return teacher
+
+
 # How the mask of a method is chosen.
 MASKS = {
     'blocks': choose_network,

@@ -182,7 +182,7 @@ def test_mae_trains_draws_and_exports(photos, capsys):
 
 
 @pytest.mark.integration
-def test_features_are_predicted_without_a_picture(photos, capsys, monkeypatch):
+def test_features_are_predicted_without_a_picture(photos, capsys):
     words = ['--data', 'photos', '--method', 'features', '--backbone', 'resnet10t', '--size', '64']
     short = ['--epochs', '1', '--batch-size', '4', '--precision', 'fp32', '--out', 'o']
     pretrain.main([*words, *short])
@@ -192,13 +192,15 @@ def test_features_are_predicted_without_a_picture(photos, capsys, monkeypatch):
     command(['extract', 'o/latest.pth', 'backbone.pth'])
     trained = a2mim.load_model('o/latest.pth').backbone.model.state_dict()
     assert torch.load('backbone.pth')['conv1.0.weight'].equal(trained['conv1.0.weight'])
-    create = timm.create_model
-    monkeypatch.setattr(timm, 'create_model', lambda *a, pretrained=False, **k: create(*a, **k))
-    named = ['--teacher', 'vit_tiny_patch16_224', '--dry-run', *short[:-1], 't']
-    pretrain.main([*words[:-1], '288', *named])
-    teacher = dict(type='TimmBackbone', model_name=named[1], pretrained=True, img_size=288)
+
+
+def test_a_teacher_is_named_and_takes_images_of_the_size(photos):
+    made = pretrain.parser()
+    words = ['--method', 'features', '--teacher', 'vit_tiny_patch16_224', *SMALL, '--out', 't']
+    pretrain.prepare(made, made.parse_args(['--data', 'photos', *words]), 'photos')
     model = Config.fromfile('t/config.py').model
-    assert model.teacher == teacher and 'decay' not in model
+    wanted = dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', pretrained=True)
+    assert model.teacher == wanted | dict(img_size=32) and 'decay' not in model
 
 
 def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):

@@ -21,6 +21,7 @@ from a2mim.datasets.transforms import CenterCrop, resize
 from a2mim.interfaces import Algorithm
 from a2mim.masking import block_grid, random_patch_mask, upsample_mask
 from a2mim.models.classifier import ImageClassifier
+from a2mim.models.features import FeatureMIM
 from a2mim.scale import Scale, type_name
 from a2mim.weights.load_model import load_model
 
@@ -301,6 +302,11 @@ def reconstruct(
         TypeError: If the model has no decoder.
         ValueError: If the blocks do not fit, or the image is none that the model can take.
     """
+    if isinstance(model, FeatureMIM):
+        raise TypeError(
+            'FeatureMIM predicts the features of its teacher and no pixels: there is no picture of '
+            'a reconstruction; a2mim.features gives the features of its backbone'
+        )
     if not hasattr(model, 'predict'):
         raise TypeError(
             f'{type(model).__name__} has no decoder and reconstructs nothing; load a whole '

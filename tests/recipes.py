@@ -32,6 +32,8 @@ def read(name: str) -> Config:
 
 def built(model: dict) -> nn.Module:
     """Shapes and names on the meta device: weights would take most of the time and memory."""
+    if isinstance(model.get('teacher'), dict):  # without a network
+        model = {**model, 'teacher': {**model['teacher'], 'pretrained': False}}
     with torch.device('meta'):
         return MODELS.build(model)
 

@@ -109,8 +109,9 @@ def train_without_waiting(runner: ToolRunner) -> None:
         (VIT, None),
         (CONVNEXT, None),
         (SIMMIM, None),
+        (VIT, '../../features/data2vec_vit-base-p16_8xb256-cos-800e_in1k.py'),
     ],
-    ids=['r50', 'r101', 'vit_base', 'convnext_s', 'simmim_r50'],
+    ids=['r50', 'r101', 'vit_base', 'convnext_s', 'simmim_r50', 'data2vec_vit_base'],
 )
 def test_a_step_never_waits_for_the_device(build_runner, recipe, model_base):
     runner = build_runner(recipe, model_base)

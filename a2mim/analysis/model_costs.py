@@ -90,7 +90,8 @@ def _forward(model: nn.Module, image: torch.Tensor) -> None:
     if hasattr(model, 'neck'):
         ours = cast(Algorithm, model)
         grid = block_grid((image.shape[-2], image.shape[-1]), ours.input_spec.block_size)
-        ours.predict(image, torch.zeros(1, *grid, device='meta'))
+        mask = torch.zeros(1, *grid, device='meta')
+        ours(image, mask, mode='predict' if hasattr(ours, 'predict') else 'loss')
     elif isinstance(model, ImageClassifier):
         model.logits(image)
     else:

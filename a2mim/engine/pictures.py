@@ -113,6 +113,10 @@ class ReconstructionHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Load the images once; a sample is the same whenever it is loaded."""
+        if not hasattr(bare_model(runner.model), 'predict'):
+            name = type(bare_model(runner.model)).__name__
+            runner.logger.info(f'{name} reconstructs no image: there are no pictures of any')
+            return
         # A sharded model computes in all processes or in none.
         if not is_main_process() and not is_sharded(runner.model.parameters()):
             return

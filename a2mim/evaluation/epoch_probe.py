@@ -129,6 +129,7 @@ def evenly(number: int, most: int) -> list[int]:
     return np.linspace(0, number - 1, min(number, most), dtype=int).tolist()
 
 
+COLLAPSED = 2.0  # of new networks it is 6 to 30, and where vectors differ by 1 % up to 1.6
 NOT_TOLD = (
     'probe without labels: an effective rank near 1 tells that the features have collapsed, and a '
     'masked_l1 that stays at mean_fill_l1 that nothing is learnt; neither tells how well the '
@@ -144,7 +145,8 @@ class UnlabelledProbeHook(EpochProbe):
     features. ``probe/masked_l1`` is the mean absolute error of the reconstruction on masked pixels,
     normalised as the network sees them, and ``probe/mean_fill_l1`` that of the mean colour of the
     image, which needs no network; with a target other than pixels there is neither. The images are
-    training images, evenly spread, with their crops and masks of epoch 0.
+    training images, evenly spread, with their crops and masks of epoch 0. A rank that falls
+    near 1 is a warning in the log.
 
     Args:
         interval: Epochs from one measurement to the next; None for a twentieth of the run.
@@ -182,15 +184,29 @@ class UnlabelledProbeHook(EpochProbe):
             batch = cast(Algorithm, model).data_preprocessor(batch, False)
             output = model(image=batch['image'], mode='tensor').float()
             features.append(output.mean(dim=(2, 3)) if output.ndim == 4 else output)
-            errors.append(masked_errors(model(**batch, mode='predict')))
+            if hasattr(model, 'predict'):
+                errors.append(masked_errors(model(**batch, mode='predict')))
         for module, training in modes.items():
             module.training = training
-        total = torch.stack(errors).sum(dim=0).tolist()
+        total = torch.stack(errors).sum(dim=0).tolist() if errors else [0.0] * 3
         values = {'probe/effective_rank': effective_rank(torch.cat(features).cpu().numpy())}
         if total[2]:
             values['probe/masked_l1'] = total[0] / total[2]
             values['probe/mean_fill_l1'] = total[1] / total[2]
         return values
+
+    def _report(
+        self, runner: Runner, epoch: int, values: Mapping[str, float], seconds: float
+    ) -> None:
+        super()._report(runner, epoch, values, seconds)
+        _, ranks = runner.message_hub.get_info(PROBES)['probe/effective_rank']
+        first, rank = ranks[0], ranks[-1]
+        if rank < COLLAPSED and rank - 1 < (first - 1) / 4:
+            runner.logger.warning(
+                f'the effective rank of the features fell from {first:.2f} to {rank:.2f}: they '
+                'have collapsed, all images have nearly one vector; a lower learning rate or '
+                'another target helps (of an average as teacher: a decay nearer to 1)'
+            )
 
 
 def masked_errors(outputs: dict[str, Any]) -> Tensor:

@@ -4,6 +4,7 @@ from a2mim.models.a2mim import A2MIM, SimMIM
 from a2mim.models.classifier import ImageClassifier, StageProbe
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.decoder import PixelShuffleDecoder
+from a2mim.models.features import FeatureMIM
 from a2mim.models.losses import (
     BalancedL1Loss,
     CharbonnierLoss,
@@ -28,6 +29,7 @@ __all__ = [
     'MAE',
     'BalancedL1Loss',
     'CharbonnierLoss',
+    'FeatureMIM',
     'FocalFrequencyLoss',
     'FocalL1Loss',
     'FocalMSELoss',

@@ -6,11 +6,11 @@ Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks.
 from collections.abc import Mapping
 from typing import Any, cast
 
-from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from a2mim.masking import fill_masked
 from a2mim.models import masked_decoding
+from a2mim.models.algorithm import MaskedModel
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.mask_token import MaskToken
 from a2mim.models.targets import FeatureTarget
@@ -21,7 +21,7 @@ from a2mim.weights.load_model import InputSpec
 
 
 @MODELS.register_module()
-class A2MIM(BaseModel):
+class A2MIM(MaskedModel):
     """Pre-train any backbone by reconstructing the masked blocks of an image.
 
     Masked blocks are filled with the image's mean colour, and the backbone adds its mask token to
@@ -55,8 +55,6 @@ class A2MIM(BaseModel):
     Reference:
         Li et al., A2MIM, ICML 2023 (https://arxiv.org/abs/2205.13943).
     """
-
-    data_preprocessor: ImagePreprocessor
 
     def __init__(
         self,
@@ -96,31 +94,11 @@ class A2MIM(BaseModel):
             check_decoder(neck, self.backbone, decoder)
         self.neck: Any = neck if isinstance(neck, nn.Module) else MODELS.build({**decoder, **neck})
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor | None = None,
-        label: Tensor | None = None,
-        mode: str = 'tensor',
-        num_masked: int | None = None,
-    ) -> dict[str, Tensor] | Tensor:
-        """Dispatch by mmengine's ``mode``; the ``label`` of a batch is not used.
+    def loss(self, image: Tensor, mask: Tensor, num_masked: int | None = None) -> dict[str, Tensor]:
+        """Mask, encode, decode, compare: the pipeline figure of the paper in four lines.
 
         ``num_masked``, the masked blocks of every image, saves the loss most of the decoding.
-
-        Raises:
-            ValueError: If ``'loss'`` or ``'predict'`` comes without a mask.
         """
-        if mode == 'tensor':
-            return self.backbone(image)  # (B, C', H', W') of the unmasked image
-        if mask is None:
-            raise ValueError(f'mode={mode!r} needs a mask (B, h, w); give one in the batch')
-        if mode == 'loss':
-            return self.loss(image, mask, num_masked)
-        return self.predict(image, mask)
-
-    def loss(self, image: Tensor, mask: Tensor, num_masked: int | None = None) -> dict[str, Tensor]:
-        """Mask, encode, decode, compare: the pipeline figure of the paper in four lines."""
         visible = self.hide(image, mask)
         features = self.backbone(visible, mask)
         if num_masked is not None and not self.residual and self.decodes_masked(features, mask):
@@ -160,10 +138,6 @@ class A2MIM(BaseModel):
     def hide(self, image: Tensor, mask: Tensor) -> Tensor:
         """The input of the network."""
         return image if self.fill is None else fill_masked(image, mask)
-
-    def init_weights(self) -> None:
-        """Initialise or load the backbone; the other parts are initialised at construction."""
-        self.backbone.init_weights()
 
 
 def build_head(config: dict | nn.Module, data_preprocessor: dict | ImagePreprocessor) -> Any:

@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from mmengine.model import BaseModel
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from a2mim.masking import fill_masked, upsample_mask
+from a2mim.models.algorithm import MaskedModel
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.masked_decoding import cut
 from a2mim.models.timm_backbone import build_backbone
@@ -26,7 +26,7 @@ FLAT = 1e-6  # added to the variance of a patch, as published
 
 
 @MODELS.register_module()
-class MAE(BaseModel):
+class MAE(MaskedModel):
     """Pre-train a plain ViT by reconstructing the pixels of patches that its encoder never sees.
 
     Args:
@@ -50,8 +50,6 @@ class MAE(BaseModel):
     Reference:
         He et al., MAE, CVPR 2022 (https://arxiv.org/abs/2111.06377).
     """
-
-    data_preprocessor: ImagePreprocessor
 
     def __init__(
         self,
@@ -91,27 +89,6 @@ class MAE(BaseModel):
             out_values=self.patch[0] * self.patch[1] * len(self.data_preprocessor.mean),
         )
         self.neck: Any = neck if isinstance(neck, nn.Module) else MODELS.build({**decoder, **neck})
-
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor | None = None,
-        label: Tensor | None = None,
-        mode: str = 'tensor',
-        num_masked: int | None = None,
-    ) -> dict[str, Tensor] | Tensor:
-        """Dispatch by mmengine's ``mode``, as ``A2MIM`` does.
-
-        Raises:
-            ValueError: If ``'loss'`` or ``'predict'`` comes without a mask.
-        """
-        if mode == 'tensor':
-            return self.backbone(image)  # (B, D, H', W') of the unmasked image
-        if mask is None:
-            raise ValueError(f'mode={mode!r} needs a mask (B, h, w); give one in the batch')
-        if mode == 'loss':
-            return self.loss(image, mask, num_masked)
-        return self.predict(image, mask)
 
     def loss(self, image: Tensor, mask: Tensor, num_masked: int | None = None) -> dict[str, Tensor]:
         """Mean squared error over the masked patches.
@@ -204,10 +181,6 @@ class MAE(BaseModel):
                 f'{num_masked} of {total} mask blocks are masked, which leaves MAE {what}: choose '
                 f'a ratio from {1 / total:.2g} to {1 - 1 / total:.2g}, in the paper {RATIO}'
             )
-
-    def init_weights(self) -> None:
-        """Initialise or load the backbone; the decoder is initialised at construction."""
-        self.backbone.init_weights()
 
 
 def by(size: tuple[int, int]) -> str:

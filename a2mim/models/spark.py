@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.model import BaseModel
 from timm.layers.norm import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from a2mim.masking import upsample_mask
+from a2mim.models.algorithm import MaskedModel
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.sparse_encoder import SparseBackbone
 from a2mim.models.timm_backbone import TimmBackbone, build_backbone
@@ -25,7 +25,7 @@ PLAIN = ('TimmBackbone', 'a2mim.TimmBackbone', None)
 
 
 @MODELS.register_module()
-class SparK(BaseModel):
+class SparK(MaskedModel):
     """Pre-train a convolutional network on visible blocks, by reconstructing the masked ones.
 
     The maps of all stages are filled at masked positions with a learnt embedding, and a light
@@ -50,8 +50,6 @@ class SparK(BaseModel):
     Reference:
         Tian et al., SparK, ICLR 2023 (https://arxiv.org/abs/2301.03580).
     """
-
-    data_preprocessor: ImagePreprocessor
 
     def __init__(
         self,
@@ -86,25 +84,6 @@ class SparK(BaseModel):
             )
         self.input_spec = InputSpec(encoder.image_size)  # unless a config tells
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor | None = None,
-        label: Tensor | None = None,
-        mode: str = 'tensor',
-        num_masked: int | None = None,
-    ) -> dict[str, Tensor] | Tensor:
-        """Dispatch by mmengine's ``mode``; ``label`` and ``num_masked`` are not used.
-
-        Raises:
-            ValueError: If ``'loss'`` or ``'predict'`` comes without a mask.
-        """
-        if mode == 'tensor':
-            return self.backbone(image)  # (B, C', H', W') of the unmasked image
-        if mask is None:
-            raise ValueError(f'mode={mode!r} needs a mask (B, h, w); give one in the batch')
-        return self.loss(image, mask) if mode == 'loss' else self.predict(image, mask)
-
     def check_mask(
         self, image_size: tuple[int, int], grid: tuple[int, int], num_masked: int
     ) -> None:
@@ -120,8 +99,8 @@ class SparK(BaseModel):
             )
         self.backbone.check_mask_grid(image_size, grid)
 
-    def loss(self, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Encode what is visible, fill, decode, compare."""
+    def loss(self, image: Tensor, mask: Tensor, num_masked: int | None = None) -> dict[str, Tensor]:
+        """Encode what is visible, fill, decode, compare; ``num_masked`` is not used."""
         mean, std = patch_statistics(image, self.side)
         return self.head.loss(self.decode(image, mask), (image - mean) / std, mask)
 
@@ -141,10 +120,6 @@ class SparK(BaseModel):
         maps, blocks = self.backbone.maps(image, mask), VisibleBlocks(mask)
         pairs = zip(self.norms, maps, strict=True)
         return self.neck([normalize(norm, x, blocks) for norm, x in pairs], mask)
-
-    def init_weights(self) -> None:
-        """Initialise or load the backbone; the other parts are initialised at construction."""
-        self.backbone.init_weights()
 
 
 def patch_statistics(image: Tensor, side: int) -> tuple[Tensor, Tensor]:

@@ -317,17 +317,27 @@ class TimmBackbone(BaseModule):
             ValueError: If the network takes no such image, its features do not fall into the
                 blocks (the message says which fit), or its stride depends on the image size.
         """
-        if self.mask_after is None:
-            return
-        shape = (self._in_channels, *image_size)
-        geometry = self._trace([shape])
+        if self.mask_after is not None:
+            geometry = self._geometry(image_size)
+            self._check_blocks(grid, geometry.at(self.mask_after).grid, image_size)
+
+    def grid_of(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) of the features of images of so many pixels.
+
+        Raises:
+            ValueError: If the network takes no such image, or with another stride.
+        """
+        return self._geometry(image_size).output().grid
+
+    def _geometry(self, image_size: tuple[int, int]) -> Geometry:
+        geometry = self._trace([(self._in_channels, *image_size)])
         stride = geometry.output().stride
         if stride != self.stride:
             raise ValueError(
                 f'images of {image_size[0]}×{image_size[1]} pixels come out with stride {stride}, '
                 f'others with {self.stride}; choose another image size'
             )
-        self._check_blocks(grid, geometry.at(self.mask_after).grid, image_size)
+        return geometry
 
     def places(self) -> str:
         """The modules after which a mask token can be, with their strides, for a message."""

@@ -195,8 +195,39 @@ def choose_patches(name: str, size: int, channels: int) -> Choice:
     return replace(found, mask_after=None, ratio=MAE_RATIO)
 
 
+def choose_outputs(name: str, size: int, channels: int) -> Choice:
+    """``choose_network`` for feature targets: a mask block is one feature of the output, or more.
+
+    Raises:
+        ValueError: As ``choose_network``.
+    """
+    found = choose_network(name, size, channels)
+    if found.output % found.blocks == 0:
+        return found
+    return replace(found, block=size // found.output, blocks=found.output)
+
+
+def choose_teacher(name: str, size: int, channels: int) -> dict[str, Any]:
+    """Config of a frozen teacher, timm's ``name`` with its weights.
+
+    Raises:
+        ValueError: If timm has no such network.
+    """
+    if not timm.is_model(name):
+        create_network(name)  # raises
+    own = {} if channels == 3 else {'in_chans': channels}
+    teacher = {'type': 'TimmBackbone', 'model_name': name, 'pretrained': True, **own}
+    fit_image_size(teacher, (size, size))
+    return teacher
+
+
 # How the mask of a method is chosen.
-MASKS = {'blocks': choose_network, 'patches': choose_patches, 'features': choose_sparse}
+MASKS = {
+    'blocks': choose_network,
+    'patches': choose_patches,
+    'features': choose_sparse,
+    'outputs': choose_outputs,
+}
 
 
 def _fits(name: str, size: int, channels: int) -> bool:

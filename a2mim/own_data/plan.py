@@ -23,6 +23,7 @@ from a2mim.own_data.length import (
 from a2mim.own_data.methods import METHODS
 from a2mim.own_data.network import (
     Choice,
+    choose_teacher,
     fitting_batch,
     labelled_sample,
     masked_sample,
@@ -63,10 +64,11 @@ class Plan:
         backbone: dict[str, Any] = {'type': 'TimmBackbone', **choice.backbone}
         if method.token is not None:
             backbone |= dict(mask_after=choice.mask_after, mask_token=method.token)
-        preprocessor = images.preprocessor()
-        model = dict(
-            type=method.type, data_preprocessor=preprocessor, backbone=backbone, **method.parts
-        )
+        preprocessor, parts = images.preprocessor(), {**method.parts}
+        if self.args.teacher:
+            parts['teacher'] = choose_teacher(self.args.teacher, size, images.channels)
+            del parts['decay']
+        model = dict(type=method.type, data_preprocessor=preprocessor, backbone=backbone, **parts)
         self.said['mask'] = choice.mask()
         sample = masked_sample(choice, images.channels, size)
         batch = self._batch(model, sample, images.number)

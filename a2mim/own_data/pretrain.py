@@ -45,9 +45,13 @@ def parser() -> FolderParser:
     add = made.add_argument_group('network').add_argument
     usual = METHODS['a2mim']
     network = f'name in timm (default: {usual.on_gpu}, on a CPU {usual.on_cpu}; a small ViT for '
-    network += 'mae), or the function in a Python file that returns a network of your own'
+    network += (
+        'mae and features), or the function in a Python file that returns a network of your own'
+    )
     add('--backbone', metavar='NAME|FILE.py:FUNCTION', help=network)
     add('--method', choices=tuple(METHODS), default='a2mim', help='of pre-training')
+    teacher = 'of --method features: name in timm, with its weights (default: own average)'
+    add('--teacher', metavar='NAME', help=teacher)
     add('--from', '--pretrained', dest='pretrained', metavar='FILE', help='start from weights')
     probe = 'class folders, by which features are measured during the training'
     add('--probe', metavar='DIR', help=probe)
@@ -60,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     made = parser()
     args = made.parse_args(argv)
     check_folder_options(made, args)
+    if args.teacher and args.method != 'features':
+        made.error(f'--teacher {args.teacher} is for --method features')
     # With torch: after the command line has been read.
     with lean_imports():
         from a2mim.own_data.images import folder_of

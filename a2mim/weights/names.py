@@ -325,6 +325,8 @@ def _prefixes(keys: Iterable[str], own: Collection[str] | None) -> list[str]:
         if name[place:] in own
     )
     most = max(starts.values(), default=0)
+    if starts[BACKBONE] >= TWIN * most > 0:
+        return [BACKBONE]  # of ours, in which another may be a teacher
     return [*{**dict.fromkeys(s for s in starts if starts[s] >= TWIN * most), **marked}] or ['']
 
 

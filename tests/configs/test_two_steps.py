@@ -114,6 +114,9 @@ def model_options(model: dict, *, embedded: bool) -> dict[str, object]:
         options['model.backbone.mask_after'] = 'blocks.0'
     if model.get('neck', {}).get('type') == 'UNetDecoder':
         options['model.neck.width'] = 64
+    if isinstance(model.get('teacher'), dict):
+        small = SMALLER['vit_'] | {'pretrained': False}  # without a network
+        options |= {f'model.teacher.{key}': value for key, value in small.items()}
     if embedded:
         return options
     if model.backbone.get('num_classes'):

@@ -123,6 +123,21 @@ def test_without_labels_it_measures_and_changes_nothing(images, tmp_path, worker
     assert text.count('neither tells how well the features classify') == 1
 
 
+@pytest.mark.parametrize('collapsed', [True, False])
+def test_features_that_have_collapsed_are_warned_of(images, tmp_path, collapsed):
+    cfg = pretraining(images, train_cfg__max_epochs=1)
+    cfg.update(work_dir=str(tmp_path / 'run'), experiment_name=f'{tmp_path.name}-{collapsed}')
+    runner = Runner.from_cfg(cfg)
+    if collapsed:
+        runner.model.backbone.register_forward_hook(
+            lambda _, __, out: 1 + 1e-3 * out if runner.iter else out
+        )
+    runner.train()
+    text = next(tmp_path.rglob('*.log')).read_text()
+    assert text.count('to 1.00: they have collapsed') == collapsed
+    assert text.count('collapsed, all') == collapsed
+
+
 def test_images_without_masks_have_nothing_to_reconstruct(images, tmp_path):
     cfg = toy_config(images)
     cfg.default_hooks.unlabelled_probe = dict(type='UnlabelledProbeHook', interval=1)

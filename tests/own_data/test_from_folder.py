@@ -181,6 +181,28 @@ def test_mae_trains_draws_and_exports(photos, capsys):
     assert finetune.classifier(Config.fromfile('o/config.py').model, 32)['backbone'] == network
 
 
+@pytest.mark.integration
+def test_features_are_predicted_without_a_picture(photos, capsys):
+    words = ['--data', 'photos', '--method', 'features', '--backbone', 'resnet10t', '--size', '64']
+    short = ['--epochs', '1', '--batch-size', '4', '--precision', 'fp32', '--out', 'o']
+    pretrain.main([*words, *short])
+    said = capsys.readouterr().out
+    assert 'FeatureMIM reconstructs no image' in said and not Path('o/reconstruction').exists()
+    assert Path('o/config.py').read_text().startswith('"""FeatureMIM pre-training of resnet10t')
+    command(['extract', 'o/latest.pth', 'backbone.pth'])
+    trained = a2mim.load_model('o/latest.pth').backbone.model.state_dict()
+    assert torch.load('backbone.pth')['conv1.0.weight'].equal(trained['conv1.0.weight'])
+
+
+def test_a_teacher_is_named_and_takes_images_of_the_size(photos):
+    made = pretrain.parser()
+    words = ['--method', 'features', '--teacher', 'vit_tiny_patch16_224', *SMALL, '--out', 't']
+    pretrain.prepare(made, made.parse_args(['--data', 'photos', *words]), 'photos')
+    model = Config.fromfile('t/config.py').model
+    wanted = dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', pretrained=True)
+    assert model.teacher == wanted | dict(img_size=32) and 'decay' not in model
+
+
 def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):
     Path('net.py').write_text(NETWORK)
     words = ['--data', 'photos', '--backbone', 'net.py:net', '--size', '32', '--out', 'own']
@@ -214,6 +236,8 @@ def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):
         (['--data', 'photos', '--backbone', 'net.py:text'], 'text() gives a str, no nn.Module'),
         (['--data', 'photos', '--backbone', 'net.py:flat'], 'no module of Sequential returns'),
         (['--data', 'photos', '--method', 'spark', '--backbone', 'test_vit'], 'mae'),
+        (['--data', 'photos', '--teacher', 'resnet18'], 'is for --method features'),
+        (['--data', 'photos', '--method', 'features', '--teacher', 'resnet_18'], 'resnet18'),
         (['--data', 'photos', '--method', 'spark', '--backbone', 'net.py:net'], 'timm'),
         (['--data', 'photos', *SMALL, '--batch-size', '16'], 'give 1 to 15'),
         (['--data', 'photos', '--out', 'used'], '--resume continues it, or give another --out'),

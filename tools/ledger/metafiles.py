@@ -20,8 +20,23 @@ PAPERS = {
         'Designing BERT for Convolutional Networks: Sparse and Hierarchical Masked Modeling',
         'https://arxiv.org/abs/2301.03580',
     ),
+    'data2vec': (
+        'data2vec: A General Framework for Self-supervised Learning in Speech, Vision and Language',
+        'https://arxiv.org/abs/2202.03555',
+    ),
+    'MaskDistill': (
+        'A Unified View of Masked Image Modeling',
+        'https://arxiv.org/abs/2210.10615',
+    ),
 }
-OF_FOLDER = {'/simmim/': 'SimMIM', '/mae/': 'MAE', '/spark/': 'SparK'}  # A2MIM is in the others
+# By a part of the path; A2MIM is in the others.
+OF_FOLDER = {
+    '/simmim/': 'SimMIM',
+    '/mae/': 'MAE',
+    '/spark/': 'SparK',
+    '/features/data2vec': 'data2vec',
+    '/features/maskdistill': 'MaskDistill',
+}
 NOTE = '# Written by tools/ledger/make_ledger.py; change the configs instead.\n'
 
 

@@ -150,7 +150,7 @@ def test_a_panel_of_the_plot_has_all_starts_of_its_network_and_label_count(monke
 def test_a_study_without_results_has_a_page_and_a_plot(tmp_path):
     study = read_study(DIGITS)
     page = write_page(study, {}, 'plot.png')
-    assert page.startswith('**Not complete**: 0 of 180 cells') and '|' not in page
+    assert page.startswith('**Not complete**: 0 of 210 cells') and '|' not in page
     assert all(not each.accuracy for each in read_cells(study, {}).values())
     draw_plot(study, {}, tmp_path / 'plot.png')
 

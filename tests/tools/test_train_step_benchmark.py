@@ -12,6 +12,7 @@ from toy_run import ROOT, load_tool
 pytestmark = pytest.mark.integration
 
 NAMES = ('resnet50', 'vit_base', 'convnext_small')
+METHODS = ('mae_vit_base', 'spark_resnet50', 'data2vec_vit_base', 'data2vec_resnet50')
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def benchmark(monkeypatch) -> ModuleType:
 @pytest.mark.parametrize(
     'name, dtype',
     [
-        *((name, 'float32') for name in (*NAMES, 'mae_vit_base', 'spark_resnet50')),
+        *((name, 'float32') for name in (*NAMES, *METHODS)),
         ('convnext_small', 'bfloat16'),
     ],
 )

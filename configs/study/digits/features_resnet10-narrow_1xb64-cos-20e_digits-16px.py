@@ -29,5 +29,4 @@ model = dict(
     teacher='ema',
     decay=0.98,
 )
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
 train_cfg = dict(by_epoch=True, max_epochs=20)

@@ -34,8 +34,8 @@ if importlib.util.find_spec('a2mim') is None:
 # %%
 import os
 import re
-import shlex
 import tempfile
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -43,6 +43,8 @@ import numpy as np
 import tifffile
 import torch
 from PIL import Image
+
+warnings.filterwarnings('ignore', message='IProgress')  # of tqdm, without ipywidgets
 
 import a2mim
 from a2mim.datasets import PhotoPatches, read_image
@@ -53,28 +55,28 @@ os.chdir(folder.name)
 plt.rcParams['savefig.dpi'] = plt.rcParams['figure.dpi'] = 80
 
 
-def run(*lines, show='', code=0, stop_at=None):
+def run(*lines, show='.', code=0, stop_at=None):
     """Run commands side by side, and print the lines of their output in which ``show`` is found.
 
     ``code`` is the exit code that is expected. At a line in which ``stop_at`` is found the command
     gets the signal that Slurm sends before the end of a job.
     """
     out = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    out['env'] = {**os.environ, 'COLUMNS': '130'}
-    words = [[sys.executable, '-m', *shlex.split(line)] for line in lines]
-    started = [subprocess.Popen(command, **out) for command in words]
+    out['env'] = {**os.environ, 'COLUMNS': '130', 'FORCE_COLOR': ''}  # no bars of progress
+    started = [subprocess.Popen([sys.executable, '-m', *line.split()], **out) for line in lines]
     for line, process in zip(lines, started, strict=True):
-        print('$', line)
-        for said in process.stdout:
-            if stop_at and re.search(stop_at, said):
+        said = ''
+        for text in process.stdout:
+            said += text
+            if stop_at and re.search(stop_at, text):
                 process.terminate()
                 stop_at = None  # once
-            said = re.sub(r'^[\d/]+ [\d:]+ - mmengine - (INFO|WARNING) - ', '', said)
-            if re.search(show, said) and said.strip() and '━' not in said and '╸' not in said:
-                print(said.replace(f'{os.getcwd()}/', ''), end='')
-        print(f'[exit code {process.wait()}]\n')
+        said = re.sub(r'(?m)^[\d/]+ [\d:]+ - mmengine - \w+ - ', '', said)
+        said = said.replace(f'{os.getcwd()}/', '')
+        shown = [text for text in said.splitlines() if re.search(show, text)]
+        print(f'$ {line}', *shown, f'[exit code {process.wait()}]', '', sep='\n')
         if process.returncode != code:
-            raise SystemExit(f'expected exit code {code}; `show` hides lines of the output')
+            raise SystemExit(f'expected exit code {code}; all of the output:\n{said}')
 
 
 # %% [markdown]
@@ -166,12 +168,12 @@ run('a2mim models resnet10t --img-size 64 --model-options output_stride=8')
 
 # %%
 held_out = sorted(Path('held_out').iterdir())
-crop = read_image(str(held_out[20]), 1)[:, 16:80, 16:80].float()
+crop = read_image(str(held_out[41]), 1)[0, 16:80, 16:80].float()
 figure, axes = plt.subplots(1, 4, figsize=(10, 2.7))
 for axis, block in zip(axes, (4, 8, 16, 32), strict=True):
     blocks = random_patch_mask(block_grid(64, block), 0.6, np.random.default_rng(1))
     masked = upsample_mask(torch.from_numpy(blocks)[None], (64, 64))[0]
-    axis.imshow(np.ma.masked_array(crop[0], masked), 'gray')
+    axis.imshow(np.ma.masked_array(crop, masked), 'gray', vmin=crop.min(), vmax=crop.max())
     axis.set(title=f'blocks of {block} pixels', xticks=[], yticks=[], facecolor='C0')
 plt.show()
 
@@ -216,7 +218,7 @@ print('net.py is written')
 COMMAND = 'a2mim pretrain --data deep --backbone net.py:Small --size 64 --epochs 16 --out run'
 run(
     COMMAND,
-    show=r'^backbone|^mask|^length|\(probe\)|cannot read|signal',
+    show=r'^backbone|^mask|^length|\(probe\)|cannot read|replace|signal|75\)',
     code=75,
     stop_at=r'\(train\) +\[6\]',
 )
@@ -241,15 +243,16 @@ run(f'{COMMAND} --resume', show=r'^resuming|\(probe\)|^complete|^in run|^next')
 
 # %%
 model = a2mim.load_model('run/latest.pth', config='run/config.py')
-shown = [a2mim.reconstruct(model, path, seed=3) for path in held_out[4::12][:8]]
+shown = [a2mim.reconstruct(model, path, seed=3) for path in held_out[9::16]]
 for one in shown:
     one['pasted'] = np.where(one['mask'] > 0, one['reconstruction'], one['image'])
 names = ('image', 'visible', 'reconstruction', 'pasted')
-rows = [np.concatenate([one[name] for one in shown], axis=1) for name in names]
-plt.figure(figsize=(10, 5.2))
-plt.imshow(np.concatenate(rows), 'gray')
-plt.yticks([64 * (row + 0.5) for row in range(4)], names)
+rows = [[np.pad(one[name], 1, constant_values=255) for one in shown] for name in names]
+plt.figure(figsize=(9, 6.2))
+plt.imshow(np.block(rows), 'gray')
+plt.yticks([66 * (row + 0.5) for row in range(4)], names)
 plt.xticks([])
+plt.title('One held-out image of each photograph')
 plt.show()
 
 # %%
@@ -271,10 +274,11 @@ for name, found in errors.items():
 # page with pictures, curves and commands to open in a browser. `latest.pth` is the checkpoint.
 
 # %%
-for path in sorted(Path('run').iterdir()):
+for path in sorted(Path('run').glob('[!.]*')):
     size = '' if path.is_dir() else f'{path.stat().st_size / 1000:8.0f} kB'
     print(f'{path.name:20} {size}')
-print('\n'.join(['', *Path('run/config.py').read_text().splitlines()[:30], '…']))
+config = Path('run/config.py').read_text().replace(f'{os.getcwd()}/', '')
+print('', *config.splitlines()[:30], '…', sep='\n')
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6))

@@ -255,6 +255,10 @@ plt.xticks([])
 plt.title('One held-out image of each photograph')
 plt.show()
 
+# %% [markdown]
+# After 144 steps the network continues light and dark next to a block, such as a coin or the joints
+# between bricks. It does not continue texture. In numbers, over all held-out images:
+
 # %%
 values = {'mean fill': 'image', 'network': 'reconstruction'}
 errors = {name: [] for name in values}

@@ -251,8 +251,8 @@ run(
 )
 
 # %% [markdown]
-# Now by hand, as in a program that knows nothing of this package. `ours` are the features of 64
-# test images, 64 values for each of 4 × 4 patches.
+# Now by hand, as in a program that knows nothing of this package. `ours` are the features of every
+# eighth test image, 64 values for each of 4 × 4 patches.
 
 # %%
 images = [Path('digits/test') / name for name in found['pre-trained']['test'].names[::8]]

@@ -31,6 +31,7 @@ extensions = [
 exclude_patterns = ['_build']
 myst_heading_anchors = 4
 nb_execution_mode = 'off'
+nb_merge_streams = True
 nb_mime_priority_overrides = [('html', 'image/gif', 25)]
 nb_render_image_options = {'alt': 'What the cell above draws'}
 nb_ipywidgets_js: dict[str, dict] = {}  # nothing is loaded from elsewhere

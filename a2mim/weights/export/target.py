@@ -136,8 +136,10 @@ def read_source(path: Path, name: str | None, options: Mapping[str, object]) -> 
 def _complete_options(recipe: Recipe, content: Mapping, path: Path) -> dict[str, Any]:
     """Add number of classes and pooling: a backbone without a classifier is not pooled."""
     options = {key: value for key, value in recipe[1].items() if key != 'num_classes'}
+    # timm pools by the class token, also where there is none.
+    unpooled = {'global_pool': ''} if options.get('class_token') is False else {}
     with torch.device('meta'):
-        model = create_timm_model((recipe[0], options), tensors_in(content), path)
+        model = create_timm_model((recipe[0], {**unpooled, **options}), tensors_in(content), path)
     state, starts = find_backbone(content, model.state_dict()).state, classifier_prefixes(model)
     weights = [state[k] for start in starts if (k := f'{start}weight') in state]
     if weights:

@@ -19,8 +19,9 @@ def run_checkpoint(path, model, **backbone) -> None:
     torch.save({**content, 'meta': dict(cfg=text), 'optimizer': {}}, path)
 
 
-def test_a_pretraining_run_tells_its_model_and_gives_an_unpooled_trunk(tmp_path):
-    options = dict(img_size=64, depth=2, embed_dim=48, num_heads=3)
+@pytest.mark.parametrize('tokens', [{}, {'class_token': False}])
+def test_a_pretraining_run_tells_its_model_and_gives_an_unpooled_trunk(tmp_path, tokens):
+    options = dict(img_size=64, depth=2, embed_dim=48, num_heads=3, **tokens)
     model = timm.create_model('vit_tiny_patch16_224', num_classes=0, global_pool='', **options)
     run_checkpoint(tmp_path / 'a.pth', model, model_name='vit_tiny_patch16_224', **options)
     source = read_source(tmp_path / 'a.pth', None, {})

@@ -12,7 +12,7 @@ import torch
 from mmengine.logging import print_log
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
-from torch import _foreach_lerp_ as foreach_lerp_  # pyright: ignore[reportPrivateImportUsage]
+from torch import _foreach_norm as foreach_norm  # pyright: ignore[reportPrivateImportUsage]
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -214,9 +214,15 @@ class AveragedTeacher(Teacher):
         layers, num_channels: See ``Teacher``.
         decay: See ``FeatureMIM``.
 
+    Attributes:
+        norms: Of the parameters of the student when it was last looked at; in checkpoints, so that
+            a run that stops between two steps of the optimiser resumes bit for bit.
+
     Raises:
         ValueError: If ``decay`` lies outside [0, 1).
     """
+
+    norms: Tensor
 
     def __init__(self, student: TimmBackbone, layers: int, num_channels: int, decay: float) -> None:
         if not 0 <= decay < 1:
@@ -228,7 +234,7 @@ class AveragedTeacher(Teacher):
         network.mask_token = None
         super().__init__(network, layers, num_channels)
         self.decay = decay
-        self._seen: int | None = None
+        self.register_buffer('norms', norms_of(student))
 
     def train(self, mode: bool = True) -> 'AveragedTeacher':
         """Stay in evaluation mode, but for batch norm."""
@@ -242,21 +248,28 @@ class AveragedTeacher(Teacher):
     def begin(self, student: TimmBackbone) -> None:
         """Copy the student, whose weights are loaded by now."""
         self.network.model.load_state_dict(student.model.state_dict())
+        self.norms.copy_(norms_of(student))
 
     @torch.compiler.disable
     @torch.no_grad()
     def follow(self, student: TimmBackbone) -> None:
         """Update the average if the student has changed since the last call.
 
-        Under gradient accumulation it changes once in several calls. In the first call of a new
-        run the average is the student itself, and stays so.
+        Under gradient accumulation it changes once in several calls. That is seen by the norms of
+        its parameters, on the device: a fused optimiser leaves no other trace.
         """
-        parameters: list[Tensor] = [*student.model.parameters()]
-        version = sum(parameter._version for parameter in parameters)
-        if version != self._seen:
-            average: list[Tensor] = [*self.network.model.parameters()]
-            foreach_lerp_(average, parameters, 1 - self.decay)
-        self._seen = version
+        norms = norms_of(student)
+        share = (norms != self.norms).any() * (1 - self.decay)
+        pairs = zip(self.network.model.parameters(), student.model.parameters(), strict=True)
+        for average, parameter in pairs:
+            average.lerp_(parameter, share.to(parameter.dtype))
+        self.norms.copy_(norms)
+
+
+def norms_of(student: TimmBackbone) -> Tensor:
+    """The norm of each parameter, without gradient."""
+    norms = foreach_norm([parameter.detach() for parameter in student.model.parameters()])
+    return torch.stack([norm.float() for norm in norms])
 
 
 def build_teacher(

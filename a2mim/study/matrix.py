@@ -4,8 +4,8 @@
 start what it changes in the former; a start without changes is ``{}``, one without pre-training is
 empty. STEM in a value is the module that the network names as ``stem``. A start with ``configs``
 has a config of pre-training of its own for each network there, and none for others. The learning
-rate of fine-tuning is chosen for each network, start and label count by runs of their own, with other seeds
-and on validation images, or stands under ``chosen`` if it was chosen before.
+rate of fine-tuning is chosen for each network, start and label count by runs of their own, with
+other seeds and on validation images, or stands under ``chosen`` if it was chosen before.
 """
 
 import hashlib
@@ -283,7 +283,9 @@ def read_study(folder: Path, seeds: Sequence[int] | None = None) -> Study:
             )
         needed = study.starts_of(name)
         if study.chosen and {*needed} != study.chosen.get(name, {}).keys():
-            raise ValueError(f'{path}: chosen must have a rate for each of {sorted(needed)} of {name}')
+            raise ValueError(
+                f'{path}: chosen must have a rate for each of {sorted(needed)} of {name}'
+            )
         configs = [network[part] for part in ('pretrain', 'finetune')]
         for config in [*configs, *(own[start][name] for start in needed if start in own)]:
             if not (folder / config).is_file():

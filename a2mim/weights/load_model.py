@@ -94,8 +94,8 @@ def load_model(
             averaged ones.
 
     Returns:
-        ``A2MIM``, ``MAE`` or another algorithm, ``ImageClassifier``, or of a file with a backbone alone and
-        of a timm model ``TimmBackbone``. Its ``input_spec`` says what images it was trained on.
+        ``A2MIM``, ``MAE`` or another algorithm, ``ImageClassifier``, or of a file with a backbone
+        alone and of a timm model ``TimmBackbone``. Its ``input_spec`` says what images it was trained on.
 
     Raises:
         KeyError: If nothing has this name.

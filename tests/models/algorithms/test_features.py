@@ -144,11 +144,14 @@ def test_a_frozen_teacher_gets_the_normalisation_of_its_weights(monkeypatch):
 
 @pytest.mark.parametrize('order', ['mmengine', 'before backward', 'set to zero'])
 @pytest.mark.parametrize('accumulated', [1, 2])
-def test_the_average_follows_each_step_of_the_optimiser_once(order, accumulated):
+@pytest.mark.parametrize('fused', [True, False])
+def test_the_average_follows_each_step_of_the_optimiser_once(order, accumulated, fused):
     model = build(RESNET | dict(drop_path_rate=0.3), decay=0.9).train()
     teacher, student = model.teacher.network.model, model.backbone.model
     expected = [p.clone() for p in teacher.parameters()]
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr=1e-2, fused=fused
+    )
     for call in range(3 * accumulated):
         last = (call + 1) % accumulated == 0
         if call % accumulated == 0:  # at the start the network differs from its average

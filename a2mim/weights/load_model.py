@@ -95,7 +95,8 @@ def load_model(
 
     Returns:
         ``A2MIM``, ``MAE`` or another algorithm, ``ImageClassifier``, or of a file with a backbone
-        alone and of a timm model ``TimmBackbone``. Its ``input_spec`` says what images it was trained on.
+        alone and of a timm model ``TimmBackbone``. Its ``input_spec`` says what images it was
+        trained on.
 
     Raises:
         KeyError: If nothing has this name.

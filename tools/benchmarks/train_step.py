@@ -4,9 +4,9 @@ Both run as ``tools/train.py`` trains the shipped config: its runner, with the f
 seeds, schedules, log lines and hooks, on one batch in memory. The supervised model is
 ``timm.create_model(…, num_classes=1000)`` with the backbone options of the config, cross-entropy
 and fused AdamW in timm's two parameter groups, in a bare loop. Both take the same uint8 batch,
-normalize it on the device, and have one dtype and memory layout; they take turns. The memory is that
-of the tensors which a forward pass keeps for the backward pass, without weights: what limits a
-batch, and the same on every machine but for other kernels.
+normalize it on the device, and have one dtype and memory layout; they take turns. The memory is
+that of the tensors which a forward pass keeps for the backward pass, without weights: what limits
+a batch, and the same on every machine but for other kernels.
 
     python tools/benchmarks/train_step.py --models resnet50 convnext_small --batch 8
 """

@@ -211,10 +211,14 @@ interactions.draw_interactions(estimates, settings.orders, players=16)
 # intervals over 20 images and 6 pairs of each.*
 
 # %%
-print(f'{"order":14}', *(f'{order:>19}' for order in settings.orders))
-for label, one in estimates.items():
-    cells = zip(one.relative, *one.relative_interval, strict=True)
-    print(f'{label:14}', *(f'{j:5.2f} ({low:.2f}–{high:.2f})' for j, low, high in cells))
+print('order', *(f'{label:>18}' for label in estimates))
+for row, order in enumerate(settings.orders):
+    cells = [
+        f'{one.relative[row]:.2f} ({low[row]:.2f}–{high[row]:.2f})'
+        for one in estimates.values()
+        for low, high in [one.relative_interval]
+    ]
+    print(f'{order:5}', *(f'{cell:>18}' for cell in cells))
 
 # %% [markdown]
 # From scratch, J grows with the order, to 2.9: pairs matter when the digit is almost complete, and

@@ -32,7 +32,7 @@ site:  ## the documentation as HTML in docs/_build/html; a warning is an error
 linkcheck:  ## the links of the site to other sites; needs a network
 	python -m sphinx -q -b linkcheck docs docs/_build/linkcheck
 
-notebooks:  ## write the notebooks anew from their sources, and execute them, outputs included
+notebooks:  ## write the notebooks anew from their sources, and execute them; needs the extra [seg], too
 	cd examples && jupytext --quiet --to ipynb *.py
 	python -m pytest -n 0 --nbmake --nbmake-timeout=900 --overwrite examples
 

@@ -242,7 +242,8 @@ def summary(runner: Runner, first: int, seconds: float) -> list[str]:
         first: Steps that were done when it started.
         seconds: That it took.
     """
-    by_epoch = runner.max_iters % max(len(runner.train_dataloader), 1) == 0
+    # A loop by iterations counts no epochs.
+    by_epoch = runner.iter == runner.epoch * len(runner.train_dataloader)
     what = f'{runner.epoch} of {runner.max_epochs} epochs' if by_epoch else ''
     what = what or f'{runner.iter} of {runner.max_iters} iterations'
     lines = [f'complete: {what}']
@@ -283,7 +284,10 @@ def next_commands(runner: Runner) -> list[str]:
     if not latest.exists():
         return []
     if runner.val_loop is not None:
-        return [shlex.join([*call_of('test'), str(config), str(latest)])]
+        # A detector or segmentor is tested by the program of its kind.
+        transfer = 'a2mim.transfer' in (runner.cfg.get('custom_imports') or {}).get('imports', [])
+        call = ['python', '-m', 'a2mim.transfer.test'] if transfer else call_of('test')
+        return [shlex.join([*call, str(config), str(latest)])]
     commands = [shlex.join([*call_of('extract'), str(latest), str(folder / 'backbone.pth')])]
     if started_as_command():
         commands.append(f'a2mim finetune --data CLASS_FOLDERS --from {shlex.quote(str(folder))}')

@@ -35,6 +35,7 @@ def test_a_notebook_has_the_cells_of_its_source_and_their_outputs(source: Path) 
     assert not any(output['output_type'] == 'error' for output in outputs)
     text = json.dumps([output.get('text', '') for output in outputs])
     assert not re.search(r'/(root|home|tmp|Users)/|Warning', text)
+    assert 'is not installed' not in text  # outputs are those of a run with the extras
 
 
 def test_there_is_a_notebook_and_the_index_links_each() -> None:

@@ -9,11 +9,14 @@ import sys
 import termios
 from fcntl import ioctl
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from mmengine import Config
+from mmengine.logging import MessageHub
 
 from a2mim.engine.log_lines import fold
-from a2mim.engine.progress import ProgressHook
+from a2mim.engine.progress import ProgressHook, summary
 from toy_run import ROOT, toy_config, write_images
 
 COLUMNS = 80
@@ -42,6 +45,32 @@ def test_lines_are_folded_at_blanks_and_lose_no_word(width):
     assert ' '.join(parts).split() == line.split()
     assert '\r' not in fold('a\rb', width)
     assert all(len(part) <= 20 for part in fold('x' * 99, 20).split('\n'))
+
+
+@pytest.mark.parametrize(
+    ('epoch', 'steps', 'said'), [(4, 12, '4 of 4 epochs'), (0, 12, '12 of 12 iterations')]
+)
+def test_a_summary_counts_as_its_loop_does_and_names_the_program_of_its_kind(
+    epoch, steps, said, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'latest.pth').touch()
+    by_epoch = epoch > 0  # else a segmentor, whose epochs are not counted
+    runner = SimpleNamespace(
+        epoch=epoch,
+        max_epochs=max(epoch, 1),
+        iter=steps,
+        max_iters=steps,
+        train_dataloader=[None] * 3,
+        message_hub=MessageHub('summary'),
+        work_dir=str(tmp_path),
+        val_loop=object(),
+        cfg=Config({} if by_epoch else dict(custom_imports=dict(imports=['a2mim.transfer']))),
+    )
+    lines = summary(runner, 0, 60.0)
+    assert lines[0] == f'complete: {said}, 12 steps in 1.0 min'
+    test = 'python tools/test.py' if by_epoch else 'python -m a2mim.transfer.test'
+    assert lines[-1] == f'next: {test} config.py latest.pth'
 
 
 def command(folder: Path, name: str, *options: str) -> list[str]:

@@ -3,9 +3,9 @@
     custom_imports = dict(imports=['a2mim.mmpretrain'], allow_failed_imports=False)
 
 Nothing is implemented twice: these classes turn what MMPretrain passes around (``inputs`` and
-``data_samples``) into what ours take (``image`` and ``mask``), and back. Everything else of ours has
-the scope ``a2mim.`` in a config of MMPretrain: ``type='a2mim.FocalFrequencyLoss'``. The import also
-makes local checkpoints load safely.
+``data_samples``) into what ours take (``image`` and ``mask``), and back. Everything else of ours
+has the scope ``a2mim.`` in a config of MMPretrain: ``type='a2mim.FocalFrequencyLoss'``. The import
+also makes local checkpoints load safely.
 
 Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks.
 """
@@ -27,9 +27,10 @@ from a2mim.datasets.transforms import PatchMask
 from a2mim.engine import mmengine_fixes
 from a2mim.models.data_preprocessor import ImagePreprocessor, count_masked
 from a2mim.transfer.operators import install
+from a2mim.weights.released import SHIPPED
 
 MAJOR = 1
-REMEDY = 'run: pip install "a2mim[mmpretrain]", in an environment without mmcv or mmengine itself'
+REMEDY = 'run: pip install "onedl-mmpretrain>=1.3.6,<2" "transformers<5"'
 
 
 def check_host() -> None:
@@ -44,16 +45,17 @@ def check_host() -> None:
         raise ValueError(f'MMPretrain (onedl-mmpretrain) is not installed; {REMEDY}') from None
     if found.partition('.')[0] != str(MAJOR):
         raise ValueError(f'MMPretrain {found} is installed, version {MAJOR} is needed; {REMEDY}')
+    install()  # before MMPretrain looks for operators of mmcv
     try:
         import mmpretrain.models  # noqa: F401
     except (ImportError, TypeError, AssertionError) as error:  # of another version of a dependency
         raise ValueError(f'MMPretrain {found} cannot be imported ({error}); {REMEDY}') from error
 
 
-install()  # before MMPretrain looks for operators of mmcv
 check_host()
 
 from mmcv.transforms import BaseTransform  # noqa: E402
+from mmpretrain.apis import ModelHub  # noqa: E402
 from mmpretrain.datasets import BaseDataset  # noqa: E402
 from mmpretrain.registry import DATASETS, MODELS, TRANSFORMS  # noqa: E402
 from mmpretrain.structures import DataSample  # noqa: E402
@@ -67,6 +69,9 @@ __all__ = [
     'HostedSimMIM',
     'mmengine_fixes',
 ]
+
+# What ``get_model`` and ``inference_model`` of MMPretrain know by name.
+ModelHub.register_model_index(SHIPPED / 'configs' / 'mmpretrain' / 'model-index.yml')
 
 
 def our_names() -> AbstractContextManager[None]:
@@ -181,7 +186,7 @@ class Hosted(models.A2MIM):
         return self._samples(self.predict(inputs, mask), data_samples)
 
     def extract_feat(self, inputs: Tensor, *_: object, **__: object) -> tuple[Tensor, ...]:
-        """The map of features (B, C', H', W') of whole images, in a tuple, as MMPretrain takes it."""
+        """The features (B, C', H', W') of whole images, in a tuple, as MMPretrain takes maps."""
         return (self.backbone(inputs),)
 
     def init_weights(self) -> None:

@@ -9,12 +9,15 @@ _base_ = ['../quickstart/finetune_resnet18_1xb35-cos-40e_photos-64px.py']
 
 custom_imports = dict(imports=['a2mim.mmpretrain'], allow_failed_imports=False)
 default_scope = 'mmpretrain'
+# MMPretrain's launcher takes True where nothing is said.
 train_dataloader = dict(
+    persistent_workers=False,
     sampler=dict(type='a2mim.EpochSampler'),
     collate_fn=dict(_delete_=True, type='default_collate'),
     dataset=dict(_delete_=True, type='HostedDataset', dataset={{_base_.train_dataloader.dataset}}),
 )
 val_dataloader = dict(
+    persistent_workers=False,
     collate_fn=dict(_delete_=True, type='default_collate'),
     dataset=dict(
         _delete_=True,
@@ -28,6 +31,7 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = dict(
+    persistent_workers=False,
     collate_fn=dict(_delete_=True, type='default_collate'),
     dataset=dict(
         _delete_=True,

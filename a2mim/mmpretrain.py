@@ -4,11 +4,12 @@
 
 Nothing is implemented twice: these classes turn what MMPretrain passes around (``inputs`` and
 ``data_samples``) into what ours take (``image`` and ``mask``), and back. Everything else of ours
-has the scope ``a2mim.`` in a config of MMPretrain: ``type='a2mim.FocalFrequencyLoss'``. The import
-also makes local checkpoints load safely.
+has the scope ``a2mim.`` in a config of MMPretrain: ``type='a2mim.FocalFrequencyLoss'``. As the
+import of ``a2mim.transfer`` does, this one makes local checkpoints load safely.
 
-Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks.
+Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks, K classes.
 """
+# pyright: reportMissingImports=false
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -22,12 +23,10 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from a2mim import models, registry
+from a2mim import models, registry, transfer
 from a2mim.datasets.transforms import PatchMask
-from a2mim.engine import mmengine_fixes
 from a2mim.models.data_preprocessor import ImagePreprocessor, count_masked
-from a2mim.transfer.operators import install
-from a2mim.weights.released import SHIPPED
+from a2mim.options import SHIPPED
 
 MAJOR = 1
 REMEDY = 'run: pip install "onedl-mmpretrain>=1.3.6,<2" "transformers<5"'
@@ -45,7 +44,6 @@ def check_host() -> None:
         raise ValueError(f'MMPretrain (onedl-mmpretrain) is not installed; {REMEDY}') from None
     if found.partition('.')[0] != str(MAJOR):
         raise ValueError(f'MMPretrain {found} is installed, version {MAJOR} is needed; {REMEDY}')
-    install()  # before MMPretrain looks for operators of mmcv
     try:
         import mmpretrain.models  # noqa: F401
     except (ImportError, TypeError, AssertionError) as error:  # of another version of a dependency
@@ -67,7 +65,7 @@ __all__ = [
     'HostedMask',
     'HostedPreprocessor',
     'HostedSimMIM',
-    'mmengine_fixes',
+    'transfer',
 ]
 
 # What ``get_model`` and ``inference_model`` of MMPretrain know by name.
@@ -153,7 +151,7 @@ class Hosted(models.A2MIM):
         backbone: dict | nn.Module,
         neck: dict | nn.Module,
         head: dict | nn.Module,
-        data_preprocessor: dict | nn.Module,
+        data_preprocessor: dict | ImagePreprocessor,
         **options: Any,
     ) -> None:
         with their_names():

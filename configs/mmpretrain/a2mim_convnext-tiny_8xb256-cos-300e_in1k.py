@@ -1,5 +1,5 @@
 """A2MIM pre-training of ConvNeXt-T of MMPretrain on ImageNet: the recipe of the base.
-Run: mim train mmpretrain configs/mmpretrain/a2mim_convnext-tiny_8xb256-cos-300e_in1k.py
+Run: mim train onedl-mmpretrain configs/mmpretrain/a2mim_convnext-tiny_8xb256-cos-300e_in1k.py
 """
 
 _base_ = ['../openmixup/pretrain/a2mim/imagenet/convnext_t_l3_sz224_init_8xb256_cos_ep300.py']
@@ -18,7 +18,7 @@ model = dict(
     mask_after='downsample_layers.3',
     mask_token=dict(mode='add', gamma_init=1e-06, init='zero'),
 )
-optim_wrapper = dict(constructor='a2mim.ParamRuleConstructor')
+optim_wrapper = dict(type='a2mim.AmpOptimWrapper', constructor='a2mim.ParamRuleConstructor')
 param_scheduler = dict(type='a2mim.WarmupCosineLR')
 log_processor = dict(_delete_=True, type='LogProcessor', window_size=50)
 default_hooks = dict(

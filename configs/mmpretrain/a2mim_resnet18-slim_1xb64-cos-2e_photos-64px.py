@@ -1,5 +1,5 @@
 """A2MIM pre-training of ResNet-18 of MMPretrain on embedded photographs, two epochs: seconds.
-Run: mim train mmpretrain configs/mmpretrain/a2mim_resnet18-slim_1xb64-cos-2e_photos-64px.py
+Run: mim train onedl-mmpretrain configs/mmpretrain/a2mim_resnet18-slim_1xb64-cos-2e_photos-64px.py
 """
 
 _base_ = ['../quickstart/a2mim_resnet18_1xb64-cos-15e_photos-64px.py']

@@ -1,5 +1,5 @@
 """A2MIM pre-training of ResNet-50 of MMPretrain on ImageNet: the recipe of the base.
-Run: mim train mmpretrain configs/mmpretrain/a2mim_resnet50_8xb256-cos-300e_in1k.py
+Run: mim train onedl-mmpretrain configs/mmpretrain/a2mim_resnet50_8xb256-cos-300e_in1k.py
 """
 
 _base_ = ['../openmixup/pretrain/a2mim/imagenet/r50_l3_sz224_init_8xb256_cos_ep300.py']

@@ -1,5 +1,5 @@
 """A2MIM pre-training of ViT-B of MMPretrain on ImageNet: the recipe of the base.
-Run: mim train mmpretrain configs/mmpretrain/a2mim_vit-base-p16_8xb128-step-800e_in1k.py
+Run: mim train onedl-mmpretrain configs/mmpretrain/a2mim_vit-base-p16_8xb128-step-800e_in1k.py
 """
 
 _base_ = ['../openmixup/pretrain/a2mim/imagenet/vit_base_l0_sz224_8xb128_accu2_step_ep800.py']

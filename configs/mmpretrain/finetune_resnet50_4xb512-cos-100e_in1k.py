@@ -1,7 +1,7 @@
 """Fine-tuning of ResNet-50 of MMPretrain on ImageNet, RSB A3: the recipe of the base.
 
 Its inferencers take their pipeline from ``test_dataloader``.
-Run: mim train mmpretrain configs/mmpretrain/finetune_resnet50_4xb512-cos-100e_in1k.py
+Run: mim train onedl-mmpretrain configs/mmpretrain/finetune_resnet50_4xb512-cos-100e_in1k.py
          --cfg-options model.backbone.init_cfg.checkpoint=CKPT
 """
 
@@ -63,7 +63,7 @@ model = dict(
         loss=dict(type='CrossEntropyLoss', use_sigmoid=True),
     ),
 )
-optim_wrapper = dict(constructor='a2mim.ParamRuleConstructor')
+optim_wrapper = dict(type='a2mim.AmpOptimWrapper', constructor='a2mim.ParamRuleConstructor')
 param_scheduler = dict(type='a2mim.OverlapCosineLR')
 log_processor = dict(_delete_=True, type='LogProcessor', window_size=50)
 default_hooks = dict(

@@ -1,7 +1,7 @@
 """Fine-tuning of ViT-B of MMPretrain on ImageNet: the recipe of the base.
 
 Its inferencers take their pipeline from ``test_dataloader``.
-Run: mim train mmpretrain configs/mmpretrain/finetune_vit-base-p16_8xb128-cos-100e_in1k.py
+Run: mim train onedl-mmpretrain configs/mmpretrain/finetune_vit-base-p16_8xb128-cos-100e_in1k.py
          --cfg-options model.backbone.init_cfg.checkpoint=CKPT
 """
 
@@ -72,6 +72,7 @@ model = dict(
 )
 # The decay by layers of MMPretrain knows the layers of its networks.
 optim_wrapper = dict(
+    type='a2mim.AmpOptimWrapper',
     constructor='LearningRateDecayOptimWrapperConstructor',
     paramwise_cfg=dict(
         _delete_=True,

@@ -1,5 +1,5 @@
 """SimMIM pre-training of ResNet-50 of MMPretrain on ImageNet: the recipe of the base.
-Run: mim train mmpretrain configs/mmpretrain/simmim_resnet50_8xb256-cos-300e_in1k.py
+Run: mim train onedl-mmpretrain configs/mmpretrain/simmim_resnet50_8xb256-cos-300e_in1k.py
 """
 
 _base_ = ['../openmixup/pretrain/simmim/imagenet/r50_sz224_8xb256_fp16_ep300.py']
@@ -18,7 +18,7 @@ model = dict(
     mask_after='maxpool',
     mask_token=dict(mode='replace'),
 )
-optim_wrapper = dict(constructor='a2mim.ParamRuleConstructor')
+optim_wrapper = dict(type='a2mim.AmpOptimWrapper', constructor='a2mim.ParamRuleConstructor')
 param_scheduler = dict(type='a2mim.WarmupCosineLR')
 log_processor = dict(_delete_=True, type='LogProcessor', window_size=50)
 default_hooks = dict(

@@ -1,5 +1,5 @@
 """SimMIM pre-training of a small ViT of MMPretrain on embedded photographs, two epochs: seconds.
-Run: mim train mmpretrain configs/mmpretrain/simmim_vit-2x64_1xb64-cos-2e_photos-64px.py
+Run: mim train onedl-mmpretrain configs/mmpretrain/simmim_vit-2x64_1xb64-cos-2e_photos-64px.py
 """
 
 _base_ = ['../quickstart/a2mim_resnet18_1xb64-cos-15e_photos-64px.py']

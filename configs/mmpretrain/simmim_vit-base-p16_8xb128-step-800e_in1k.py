@@ -1,5 +1,5 @@
 """SimMIM pre-training of ViT-B of MMPretrain on ImageNet: the recipe of the base.
-Run: mim train mmpretrain configs/mmpretrain/simmim_vit-base-p16_8xb128-step-800e_in1k.py
+Run: mim train onedl-mmpretrain configs/mmpretrain/simmim_vit-base-p16_8xb128-step-800e_in1k.py
 """
 
 _base_ = ['../openmixup/pretrain/simmim/imagenet/vit_base_sz224_8xb128_accu2_step_fp16_ep800.py']
@@ -32,7 +32,7 @@ model = dict(
     mask_after='patch_embed.projection',
     mask_token=dict(mode='replace'),
 )
-optim_wrapper = dict(constructor='a2mim.ParamRuleConstructor')
+optim_wrapper = dict(type='a2mim.AmpOptimWrapper', constructor='a2mim.ParamRuleConstructor')
 param_scheduler = dict(type='a2mim.WarmupStepLR')
 log_processor = dict(_delete_=True, type='LogProcessor', window_size=50)
 default_hooks = dict(

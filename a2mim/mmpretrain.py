@@ -93,7 +93,8 @@ class HostedPreprocessor(ImagePreprocessor):
 
     Shape:
         inputs: (B, C, H, W), or B images (C, H, W), of any type; returned as float32, normalised.
-        data_samples: B ``DataSample``; returned with ``gt_score`` (K,) where images were mixed.
+        data_samples: B ``DataSample``. Labels are returned on the device, and as ``gt_score`` (K,)
+            where images were mixed; masks as they are.
 
     Raises:
         ValueError: If ``batch_augments`` are given.
@@ -116,9 +117,10 @@ class HostedPreprocessor(ImagePreprocessor):
         image, samples = data.pop('inputs'), data.pop('data_samples', None)
         image = image if isinstance(image, Tensor) else torch.stack(tuple(image))
         data['image'] = in_other_order(image, 1) if self.to_rgb else image
-        if samples and 'gt_label' in samples[0]:
-            samples = [sample.clone() for sample in cast(list, self.cast_data(samples))]
-            data['label'] = torch.cat([sample.gt_label for sample in samples])
+        if samples and 'mask' not in samples[0]:  # masks are counted before they move
+            samples = cast(list, self.cast_data(samples))
+            if 'gt_label' in samples[0]:
+                data['label'] = torch.cat([sample.gt_label for sample in samples])
         batch = super().forward(data, training)
         if batch.get('label', torch.empty(0)).ndim == 2:
             for sample, score in zip(samples, batch['label'], strict=True):

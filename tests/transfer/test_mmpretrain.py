@@ -217,6 +217,11 @@ def test_weights_go_both_ways(kind, tmp_path):
             if found.ndim == 3:
                 found = found[:, 1:].transpose(1, 2).reshape(features.shape)
         torch.testing.assert_close(found, features, rtol=1e-5, atol=1e-6)
+    again = theirs.build(
+        dict(type=kind, **options, init_cfg=dict(type='a2mim.TrunkPretrained', checkpoint='x.pth'))
+    )
+    with pytest.raises(ValueError, match=f'{kind} of MMPretrain initialises itself again'):
+        again.init_weights()
     # timm's network in theirs.
     plain = {k: v for k, v in timm_options.items() if k != 'channels'}
     torch.save(timm.create_model(name, num_classes=0, **plain).state_dict(), tmp_path / 'ours.pth')

@@ -49,7 +49,7 @@ class TrunkPretrained:
             raise ValueError(
                 f'{type(module).__name__} of MMPretrain initialises itself again after '
                 "TrunkPretrained; use init_cfg=dict(type='Pretrained', checkpoint=PATH, "
-                "prefix='backbone.model.'), without prefix for a file of a2mim export --to mmpretrain"
+                "prefix='backbone.model.'); no prefix for a file of a2mim export --to mmpretrain"
             )
         content = load_file(self.checkpoint)
         with choose_weights(self.weights or asked_weights()):

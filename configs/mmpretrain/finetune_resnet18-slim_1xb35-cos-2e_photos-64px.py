@@ -1,7 +1,8 @@
 """Fine-tuning of the small ResNet-18 of MMPretrain on 70 photographs, two epochs: seconds.
 
 Its inferencers take their pipeline from ``test_dataloader``.
-Run: mim train onedl-mmpretrain configs/mmpretrain/finetune_resnet18-slim_1xb35-cos-2e_photos-64px.py
+Run: mim train onedl-mmpretrain
+         configs/mmpretrain/finetune_resnet18-slim_1xb35-cos-2e_photos-64px.py
          --cfg-options model.backbone.init_cfg.checkpoint=CKPT
 """
 

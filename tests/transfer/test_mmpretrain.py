@@ -4,6 +4,7 @@ import importlib
 import runpy
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,7 @@ SIZES = dict(embed_dims=32, num_layers=2, num_heads=2, feedforward_channels=128)
 VIT = dict(arch=SIZES, img_size=64, patch_size=16, norm_cfg=dict(type='LN', eps=1e-6))
 PLACE = 'patch_embed.projection'
 TIMM_VIT = dict(embed_dim=32, depth=2, num_heads=2, img_size=64)
+TABLES = dict(use_abs_pos_emb=True, use_rel_pos_bias=True)
 # By kind: MMPretrain's config, the place of the mask token, and the network in timm.
 NETWORKS = {
     'ResNet': (
@@ -57,16 +59,10 @@ NETWORKS = {
     ),
     'VisionTransformer': (dict(VIT, out_type='featmap'), PLACE, 'vit_tiny_patch16_224', TIMM_VIT),
     'BEiTViT': (
-        dict(
-            VIT,
-            use_abs_pos_emb=True,
-            use_rel_pos_bias=True,
-            final_norm=True,
-            out_type='featmap',
-        ),
+        dict(VIT, **TABLES, final_norm=True, out_type='featmap'),
         PLACE,
         'beit_base_patch16_224',
-        dict(TIMM_VIT, use_abs_pos_emb=True, use_rel_pos_bias=True, init_values=0.1),
+        dict(TIMM_VIT, **TABLES, init_values=0.1),
     ),
     'a2mim.TimmBackbone': (dict(model_name='test_resnet'), 'layer3', 'test_resnet', {}),
 }
@@ -159,15 +155,13 @@ def test_a_run_has_the_losses_of_our_runner(algorithm, kind, tmp_path):
         assert step == pytest.approx(reference, abs=1e-6, rel=0)
 
 
-def sizes_of(groups: list[dict]) -> dict[tuple[float, float], int]:
-    """Weights for each pair of learning rate and weight decay."""
-    sizes: dict[tuple[float, float], int] = {}
+def sizes_of(groups: list[dict]) -> Counter:
+    """Number of weights for each pair of learning rate and weight decay."""
+    sizes = Counter()
     for group in groups:
-        key = float(f'{group["lr"]:.6g}'), group['weight_decay']
-        parameters = group['params']
-        parameters = parameters if isinstance(parameters, list) else [parameters]
-        numbers = [p[1] if isinstance(p, tuple) else p for p in parameters]
-        sizes[key] = sizes.get(key, 0) + sum(number.numel() for number in numbers)
+        for parameter in group['params']:
+            tensor = parameter[1] if isinstance(parameter, tuple) else parameter
+            sizes[float(f'{group["lr"]:.6g}'), group['weight_decay']] += tensor.numel()
     return sizes
 
 
@@ -184,13 +178,10 @@ def test_a_config_has_the_network_and_the_rates_of_its_recipe(name):
         with mock.patch('torch.linspace', partial(torch.linspace, device='cpu')):  # they read it
             hosted = importlib.import_module('mmpretrain.registry').MODELS.build(theirs.model)
     if name.startswith('finetune_vit'):
-        module = importlib.import_module('mmpretrain.engine.optimizers')
-        wrapper = dict(theirs.optim_wrapper)
-        options = wrapper.pop('paramwise_cfg')
-        wrapper.pop('constructor')
-        constructor = module.LearningRateDecayOptimWrapperConstructor(
-            dict(wrapper, type='OptimWrapper', optimizer=dict(wrapper['optimizer'], fused=False)),
-            options,
+        engine, wrapper = importlib.import_module('mmpretrain.engine'), theirs.optim_wrapper
+        constructor = engine.LearningRateDecayOptimWrapperConstructor(
+            dict(type='OptimWrapper', optimizer=dict(wrapper.optimizer, fused=False)),
+            wrapper.paramwise_cfg,
         )
         groups = constructor(hosted).optimizer.param_groups
     else:

@@ -4,6 +4,7 @@ import importlib
 import runpy
 import subprocess
 import sys
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -23,6 +24,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from a2mim import registry
+from a2mim.engine.launch import load_config
 from a2mim.engine.runner import ToolRunner
 from a2mim.models.timm_backbone import load_pretrained
 from a2mim.weights.export import export
@@ -300,6 +302,11 @@ def test_a_checkpoint_that_runs_code_is_refused_by_its_functions(tmp_path):
     with pytest.raises(Exception, match='trust-checkpoint'):
         importlib.import_module('mmpretrain').get_model(str(PRETRAIN), pretrained=str(path))
     assert not mark.exists()
+
+
+def test_our_tools_name_the_launcher_that_a_config_is_for():
+    with pytest.raises(ValueError, match=r'64px.py is for MMPretrain .* mim train onedl-'):
+        load_config(Namespace(config=str(PRETRAIN), cfg_options={}, data_root=None))
 
 
 def test_its_own_pipeline_with_our_mask(host, tmp_path):

@@ -8,11 +8,13 @@ from torch import nn
 
 from a2mim.engine.optimizers import ParamRuleConstructor
 from a2mim.registry import MODELS, PARAM_SCHEDULERS
+from a2mim.weights.released import OF_OTHERS, is_recipe
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / 'configs'
-FILES = sorted(CONFIGS.rglob('*.py'))
-EXPERIMENTS = [path for path in FILES if '_base_' not in path.parts]
+# Those for MMPretrain's launcher are built by tests/transfer/test_mmpretrain.py.
+FILES = [path for path in sorted(CONFIGS.rglob('*.py')) if path.parent.name not in OF_OTHERS]
+EXPERIMENTS = [path for path in FILES if is_recipe(path)]
 
 
 def name_of(path: Path) -> str:

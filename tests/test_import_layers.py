@@ -44,6 +44,7 @@ ALLOWED = {
         'models',
         'engine',
     },
+    'mmpretrain': {'options', 'registry', 'datasets', 'models', 'transfer'},
     'doctor': {'registry', 'options'},
     'recipes': {'options', 'engine', 'weights'},
     '__main__': {'options', 'errors', 'version'},

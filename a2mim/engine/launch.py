@@ -181,7 +181,11 @@ def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the options that every tool has."""
     silence_harmless_warnings()
     cfg = read_config(config_file(args.config))
-    cfg.setdefault('default_scope', 'a2mim')
+    if cfg.setdefault('default_scope', 'a2mim') == 'mmpretrain':
+        raise ValueError(
+            f'{args.config} is for MMPretrain (docs/mmpretrain.md): run '
+            f'mim train onedl-mmpretrain {args.config}'
+        )
     check_option_names(cfg, args.cfg_options)
     cfg.merge_from_dict(args.cfg_options)
     if cfg.get('visualizer'):

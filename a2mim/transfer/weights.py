@@ -32,7 +32,7 @@ class TrunkPretrained:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no checkpoint, or a tensor of the module is missing in it, has another
-            shape or belongs to another architecture.
+            shape or belongs to another architecture; or the module is a network of MMPretrain.
     """
 
     def __init__(
@@ -44,6 +44,13 @@ class TrunkPretrained:
 
     def __call__(self, module: nn.Module) -> None:
         """Load the weights into ``module``."""
+        if type(module).__module__.startswith('mmpretrain.'):
+            # The last norm of each block would become zero, positions and MLPs random.
+            raise ValueError(
+                f'{type(module).__name__} of MMPretrain initialises itself again after '
+                "TrunkPretrained; use init_cfg=dict(type='Pretrained', checkpoint=PATH, "
+                "prefix='backbone.model.'); no prefix for a file of a2mim export --to mmpretrain"
+            )
         content = load_file(self.checkpoint)
         with choose_weights(self.weights or asked_weights()):
             load_backbone(module, content, self.checkpoint, STAGES, part=self.part)

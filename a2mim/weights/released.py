@@ -419,10 +419,20 @@ def _write_state(partial: Path, state: Path, size: int, etag: str) -> None:
     write_atomically(state, lambda stream: stream.write(text.encode()))
 
 
+# Folders of configs that are for the launcher of another package (docs/mmpretrain.md), which they
+# import when they are read.
+OF_OTHERS = ('mmpretrain',)
+
+
+def is_recipe(path: Path) -> bool:
+    """Whether a file below configs/ is a config that our tools run."""
+    return '_base_' not in path.parts and path.parent.name not in OF_OTHERS
+
+
 def config_files() -> list[Path]:
     """Every config that can be run, of those that come with the package."""
     found = sorted((SHIPPED / 'configs').resolve().rglob('*.py'))
-    return [path for path in found if '_base_' not in path.parts]
+    return [path for path in found if is_recipe(path)]
 
 
 def config_path(name: str) -> Path:

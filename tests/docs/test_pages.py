@@ -107,6 +107,7 @@ def test_every_message_under_troubleshooting_is_one_of_the_program() -> None:
         ('Colab', 'install'),
         ('ONNX', 'export'),
         ('COCO', 'transfer'),
+        ('MMPretrain', 'mmpretrain'),
     ],
 )
 def test_the_search_of_the_site_puts_the_page_first_that_has_the_word_in_its_title(

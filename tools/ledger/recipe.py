@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from a2mim.weights.config_files import read_config
+from a2mim.weights.released import is_recipe
 
 STARTERS = re.compile(r'^(?=(?:Expect|Deviation:|Published as:|Run:) )', re.MULTILINE)
 EXPECTATION = re.compile(
@@ -108,9 +109,9 @@ def read_recipe(file: Path, root: Path) -> Recipe:
 
 
 def read_recipes(root: Path) -> list[Recipe]:
-    """All configs below ``configs/`` outside ``_base_``, sorted by path."""
+    """All configs below ``configs/`` that our tools run, sorted by path."""
     files = sorted((root / 'configs').rglob('*.py'))
-    return [read_recipe(file, root) for file in files if '_base_' not in file.parts]
+    return [read_recipe(file, root) for file in files if is_recipe(file)]
 
 
 def _one_line(text: str) -> str:

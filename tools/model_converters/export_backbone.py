@@ -9,6 +9,7 @@ it takes every tensor and computes what the original does, nothing is written an
   torchvision   .pth, .safetensors   torchvision.models.…().load_state_dict(…)
   huggingface   a folder             timm.create_model('local-dir:OUT'), transformers.AutoModel
   mmdet, mmseg  .pth                 init_cfg=dict(type='Pretrained', checkpoint=OUT)
+  mmpretrain    .pth                 the same
   detectron2    .pkl                 MODEL.WEIGHTS OUT; a pickle, for it reads nothing else
   onnx          .onnx                onnxruntime.InferenceSession(OUT), any batch size
 """

@@ -22,6 +22,7 @@ TARGETS: dict[str, Target] = {
     'huggingface': HuggingFaceFolder(),
     'mmdet': OpenMMLabFile('mmdet'),
     'mmseg': OpenMMLabFile('mmseg'),
+    'mmpretrain': OpenMMLabFile('mmpretrain'),
     'detectron2': Detectron2Pickle(),
     'onnx': OnnxGraph(),
 }

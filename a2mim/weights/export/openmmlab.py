@@ -170,7 +170,7 @@ class Equivalent:
 
 
 def find_equivalent(library: str, source: Source) -> Equivalent | None:
-    """The twin in ``library``, 'mmdet' or 'mmseg', or in MMPretrain; None if there is none."""
+    """The twin in ``library``, see ``OpenMMLabFile``, or in MMPretrain; None if there is none."""
     depth = source.base_name.removeprefix('resnet')
     if source.base_name in RESNETS and depth.isdigit():
         shapes = resnet_shapes(source.base_name)
@@ -227,7 +227,7 @@ def _vit(library: str, source: Source, model: Beit | VisionTransformer) -> Equiv
 
 
 def _vit_kind(library: str, tables: bool, absolute: bool) -> str:
-    if library == 'mmdet':
+    if library != 'mmseg':
         return 'mmpretrain.BEiTViT' if tables else 'mmpretrain.VisionTransformer'
     if tables:
         # mmseg's MAE has absolute positions and relative tables, its BEiT the tables alone.
@@ -268,7 +268,7 @@ class OpenMMLabFile(Target):
     """The backbone under the names of one library, or of MMPretrain, which serves both.
 
     Args:
-        library: 'mmdet' or 'mmseg'.
+        library: 'mmdet', 'mmseg' or 'mmpretrain'.
     """
 
     # mmengine reads no safetensors.

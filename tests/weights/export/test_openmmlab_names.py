@@ -51,6 +51,8 @@ def test_the_list_of_the_papers_vit_is_the_published_one():
         ('resnet50', 'mmseg', 'mmseg.ResNet'),
         ('convnext_tiny', 'mmdet', 'mmpretrain.ConvNeXt'),
         ('paper_vit', 'mmdet', 'mmpretrain.BEiTViT'),
+        ('paper_vit', 'mmpretrain', 'mmpretrain.BEiTViT'),
+        ('resnet50', 'mmpretrain', 'mmpretrain.ResNet'),
         ('paper_vit', 'mmseg', 'mmseg.MAE'),
         ('beit', 'mmseg', 'mmseg.BEiT'),
         ('small_vit', 'mmdet', 'mmpretrain.VisionTransformer'),

@@ -94,7 +94,7 @@ def load_model(
             averaged ones.
 
     Returns:
-        ``A2MIM``, ``MAE`` or another algorithm, ``ImageClassifier``, or of a file with a backbone alone and
+        ``A2MIM`` or another algorithm, ``ImageClassifier``, or of a file with a backbone alone and
         of a timm model ``TimmBackbone``. Its ``input_spec`` says what images it was trained on.
 
     Raises:

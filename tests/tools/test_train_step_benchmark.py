@@ -24,6 +24,7 @@ def benchmark(monkeypatch) -> ModuleType:
     'name, dtype',
     [
         *((name, 'float32') for name in (*NAMES, 'mae_vit_base', 'spark_resnet50')),
+        ('data2vec_vit_base', 'bfloat16'),
         ('convnext_small', 'bfloat16'),
     ],
 )

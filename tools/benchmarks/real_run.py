@@ -33,6 +33,7 @@ RECIPES = {
     'convnext_small': 'convnext_s_l3_sz224_init_8xb256_cos_ep300.py',
     'mae_vit_base': str(CONFIGS / 'mae/mae_vit-base-p16_8xb512-cos-1600e_in1k.py'),
     'spark_resnet50': str(CONFIGS / 'spark/spark_resnet50_8xb512-cos-1600e_imagenet-224px.py'),
+    'data2vec_vit_base': str(CONFIGS / 'features/data2vec_vit-base-p16_8xb256-cos-800e_in1k.py'),
 }
 # To try a benchmark: the same families, in seconds on a CPU.
 REDUCED = {
@@ -41,6 +42,7 @@ REDUCED = {
     'convnext_small': {'model_name': 'convnext_atto'},
     'mae_vit_base': {'embed_dim': 32, 'depth': 2, 'num_heads': 2},
     'spark_resnet50': {'model_name': 'resnet10t'},
+    'data2vec_vit_base': {'embed_dim': 32, 'depth': 2, 'num_heads': 2},
 }
 REDUCED_SIZE = 64
 EPOCH = 4  # batches

@@ -1,4 +1,4 @@
-"""The step of A2MIM, MAE or SparK against timm's supervised one of the same backbone.
+"""The step of A2MIM, MAE, SparK or data2vec against timm's supervised one of the same backbone.
 
 Both run as ``tools/train.py`` trains the shipped config: its runner, with the finite guard,
 seeds, schedules, log lines and hooks, on one batch in memory. The supervised model is

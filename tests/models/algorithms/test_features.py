@@ -313,7 +313,7 @@ def test_the_network_is_taken_from_a_checkpoint_and_not_its_average():
 
 def test_a_teacher_without_weights_is_warned_of(monkeypatch):
     said: list[str] = []
-    monkeypatch.setattr('a2mim.models.features.print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr('a2mim.models.teacher.print_log', lambda text, **_: said.append(text))
     build(VIT)
     build(VIT, TEACHER | dict(init_cfg=None))
     assert not said

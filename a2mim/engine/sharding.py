@@ -259,14 +259,17 @@ def check_sharding(runner: Runner) -> None:
     """Refuse a sharded run with an option that does not work on shards.
 
     Raises:
-        ValueError: For an average of the weights, which copies the model; for float16, whose loss
-            scale would differ between processes; and for a compiled model.
+        ValueError: For an average of the weights, which copies the model or updates it outside of
+            an optimiser; for float16, whose loss scale would differ between processes; and for a
+            compiled model.
     """
     if not isinstance(runner.model, FullyShard):
         return
     wrapper = runner.cfg.optim_wrapper
     half = wrapper.get('type') == 'AmpOptimWrapper' and wrapper.get('dtype') == 'float16'
+    teacher = getattr(runner.model.module, 'teacher', None)
     asked = {
+        "teacher='ema', which is updated in the forward pass": hasattr(teacher, 'decay'),
         'EMAHook, which copies the model': any(isinstance(h, EMAHook) for h in runner.hooks),
         "optim_wrapper.dtype='float16'; take 'bfloat16', which needs no loss scale": half,
         'compile': bool(runner.cfg.get('compile')),

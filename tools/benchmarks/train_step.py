@@ -96,9 +96,7 @@ def kept_for_backward(step: Callable[[], object]) -> int:
     return sum({each.data_ptr(): each.nbytes() for each in storages}.values())
 
 
-def compare(
-    name: str, args: argparse.Namespace
-) -> tuple[dict[str, list[float]], dict[str, float]]:
+def compare(name: str, args: argparse.Namespace) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Milliseconds per step of both, round by round, and MiB of an image kept for backward."""
     with tempfile.TemporaryDirectory() as folder, real_recipe(name, Path(folder), args) as run:
         cfg, image = run.runner.cfg, run.batch['image']

@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor
 from a2mim.engine.mmengine_fixes import OptimWrapper
 from a2mim.engine.optimizers import AmpOptimWrapper, Lamb
 from a2mim.engine.sharding import FullyShard, check_sharding
+from a2mim.models import FeatureMIM
 from a2mim.registry import MODELS
 from toy_run import toy_config
 
@@ -106,6 +107,19 @@ def test_what_shares_cannot_do_is_refused_and_ddp_named(group, hooks, options, m
     with pytest.raises(ValueError, match=rf'{message}.*leave model_wrapper_cfg out'):
         check_sharding(run(FullyShard(classifier()), hooks, **options))
     check_sharding(run(classifier(), hooks, **options))
+
+
+def test_an_average_as_teacher_is_refused_and_a_frozen_one_passes(group):
+    vit = dict(type='TimmBackbone', model_name='test_vit', img_size=32)
+    parts = dict(
+        neck=dict(type='PixelShuffleDecoder'),
+        head=dict(type='MIMHead', spatial=dict(type='L1Loss')),
+        data_preprocessor=dict(type='ImagePreprocessor', mean=[127.0] * 3, std=[64.0] * 3),
+    )
+    backbone = {**vit, 'mask_after': 'patch_embed'}
+    with pytest.raises(ValueError, match=r"teacher='ema'.*leave model_wrapper_cfg out"):
+        check_sharding(run(FullyShard(FeatureMIM(backbone, **parts)), []))
+    check_sharding(run(FullyShard(FeatureMIM(backbone, **parts, teacher=vit)), []))
 
 
 def test_what_shares_can_do_passes(group):

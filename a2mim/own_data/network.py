@@ -221,6 +221,26 @@ def choose_teacher(name: str, size: int, channels: int) -> dict[str, Any]:
     return teacher
 
 
+def blocks_for_teacher(choice: Choice, teacher: dict[str, Any], size: int, channels: int) -> Choice:
+    """``choice`` with blocks that cover whole features of the teacher.
+
+    Raises:
+        ValueError: If there are no two along a side.
+    """
+    model, grid = blank_network(teacher), (0, 0)
+    if model is not None:
+        grid = trace_geometry(model, (channels, size, size), {}).output().grid
+    fitting = [n for n in range(choice.blocks, 1, -1) if not (grid[0] % n or choice.blocks % n)]
+    if not fitting or grid[0] < 2:
+        name = teacher['model_name']
+        raise ValueError(
+            f'--teacher {name} has {grid[0]}×{grid[1]} features of {size} pixels, and the network '
+            f'{choice.blocks}×{choice.blocks} mask blocks: no larger block covers whole features '
+            'of both; give another --size, such as the one that the teacher was trained with'
+        )
+    return replace(choice, blocks=fitting[0], block=size // fitting[0])
+
+
 # How the mask of a method is chosen.
 MASKS = {
     'blocks': choose_network,

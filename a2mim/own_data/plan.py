@@ -23,6 +23,7 @@ from a2mim.own_data.length import (
 from a2mim.own_data.methods import METHODS
 from a2mim.own_data.network import (
     Choice,
+    blocks_for_teacher,
     choose_teacher,
     fitting_batch,
     labelled_sample,
@@ -66,7 +67,9 @@ class Plan:
             backbone |= dict(mask_after=choice.mask_after, mask_token=method.token)
         preprocessor, parts = images.preprocessor(), {**method.parts}
         if self.args.teacher:
-            parts['teacher'] = choose_teacher(self.args.teacher, size, images.channels)
+            teacher = choose_teacher(self.args.teacher, size, images.channels)
+            choice = blocks_for_teacher(choice, teacher, size, images.channels)
+            parts['teacher'] = teacher
             del parts['decay']
         model = dict(type=method.type, data_preprocessor=preprocessor, backbone=backbone, **parts)
         self.said['mask'] = choice.mask()

@@ -17,6 +17,7 @@ from a2mim.__main__ import main as command
 from a2mim.__main__ import names_config
 from a2mim.engine import time_budget
 from a2mim.own_data import finetune, pretrain
+from a2mim.own_data.network import blocks_for_teacher, choose_outputs, choose_teacher
 from toy_run import ROOT, load_tool, write_images
 
 # Networks of a user: with stages and a head; in one Sequential; none.
@@ -201,6 +202,14 @@ def test_a_teacher_is_named_and_takes_images_of_the_size(photos):
     model = Config.fromfile('t/config.py').model
     wanted = dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', pretrained=True)
     assert model.teacher == wanted | dict(img_size=32) and 'decay' not in model
+    for size, blocks in ((64, 4), (224, 7)):  # the network alone would have 8 and 7 along a side
+        choice = choose_outputs('resnet18', size, 3)
+        teacher = choose_teacher('vit_tiny_patch16_224', size, 3)
+        fitted = blocks_for_teacher(choice, teacher, size, 3)
+        assert (fitted.blocks, fitted.block) == (blocks, size // blocks)
+    choice = choose_outputs('resnet18', 224, 3)
+    with pytest.raises(ValueError, match=r'16×16 features of 224 pixels.* 7×7 mask blocks'):
+        blocks_for_teacher(choice, choose_teacher('vit_small_patch14_dinov2', 224, 3), 224, 3)
 
 
 def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):

@@ -16,7 +16,8 @@ class MaskedModel(BaseModel):
     """Base class of an algorithm: a backbone, and what becomes of its features under a mask.
 
     A subclass sets ``backbone``, a ``TimmBackbone``, and defines ``loss(image, mask, num_masked)``.
-    One whose output are images defines ``predict(image, mask)`` too, from which pictures are drawn.
+    One whose output are images defines ``predict(image, mask)`` too, from which pictures are drawn;
+    another sets ``pictures`` to False.
 
     Args:
         data_preprocessor: The ``ImagePreprocessor``, built.
@@ -24,6 +25,7 @@ class MaskedModel(BaseModel):
 
     data_preprocessor: ImagePreprocessor
     backbone: Any
+    pictures = True
     loss: Callable[..., dict[str, Tensor]]
     predict: Callable[..., dict[str, Tensor]]
 
@@ -58,7 +60,7 @@ class MaskedModel(BaseModel):
             raise ValueError(f'mode={mode!r} needs a mask (B, h, w); give one in the batch')
         if mode == 'loss':
             return self.loss(image, mask, num_masked)
-        if not hasattr(self, 'predict'):
+        if not self.pictures:
             raise TypeError(f'{type(self).__name__} predicts no pixels: there is no picture of it')
         return self.predict(image, mask)
 

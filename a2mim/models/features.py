@@ -55,6 +55,8 @@ class FeatureMIM(MaskedModel):
         MaskDistill, 2022 (https://arxiv.org/abs/2210.10615).
     """
 
+    pictures = False
+
     def __init__(
         self,
         backbone: dict | nn.Module,

@@ -167,7 +167,7 @@ def test_what_a_killed_writer_left_of_a_line_is_replaced(left, tmp_path):
     'words, said',
     [
         (['--processes', '0'], '--processes 0'),
-        (['--only', 'start=mae'], 'start=mae'),
+        (['--only', 'start=byol'], 'start=byol'),
         (['--device', 'cuda'], 'no GPU'),
         (['--seeds', '100'], r'\[100\]'),
     ],

@@ -99,8 +99,8 @@ def short_table(
     for network, labels in dict.fromkeys(key[:2] for key in cells):
         found = [cells.get((network, labels, start)) for start in columns]
         values = [spread([*cell.accuracy.values()] if cell else []) for cell in found]
-        pair = [cells[network, labels, start] for start in ('a2mim', baseline)]
-        rows.append([network, labels, *values, gain(compare(*pair, margin))])
+        ours, first = (cells[network, labels, start] for start in ('a2mim', baseline))
+        rows.append([network, labels, *values, gain(compare(ours, first, margin))])
     return markdown(['network', 'labels per class', *columns, f'a2mim − {baseline}'], rows)
 
 

@@ -1,6 +1,6 @@
 """MMPretrain hosts our pre-training: our losses, its networks, its launcher, its tools."""
 
-import importlib
+import importlib.util
 import runpy
 import subprocess
 import sys
@@ -31,6 +31,8 @@ from a2mim.weights.export import export
 from a2mim.weights.export.target import read_photograph, read_source
 from recipes import CONFIGS, groups_of
 
+if importlib.util.find_spec('mmpretrain') is None:
+    pytest.skip('mmpretrain is not installed: [mmpretrain]', allow_module_level=True)
 # What the package says about itself when it is imported is not for us.
 pytestmark = [pytest.mark.transfer, pytest.mark.filterwarnings('ignore')]
 FOLDER = CONFIGS / 'mmpretrain'

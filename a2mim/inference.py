@@ -18,10 +18,9 @@ from a2mim.datasets.archives import open_source
 from a2mim.datasets.decoding import picture_values, read_image
 from a2mim.datasets.layout import PLAIN, TYPES, fill_missing, to_grey
 from a2mim.datasets.transforms import CenterCrop, resize
-from a2mim.interfaces import Algorithm
+from a2mim.interfaces import Algorithm, has_pictures
 from a2mim.masking import block_grid, random_patch_mask, upsample_mask
 from a2mim.models.classifier import ImageClassifier
-from a2mim.models.features import FeatureMIM
 from a2mim.scale import Scale, type_name
 from a2mim.weights.load_model import load_model
 
@@ -302,10 +301,10 @@ def reconstruct(
         TypeError: If the model has no decoder.
         ValueError: If the blocks do not fit, or the image is none that the model can take.
     """
-    if isinstance(model, FeatureMIM):
+    if not has_pictures(model):
         raise TypeError(
-            'FeatureMIM predicts the features of its teacher and no pixels: there is no picture of '
-            'a reconstruction; a2mim.features gives the features of its backbone'
+            f'{type(model).__name__} predicts no pixels: there is no picture of a reconstruction; '
+            'a2mim.features gives the features of its backbone'
         )
     if not hasattr(model, 'predict'):
         raise TypeError(

@@ -43,11 +43,6 @@ class Cell:
     rates: tuple[float, ...]
     failed: tuple[int, ...]
 
-    @property
-    def mean_loss(self) -> float:
-        """Mean of the final training loss over seeds."""
-        return float(np.mean([*self.loss.values()]))
-
 
 def read_cells(study: Study, results: Mapping[str, dict]) -> dict[tuple[str, str, str], Cell]:
     """Cells by (network, label count, start), in the order of the matrix."""

@@ -6,7 +6,7 @@ Run: python tools/train.py \
          --data-root data/cifar10
 """
 
-_base_ = ['../_base_/runtime.py', '_base_/mim.py']
+_base_ = ['../_base_/runtime.py', '../cifar10/_base_/mim.py']
 
 model = dict(
     type='A2MIM',
@@ -28,4 +28,8 @@ model = dict(
         spectral=dict(type='FocalFrequencyLoss', loss_weight=0.1),
     ),
 )
+train_dataloader = dict(batch_size=512)
+optim_wrapper = dict(type='AmpOptimWrapper', dtype='bfloat16')
+train_cfg = dict(max_epochs=40)
+auto_scale_lr = dict(base_batch_size=512)
 default_hooks = dict(checkpoint=dict(interval=1))

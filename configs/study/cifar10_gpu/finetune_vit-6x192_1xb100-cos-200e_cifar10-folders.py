@@ -5,7 +5,7 @@ Run: python tools/train.py \
          --data-root data/cifar10 --pretrained CKPT
 """
 
-_base_ = ['../_base_/runtime.py', '_base_/few_labels.py']
+_base_ = ['../_base_/runtime.py', '../cifar10/_base_/few_labels.py']
 
 model = dict(
     type='ImageClassifier',
@@ -27,3 +27,4 @@ model = dict(
     loss=dict(type='CrossEntropyLoss'),
 )
 default_hooks = dict(checkpoint=dict(interval=5))
+optim_wrapper = dict(type='AmpOptimWrapper', dtype='bfloat16')

@@ -177,6 +177,10 @@ plt.tight_layout()
 plt.show()
 
 # %% [markdown]
+# *One test image of each digit and its nearest training images, by the vectors of the pre-trained
+# and of the untrained network.*
+
+# %% [markdown]
 # ## A linear probe
 #
 # Logistic regression on the frozen vectors, with 5, 20 and all labels of each class, and the vote
@@ -219,6 +223,10 @@ plt.ylabel('top-1, %')
 plt.title('Linear probe on 500 test images')
 plt.legend(fontsize=8)
 plt.show()
+
+# %% [markdown]
+# *Accuracy on 500 test images by the number of labels: vectors of both networks, and the pixels
+# themselves.*
 
 # %% [markdown]
 # On the vectors of the pre-trained network the probe is better by more than ten points than on

@@ -10,8 +10,6 @@ import shutil
 import sys
 from pathlib import Path
 
-from docutils import nodes
-
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
@@ -113,12 +111,14 @@ def read_included(app: object, path: Path, docname: str, source: list[str]) -> N
     source[0] = site_links(source[0], (DOCS / path).resolve().parent)
 
 
-def describe_pictures(app: object, doctree: nodes.document, docname: str) -> None:
+def describe_pictures(app: object, doctree, docname: str) -> None:
     """Sphinx's event ``doctree-resolved``: what a cell draws has the caption below it as its text.
 
     Raises:
         ValueError: If the paragraph after the cell is no emphasis.
     """
+    from docutils import nodes  # not needed where the tests read this file
+
     for picture in doctree.findall(nodes.image):
         cell = picture
         while cell.parent and 'cell' not in cell.get('classes', []):

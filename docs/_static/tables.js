@@ -91,7 +91,8 @@ document.addEventListener('DOMContentLoaded', () => {
   long.forEach(equip);
   tables.forEach(keepValues);
   if (long.length || tables.some(isCut)) document.querySelector('.content').classList.add('wide');
-  for (const table of tables.filter(isCut)) {
+  const isLarge = (table) => long.includes(table) && table.tHead.rows[0].cells.length >= 6;
+  for (const table of tables.filter((table) => isCut(table) || isLarge(table))) {
     table.classList.add('dense');
     if (isCut(table)) table.classList.remove('dense');
   }

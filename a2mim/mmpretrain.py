@@ -12,7 +12,7 @@ Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks, K classes.
 # pyright: reportMissingImports=false
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
@@ -28,8 +28,18 @@ from a2mim.datasets.transforms import PatchMask
 from a2mim.models.data_preprocessor import ImagePreprocessor, count_masked
 from a2mim.options import SHIPPED
 
+# The maintained distribution and upstream's: both are imported as ``mmpretrain``.
+DISTRIBUTIONS = ('onedl-mmpretrain', 'mmpretrain')
 MAJOR = 1
-REMEDY = 'run: pip install "onedl-mmpretrain>=1.3.6,<2" "transformers<5"'
+INSTALL = 'pip install "onedl-mmpretrain>=1.3.6,<2" "transformers<5"'
+
+
+def installed_host() -> tuple[str, str] | None:
+    """The name and the version of the distribution that MMPretrain was installed from."""
+    for name in DISTRIBUTIONS:
+        with suppress(PackageNotFoundError):
+            return name, version(name)
+    return None
 
 
 def check_host() -> None:
@@ -38,16 +48,19 @@ def check_host() -> None:
     Raises:
         ValueError: If not, with the remedy. Of an ImportError mmengine drops the message.
     """
-    try:
-        found = version('onedl-mmpretrain')
-    except PackageNotFoundError:
-        raise ValueError(f'MMPretrain (onedl-mmpretrain) is not installed; {REMEDY}') from None
+    host = installed_host()
+    if host is None:
+        raise ValueError(f'MMPretrain (onedl-mmpretrain) is not installed; run: {INSTALL}')
+    name, found = host
+    remedy = (
+        f'run: {INSTALL}' if name != 'mmpretrain' else f'run: pip uninstall {name} && {INSTALL}'
+    )
     if found.partition('.')[0] != str(MAJOR):
-        raise ValueError(f'MMPretrain {found} is installed, version {MAJOR} is needed; {REMEDY}')
+        raise ValueError(f'MMPretrain {found} is installed, version {MAJOR} is needed; {remedy}')
     try:
         import mmpretrain.models  # noqa: F401
     except (ImportError, TypeError, AssertionError) as error:  # of another version of a dependency
-        raise ValueError(f'MMPretrain {found} cannot be imported ({error}); {REMEDY}') from error
+        raise ValueError(f'MMPretrain {found} cannot be imported ({error}); {remedy}') from error
 
 
 check_host()

@@ -1,8 +1,8 @@
 """The documentation site: ``make site`` builds the Markdown pages of this folder with Sphinx.
 
 The pages are plain Markdown, which a code host renders as well. What they lack for a site is added
-here while they are read: the order of the pages, from the links of ``index.md``, and addresses for
-links that leave this folder.
+here while they are read: the order of the pages, from the links of ``index.md``, addresses for
+links that leave this folder, and alternative texts of pictures in notebooks, from their captions.
 """
 
 import re
@@ -33,7 +33,6 @@ myst_heading_anchors = 4
 nb_execution_mode = 'off'
 nb_merge_streams = True
 nb_mime_priority_overrides = [('html', 'image/gif', 25)]
-nb_render_image_options = {'alt': 'What the cell above draws'}
 nb_ipywidgets_js: dict[str, dict] = {}  # nothing is loaded from elsewhere
 autodoc_typehints = 'signature'
 autodoc_member_order = 'bysource'
@@ -112,10 +111,32 @@ def read_included(app: object, path: Path, docname: str, source: list[str]) -> N
     source[0] = site_links(source[0], (DOCS / path).resolve().parent)
 
 
+def describe_pictures(app: object, doctree, docname: str) -> None:
+    """Sphinx's event ``doctree-resolved``: what a cell draws has the caption below it as its text.
+
+    Raises:
+        ValueError: If the paragraph after the cell is no emphasis.
+    """
+    from docutils import nodes  # not needed where the tests read this file
+
+    for picture in doctree.findall(nodes.image):
+        cell = picture
+        while cell.parent and 'cell' not in cell.get('classes', []):
+            cell = cell.parent
+        if not cell.parent:
+            continue  # of a page
+        caption = cell.next_node(nodes.paragraph, descend=False, siblings=True, ascend=True)
+        if caption is None or not isinstance(caption[0], nodes.emphasis):
+            cell_text = cell.astext()[:60]
+            raise ValueError(f'{docname}: no caption, in emphasis, below the cell {cell_text!r}')
+        picture['alt'] = caption[0].astext().rstrip('.')
+
+
 def setup(app) -> None:
-    """Copy the notebooks, and connect the two."""
+    """Copy the notebooks, and connect the three."""
     for path, page in NOTEBOOKS.items():
         (DOCS / page).parent.mkdir(exist_ok=True)
         shutil.copyfile(path, DOCS / page)
     app.connect('source-read', read_page)
     app.connect('include-read', read_included)
+    app.connect('doctree-resolved', describe_pictures)

@@ -28,7 +28,10 @@ if importlib.util.find_spec('a2mim') is None:
     wheels = sorted(pathlib.Path('..').glob('dist/a2mim-*.whl'))  # written by `make package`
     source = str(wheels[-1]) if wheels else 'git+https://github.com/a2mim/a2mim'
     if subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', source]).returncode:
-        raise SystemExit('without network: run `make package` in a clone, and this cell again')
+        raise SystemExit(
+            'without network: run `make package` in a clone, and this cell again; if packages are '
+            'missing, `pip download -d wheels .` on another machine (docs/install.md)'
+        )
 
 # %%
 import io
@@ -163,6 +166,10 @@ show(
 
 
 # %% [markdown]
+# *Eight held-out images, and below them what the network is shown: 60 % of the blocks in the mean
+# colour.*
+
+# %% [markdown]
 # ## Training
 #
 # A plain loop. Every ten steps at first, then every fifty, the reconstructions of the held-out
@@ -213,6 +220,9 @@ plt.title('Loss of the pre-training')
 plt.show()
 
 # %% [markdown]
+# *L1 loss on masked pixels: of every step, and its mean over fifteen steps.*
+
+# %% [markdown]
 # The same images after 0, 10, 20, … 250 steps. Masked blocks start with the mean colour; after
 # about 100 steps they continue the colours of their neighbours, after 250 steps coarse edges.
 # Texture is not reconstructed.
@@ -245,6 +255,10 @@ Shown(
     alt='Reconstructions of eight images while the network trains',
 )
 
+# %% [markdown]
+# *The masked blocks of eight images while the network trains. The bar shows how many of the 250
+# steps are done.*
+
 # %%
 show(
     np.concatenate(
@@ -254,6 +268,10 @@ show(
     ('image', 'input', '0 steps', '20', '100', str(STEPS)),
 )
 
+
+# %% [markdown]
+# *Images, inputs of the network, and the reconstructions in masked blocks after 0, 20, 100 and 250
+# steps.*
 
 # %% [markdown]
 # ## Spectra
@@ -287,6 +305,10 @@ plt.xlabel('frequency (π per pixel)')
 plt.ylabel('output / image')
 plt.title('Amplitude of the reconstruction')
 plt.show()
+
+# %% [markdown]
+# *Amplitude of the reconstruction divided by that of the image, by frequency. The dotted line is
+# the image.*
 
 # %% [markdown]
 # ## What the mask token and the Fourier loss do
@@ -331,6 +353,9 @@ plt.title('Amplitudes of three networks')
 plt.legend(fontsize=8)
 plt.show()
 
+# %% [markdown]
+# *Amplitudes of the three networks divided by those of the images: the curves hardly differ.*
+
 # %%
 show(
     np.concatenate(
@@ -343,6 +368,9 @@ show(
     ('image', *networks),
 )
 
+
+# %% [markdown]
+# *Images, and the reconstructions in their masked blocks by the three networks.*
 
 # %% [markdown]
 # The three are within 1 % of each other: in 250 steps of one seed neither part shows an effect on
@@ -378,6 +406,10 @@ for axis, (block, ratio) in zip(
     axis.set(title=f'{ratio:.0%} of blocks of {block} pixels', xticks=[], yticks=[])
 plt.tight_layout()
 show_figure('Masked inputs and reconstructions under six masks')
+
+# %% [markdown]
+# *Inputs of the network, and below them the reconstructions, for two block sizes and three mask
+# ratios.*
 
 # %%
 if importlib.util.find_spec('ipywidgets') is None:

@@ -30,7 +30,10 @@ if importlib.util.find_spec('a2mim') is None:
     wheels = sorted(pathlib.Path('..').glob('dist/a2mim-*.whl'))  # written by `make package`
     source = str(wheels[-1]) if wheels else 'git+https://github.com/a2mim/a2mim'
     if subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', source]).returncode:
-        raise SystemExit('without network: run `make package` in a clone, and this cell again')
+        raise SystemExit(
+            'without network: run `make package` in a clone, and this cell again; if packages are '
+            'missing, `pip download -d wheels .` on another machine (docs/install.md)'
+        )
 
 # %%
 import os
@@ -177,6 +180,10 @@ plt.tight_layout()
 plt.show()
 
 # %% [markdown]
+# *One test image of each digit and its nearest training images, by the vectors of the pre-trained
+# and of the untrained network.*
+
+# %% [markdown]
 # ## A linear probe
 #
 # Logistic regression on the frozen vectors, with 5, 20 and all labels of each class, and the vote
@@ -219,6 +226,10 @@ plt.ylabel('top-1, %')
 plt.title('Linear probe on 500 test images')
 plt.legend(fontsize=8)
 plt.show()
+
+# %% [markdown]
+# *Accuracy on 500 test images by the number of labels: vectors of both networks, and the pixels
+# themselves.*
 
 # %% [markdown]
 # On the vectors of the pre-trained network the probe is better by more than ten points than on

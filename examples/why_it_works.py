@@ -30,7 +30,10 @@ if importlib.util.find_spec('a2mim') is None:
     wheels = sorted(pathlib.Path('..').glob('dist/a2mim-*.whl'))  # written by `make package`
     source = str(wheels[-1]) if wheels else 'git+https://github.com/a2mim/a2mim'
     if subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', source]).returncode:
-        raise SystemExit('without network: run `make package` in a clone, and this cell again')
+        raise SystemExit(
+            'without network: run `make package` in a clone, and this cell again; if packages are '
+            'missing, `pip download -d wheels .` on another machine (docs/install.md)'
+        )
 
 # %%
 import os

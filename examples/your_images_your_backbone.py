@@ -29,7 +29,10 @@ if importlib.util.find_spec('a2mim') is None:
     wheels = sorted(pathlib.Path('..').glob('dist/a2mim-*.whl'))  # written by `make package`
     source = str(wheels[-1]) if wheels else 'git+https://github.com/a2mim/a2mim'
     if subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', source]).returncode:
-        raise SystemExit('without network: run `make package` in a clone, and this cell again')
+        raise SystemExit(
+            'without network: run `make package` in a clone, and this cell again; if packages are '
+            'missing, `pip download -d wheels .` on another machine (docs/install.md)'
+        )
 
 # %%
 import os
@@ -137,6 +140,9 @@ for axis in axes:
 plt.show()
 
 # %% [markdown]
+# *One image of `deep`, scaled by the range of its type and by its own percentiles.*
+
+# %% [markdown]
 # ## What the package chooses
 #
 # `a2mim pretrain --data DIR` looks at a sample of the images, chooses the rest, and says why. With
@@ -176,6 +182,9 @@ for axis, block in zip(axes, (4, 8, 16, 32), strict=True):
     axis.imshow(np.ma.masked_array(crop, masked), 'gray', vmin=crop.min(), vmax=crop.max())
     axis.set(title=f'blocks of {block} pixels', xticks=[], yticks=[], facecolor='C0')
 plt.show()
+
+# %% [markdown]
+# *One crop with 60 % of its blocks masked, in blue, for four block sizes.*
 
 # %% [markdown]
 # ## A network of your own
@@ -256,6 +265,10 @@ plt.title('One held-out image of each photograph')
 plt.show()
 
 # %% [markdown]
+# *Held-out images: as stored, as the network is shown them, its output, and its output in masked
+# blocks.*
+
+# %% [markdown]
 # After 144 steps the network continues light and dark next to a block, such as a coin or the joints
 # between bricks. It does not continue texture. In numbers, over all held-out images:
 
@@ -292,6 +305,10 @@ for axis, name in zip(axes, ('loss', 'probe'), strict=True):
     axis.axis('off')
 plt.tight_layout()
 plt.show()
+
+# %% [markdown]
+# *The pictures that the run leaves: losses by iteration, and what is measured of the features by
+# epoch.*
 
 # %% [markdown]
 # ## Take the weights

@@ -14,22 +14,25 @@ CONFIG = next((CONFIGS / 'mmpretrain').glob('a2mim_*photos*.py'))
 @pytest.mark.parametrize(
     'found, said',
     [
-        (None, r'MMPretrain \(onedl-mmpretrain\) is not installed'),
-        ('2.0.1', 'MMPretrain 2.0.1 is installed, version 1 is needed'),
-        ('0.25.0', 'MMPretrain 0.25.0 is installed, version 1 is needed'),
-        ('10.0', 'MMPretrain 10.0 is installed, version 1 is needed'),
-        ('1.3.6', r'MMPretrain 1.3.6 cannot be imported \(.*mmpretrain.*\)'),
+        ({}, r'MMPretrain \(onedl-mmpretrain\) is not installed; run: pip install'),
+        ({'onedl-mmpretrain': '2.0.1'}, 'MMPretrain 2.0.1 is installed, version 1 is needed'),
+        ({'onedl-mmpretrain': '0.25.0'}, 'MMPretrain 0.25.0 is installed, version 1 is needed'),
+        ({'onedl-mmpretrain': '10.0'}, 'MMPretrain 10.0 is installed, version 1 is needed'),
+        ({'onedl-mmpretrain': '1.3.6'}, r'MMPretrain 1.3.6 cannot be imported \(.*mmpretrain.*\)'),
+        # Upstream's: another distribution, with the same files.
+        ({'mmpretrain': '1.2.0'}, r'MMPretrain 1.2.0 cannot be imported \(.*; run: pip uninstall'),
+        ({'mmpretrain': '0.9'}, 'version 1 is needed; run: pip uninstall mmpretrain && pip inst'),
     ],
 )
 def test_the_line_has_the_remedy(monkeypatch, found, said):
     installed = importlib.metadata.version
 
     def version(name: str) -> str:
-        if name != 'onedl-mmpretrain':
+        if 'mmpretrain' not in name:
             return installed(name)
-        if found is None:
+        if name not in found:
             raise importlib.metadata.PackageNotFoundError(name)
-        return found
+        return found[name]
 
     monkeypatch.setattr(importlib.metadata, 'version', version)
     monkeypatch.setitem(sys.modules, 'mmpretrain', None)

@@ -51,7 +51,7 @@ def resize(image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
 
     Shape:
         image: (C, H, W), of a type of pixels; may be a view.
-        returns: (C, *size), of the same type, in channels-last memory layout.
+        returns: ``(C, *size)``, of the same type, in channels-last memory layout.
     """
     dtype = image.dtype
     if dtype == torch.uint8:
@@ -131,7 +131,7 @@ class RandomResizedCrop:
 
     Shape:
         image: (C, H, W), of any type of pixels.
-        returns: (C, *size), of the same type.
+        returns: ``(C, *size)``, of the same type.
 
     Raises:
         ValueError: If a range is not ascending and positive.
@@ -196,7 +196,7 @@ class CenterCrop:
 
     Shape:
         image: (C, H, W).
-        returns: (C, *size), a view.
+        returns: ``(C, *size)``, a view.
 
     Raises:
         ValueError: If the image is smaller than the crop.

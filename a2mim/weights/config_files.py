@@ -33,6 +33,7 @@ def read_config(path: str | os.PathLike) -> Config:
     Raises:
         ValueError: If it is of another kind, damaged, too large, or has a tag that makes an object.
         TypeError: If an entry is an object that a config cannot hold.
+        ImportError: If a module of its ``custom_imports``, or one that it imports, is missing.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
@@ -45,6 +46,16 @@ def read_config(path: str | os.PathLike) -> Config:
         raise ValueError(f'{path} or a _base_ of it cannot be read as a config: {error}') from error
     except (RecursionError, MemoryError) as error:
         raise ValueError(f'{path} is nested too deeply, or is a _base_ of itself') from error
+    except ImportError as error:
+        if 'custom modules' not in str(error):
+            raise  # of an import statement
+        cause = error  # mmengine's message has the whole of sys.path, and not what is missing
+        while deeper := cause.__cause__ or cause.__context__:
+            cause = deeper
+        raise ImportError(
+            f'custom_imports of {path}: {cause}; correct the name, install the package, or add '
+            'its folder to PYTHONPATH'
+        ) from error
     if not lazy:
         values = cfg._cfg_dict
         for name in [name for name, value in values.items() if callable(value)]:

@@ -68,11 +68,32 @@ function breakNames(table) {
   }
 }
 
+// A value and its error, and an interval in brackets, stay on one line each.
+function keepValues(table) {
+  for (const cell of table.querySelectorAll('td, td > p')) {
+    if (cell.childElementCount || !/^[+\-−]?[\d.]+ ± /.test(cell.textContent)) continue;
+    const parts = cell.textContent.match(/[^(]+|\([^)]*\)/g);
+    cell.replaceChildren(...parts.flatMap((part) => {
+      const value = document.createElement('span');
+      value.className = 'value';
+      value.textContent = part.trim();
+      return [value, ' '];
+    }));
+  }
+}
+
+const isCut = (table) => table.offsetWidth > table.parentElement.clientWidth;
+
 document.addEventListener('DOMContentLoaded', () => {
   const tables = [...document.querySelectorAll('article table')];
   tables.forEach(breakNames);
   const long = tables.filter((table) => table.tHead && table.tBodies[0].rows.length >= MANY_ROWS);
   long.forEach(equip);
-  const cut = tables.some((table) => table.offsetWidth > table.parentElement.clientWidth);
-  if (long.length || cut) document.querySelector('.content').classList.add('wide');
+  tables.forEach(keepValues);
+  if (long.length || tables.some(isCut)) document.querySelector('.content').classList.add('wide');
+  const isLarge = (table) => long.includes(table) && table.tHead.rows[0].cells.length >= 6;
+  for (const table of tables.filter((table) => isCut(table) || isLarge(table))) {
+    table.classList.add('dense');
+    if (isCut(table)) table.classList.remove('dense');
+  }
 });

@@ -38,6 +38,25 @@ def test_a_notebook_has_the_cells_of_its_source_and_their_outputs(source: Path) 
     assert 'is not installed' not in text  # outputs are those of a run with the extras
 
 
+@pytest.mark.parametrize('source', SOURCES, ids=lambda path: path.stem)
+def test_every_picture_has_a_caption(source: Path) -> None:
+    """In emphasis in the cell below; on the site it is the alternative text as well."""
+    notebook = json.loads(source.with_suffix('.ipynb').read_text(encoding='utf-8'))['cells']
+    draws = [
+        any(
+            kind.startswith('image/')
+            for out in cell.get('outputs', [])
+            for kind in out.get('data', {})
+        )
+        for cell in notebook
+    ]
+    captions = [after for drawn, after in zip(draws, notebook[1:], strict=False) if drawn]
+    assert len(captions) == sum(draws) >= 2
+    for cell in captions:
+        assert cell['cell_type'] == 'markdown'
+        assert re.match(r'\*[A-Z][^*]{25,}\.\*(\s|$)', ''.join(cell['source']))
+
+
 def test_there_is_a_notebook_and_the_index_links_each() -> None:
     index = (ROOT / 'docs/index.md').read_text(encoding='utf-8')
     assert SOURCES and all(f'(../examples/{path.stem}.ipynb)' in index for path in SOURCES)

@@ -3,9 +3,12 @@
 import re
 import runpy
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
+import a2mim
+from a2mim import datasets, masking, models
 from toy_run import ROOT, load_tool
 
 DOCS = ROOT / 'docs'
@@ -83,6 +86,18 @@ def test_links_that_leave_the_folder_lead_to_a_page_or_the_repository(
     assert found == f'see [it]({expected.format(source=site["SOURCE"])}) there'
 
 
+def test_the_api_page_has_every_name_that_is_stable() -> None:
+    text = TEXTS[DOCS / 'api.md']
+    stated = set(re.findall(r'^\.\. auto(?:class|function):: ([\w.]+)$', text, re.MULTILINE))
+    stable = {f'a2mim.{name}' for name in a2mim.__all__ if name != '__version__'}
+    for module in (models, datasets):
+        names = [name for name in module.__all__ if callable(getattr(module, name))]
+        stable |= {f'{module.__name__}.{name}' for name in names}
+    functions = {f.__name__ for f in vars(masking).values() if isinstance(f, FunctionType)}
+    stable |= {f'a2mim.masking.{name}' for name in functions if name[0] != '_'}
+    assert stated == {*stable, 'a2mim.transfer.TrunkPretrained'}
+
+
 def test_every_message_under_troubleshooting_is_one_of_the_program() -> None:
     source = '\n'.join(
         path.read_text(encoding='utf-8') for path in sorted((ROOT / 'a2mim').rglob('*.py'))
@@ -108,6 +123,13 @@ def test_every_message_under_troubleshooting_is_one_of_the_program() -> None:
         ('ONNX', 'export'),
         ('COCO', 'transfer'),
         ('MMPretrain', 'mmpretrain'),
+        ('dataset', 'own_data'),
+        ('batch size', 'scale'),
+        ('multi-GPU', 'scale'),
+        ('OOM', 'troubleshooting'),
+        ('Windows', 'install'),
+        ('license', 'how_it_works'),
+        ('cite', 'how_it_works'),
     ],
 )
 def test_the_search_of_the_site_puts_the_page_first_that_has_the_word_in_its_title(

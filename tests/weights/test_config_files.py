@@ -173,3 +173,21 @@ def test_the_kind_of_config_with_read_base_is_read_as_before():
     cfg = read_config(write(files))
     assert cfg.work_dir == 'w'
     check_names(cfg)
+
+
+@pytest.mark.parametrize('suffix', ['py', 'yaml'])
+def test_a_custom_import_that_fails_is_one_line_with_what_is_missing(suffix, monkeypatch):
+    monkeypatch.syspath_prepend(Path.cwd())
+    Path('with_a_gap.py').write_text('import no_such_package\n')
+    for name, missing in (
+        ('a2mim.mmpretrian', 'a2mim.mmpretrian'),
+        ('with_a_gap', 'no_such_package'),
+    ):
+        entry = f'{{"imports": ["{name}"], "allow_failed_imports": False}}'
+        sign = '=' if suffix == 'py' else ': '
+        path = write({f'a.{suffix}': f'custom_imports{sign}{entry}\n'})
+        with pytest.raises(ImportError) as refusal:
+            read_config(path)
+        message = str(refusal.value)
+        assert f"custom_imports of a.{suffix}: No module named '{missing}'; correct" in message
+        assert '\n' not in message and 'PYTHONPATH' in message

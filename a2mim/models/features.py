@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from a2mim.masking import fill_masked
 from a2mim.models.a2mim import check_decoder
-from a2mim.models.algorithm import MaskedModel
+from a2mim.models.algorithm import MaskedModel, build_decoder
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.teacher import DECAY, EMA, build_teacher
 from a2mim.models.timm_backbone import TimmBackbone, build_backbone
@@ -90,7 +90,7 @@ class FeatureMIM(MaskedModel):
         )
         if isinstance(neck, nn.Module):
             check_decoder(neck, self.backbone, decoder)
-        self.neck: Any = neck if isinstance(neck, nn.Module) else MODELS.build({**decoder, **neck})
+        self.neck = build_decoder(neck, decoder)
         self.head: Any = build_module(head)
         if getattr(self.head, 'target', None) is not None:
             raise ValueError(

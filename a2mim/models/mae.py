@@ -12,7 +12,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from a2mim.masking import fill_masked, upsample_mask
-from a2mim.models.algorithm import MaskedModel
+from a2mim.models.algorithm import MaskedModel, build_decoder
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.masked_decoding import cut
 from a2mim.models.timm_backbone import build_backbone
@@ -88,7 +88,7 @@ class MAE(MaskedModel):
             grid=self.grid,
             out_values=self.patch[0] * self.patch[1] * len(self.data_preprocessor.mean),
         )
-        self.neck: Any = neck if isinstance(neck, nn.Module) else MODELS.build({**decoder, **neck})
+        self.neck = build_decoder(neck, decoder)
 
     def loss(self, image: Tensor, mask: Tensor, num_masked: int | None = None) -> dict[str, Tensor]:
         """Mean squared error over the masked patches.

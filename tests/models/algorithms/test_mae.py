@@ -335,6 +335,8 @@ def backbone_of(path: Path) -> nn.Module:
         (VIT | dict(pretrained=True), {}, ('fixed_positions=False',)),
         (VIT, dict(decoder=DECODER | dict(num_heads=3)), ('num_heads=3', 'width=16')),
         (VIT, dict(decoder=DECODER | dict(width=18)), ('width=18', 'multiple of 4')),
+        (VIT, dict(decoder=DECODER | dict(width=4 * 10**5)), ('width=400000', 'this machine has')),
+        (VIT, dict(decoder=DECODER | dict(width=4 * 10**9)), ('memory', '--method a2mim')),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(network, options, words):

@@ -153,7 +153,8 @@ class SparseBackbone(TimmBackbone):
         """(C, stride) of the output and of the last stage of each smaller stride from 4 up."""
         layout = cast(FeatureLayout, self._layout)
         maps = feature_maps(self.model, (self._in_channels, *layout.image_size))
-        stages = [info['module'] for info in getattr(self.model, 'feature_info', [])]
+        stages = {info['module'] for info in getattr(self.model, 'feature_info', [])}
+        stages &= maps.keys()  # HRNet names stages that are no modules
         found: dict[int, str] = {}
         for name, at in maps.items():
             depth = found.get(cast(int, at.stride), name).count('.')

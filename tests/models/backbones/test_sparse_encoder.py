@@ -291,6 +291,12 @@ def test_layers_between_the_stages_must_fall_into_the_blocks_too():
         backbone.check_mask_grid((64, 64), (8, 8))
 
 
+def test_maps_of_a_network_whose_stages_are_no_modules_are_found():
+    with torch.device('meta'):
+        backbone = SparseBackbone('hrnet_w18_small')
+    assert backbone.stages == [(2048, 32), (512, 16), (256, 8), (128, 4)]
+
+
 def test_a_network_of_torchvision_is_read_at_its_outermost_modules():
     torchvision = pytest.importorskip('torchvision')
     with torch.device('meta'):

@@ -117,7 +117,13 @@ class FeatureMIM(MaskedModel):
             ValueError: If the teacher takes no such image, or has features that are masked in part.
         """
         self.backbone.check_mask_grid(image_size, grid)
-        features = self.teacher.network.grid_of(image_size)
+        try:
+            features = self.teacher.network.grid_of(image_size)
+        except ValueError as error:
+            raise ValueError(
+                f'the teacher does not fit: {error}: set img_size={image_size} of the teacher, or '
+                'take A2MIM, which predicts pixels'
+            ) from error
         if features[0] % grid[0] or features[1] % grid[1]:
             raise ValueError(
                 f'the teacher has {features[0]}×{features[1]} features for a mask of '

@@ -177,9 +177,10 @@ class MAE(MaskedModel):
         total = blocks[0] * blocks[1]
         if not 0 < num_masked < total:
             what = 'nothing to predict' if num_masked < 1 else 'no visible patch'
+            highest = (1000 - 1000 / total) // 1 / 1000  # rounded down: masks round up
             raise ValueError(
                 f'{num_masked} of {total} mask blocks are masked, which leaves MAE {what}: choose '
-                f'a ratio from {1 / total:.2g} to {1 - 1 / total:.2g}, in the paper {RATIO}'
+                f'a ratio from {1 / total:.2g} to {highest:g}, in the paper {RATIO}'
             )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from a2mim.masking import fill_masked
 from a2mim.models import masked_decoding
-from a2mim.models.algorithm import MaskedModel
+from a2mim.models.algorithm import MaskedModel, build_decoder
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.mask_token import MaskToken
 from a2mim.models.targets import FeatureTarget
@@ -92,7 +92,7 @@ class A2MIM(MaskedModel):
         decoder = decoder_options(self.backbone, len(self.data_preprocessor.mean), self.target)
         if isinstance(neck, nn.Module):
             check_decoder(neck, self.backbone, decoder)
-        self.neck: Any = neck if isinstance(neck, nn.Module) else MODELS.build({**decoder, **neck})
+        self.neck = build_decoder(neck, decoder)
 
     def loss(self, image: Tensor, mask: Tensor, num_masked: int | None = None) -> dict[str, Tensor]:
         """Mask, encode, decode, compare: the pipeline figure of the paper in four lines.

@@ -3,13 +3,17 @@
 Axes: B batch, C channels, (H, W) pixels or features, (h, w) mask blocks.
 """
 
-from collections.abc import Callable
+import math
+import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from mmengine.model import BaseModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from a2mim.models.data_preprocessor import ImagePreprocessor
+from a2mim.registry import MODELS
 
 
 class MaskedModel(BaseModel):
@@ -67,3 +71,40 @@ class MaskedModel(BaseModel):
     def init_weights(self) -> None:
         """Initialise or load the backbone; the other parts are initialised at construction."""
         self.backbone.init_weights()
+
+
+def build_decoder(neck: dict | nn.Module, options: Mapping[str, Any]) -> Any:
+    """``neck`` as it is, or the decoder of that config and of the ``options`` it leaves open.
+
+    Raises:
+        ValueError: If its weights alone are more than the memory of the machine.
+    """
+    if isinstance(neck, nn.Module):
+        return neck
+    config = {**options, **neck}
+    needed, memory = size_of(config), memory_of_machine()
+    if needed > memory:
+        sizes = ', '.join(f'{k}={v}' for k, v in neck.items() if k != 'type') or 'its own sizes'
+        raise ValueError(
+            f'the weights of {config["type"]} with {sizes} take {needed / 2**30:.0f} GiB, and this '
+            f'machine has {memory / 2**30:.0f} GiB of memory: set a smaller width of the neck, or '
+            "take type='A2MIM' (--method a2mim), whose decoder is one linear layer"
+        )
+    return MODELS.build(config)
+
+
+def size_of(config: dict) -> float:
+    """Bytes of the weights of a module, which is built without any; 0 where that is impossible."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device('meta'):
+            return sum(p.numel() * p.element_size() for p in MODELS.build(config).parameters())
+    except Exception as error:  # of any type: what is wrong shows when it is built in earnest
+        return 2.0**63 if 'overflow' in str(error) else 0
+
+
+def memory_of_machine() -> float:
+    """Bytes; without end where the system does not tell."""
+    try:
+        return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    except (AttributeError, ValueError, OSError):
+        return math.inf

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from a2mim.masking import fill_masked
 from a2mim.models.a2mim import check_decoder
-from a2mim.models.algorithm import MaskedModel
+from a2mim.models.algorithm import MaskedModel, build_decoder
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.teacher import DECAY, EMA, build_teacher
 from a2mim.models.timm_backbone import TimmBackbone, build_backbone
@@ -90,7 +90,7 @@ class FeatureMIM(MaskedModel):
         )
         if isinstance(neck, nn.Module):
             check_decoder(neck, self.backbone, decoder)
-        self.neck: Any = neck if isinstance(neck, nn.Module) else MODELS.build({**decoder, **neck})
+        self.neck = build_decoder(neck, decoder)
         self.head: Any = build_module(head)
         if getattr(self.head, 'target', None) is not None:
             raise ValueError(
@@ -117,7 +117,13 @@ class FeatureMIM(MaskedModel):
             ValueError: If the teacher takes no such image, or has features that are masked in part.
         """
         self.backbone.check_mask_grid(image_size, grid)
-        features = self.teacher.network.grid_of(image_size)
+        try:
+            features = self.teacher.network.grid_of(image_size)
+        except ValueError as error:
+            raise ValueError(
+                f'the teacher does not fit: {error}: set img_size={image_size} of the teacher, or '
+                'take A2MIM, which predicts pixels'
+            ) from error
         if features[0] % grid[0] or features[1] % grid[1]:
             raise ValueError(
                 f'the teacher has {features[0]}×{features[1]} features for a mask of '

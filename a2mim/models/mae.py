@@ -12,7 +12,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from a2mim.masking import fill_masked, upsample_mask
-from a2mim.models.algorithm import MaskedModel
+from a2mim.models.algorithm import MaskedModel, build_decoder
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.masked_decoding import cut
 from a2mim.models.timm_backbone import build_backbone
@@ -88,7 +88,7 @@ class MAE(MaskedModel):
             grid=self.grid,
             out_values=self.patch[0] * self.patch[1] * len(self.data_preprocessor.mean),
         )
-        self.neck: Any = neck if isinstance(neck, nn.Module) else MODELS.build({**decoder, **neck})
+        self.neck = build_decoder(neck, decoder)
 
     def loss(self, image: Tensor, mask: Tensor, num_masked: int | None = None) -> dict[str, Tensor]:
         """Mean squared error over the masked patches.
@@ -177,9 +177,10 @@ class MAE(MaskedModel):
         total = blocks[0] * blocks[1]
         if not 0 < num_masked < total:
             what = 'nothing to predict' if num_masked < 1 else 'no visible patch'
+            highest = (1000 - 1000 / total) // 1 / 1000  # rounded down: masks round up
             raise ValueError(
                 f'{num_masked} of {total} mask blocks are masked, which leaves MAE {what}: choose '
-                f'a ratio from {1 / total:.2g} to {1 - 1 / total:.2g}, in the paper {RATIO}'
+                f'a ratio from {1 / total:.2g} to {highest:g}, in the paper {RATIO}'
             )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from a2mim.masking import upsample_mask
-from a2mim.models.algorithm import MaskedModel
+from a2mim.models.algorithm import MaskedModel, build_decoder
 from a2mim.models.data_preprocessor import ImagePreprocessor
 from a2mim.models.sparse_encoder import SparseBackbone
 from a2mim.models.timm_backbone import TimmBackbone, build_backbone
@@ -72,7 +72,7 @@ class SparK(MaskedModel):
         self.backbone = encoder
         options = dict(stages=encoder.stages, out_channels=len(self.data_preprocessor.mean))
         self.side = encoder.stages[0][1]  # of a patch, in pixels
-        self.neck: Any = neck if isinstance(neck, nn.Module) else build_module({**options, **neck})
+        self.neck = build_decoder(neck, options)
         batch_norm = any(isinstance(module, _BatchNorm) for module in encoder.modules())
         norms = [(nn.BatchNorm2d if batch_norm else LayerNorm2d)(c) for c, _ in encoder.stages]
         self.norms = nn.ModuleList(norms)

@@ -165,10 +165,12 @@ def build_teacher(
 ) -> Teacher:
     """The teacher that ``FeatureMIM`` is asked for.
 
-    One with weights of timm gets images with the normalisation that timm states for these.
+    One with weights of timm, or a name that ends in their tag, gets images with the normalisation
+    that timm states for these; with other channels than those, the images of the student.
 
     Raises:
-        ValueError: If it is a word other than ``'ema'``, or timm has no such model.
+        ValueError: If it is a word other than ``'ema'``, timm has no such model, or it takes images
+            of other channels.
     """
     num_channels = len(data_preprocessor.mean)
     if teacher == EMA:
@@ -179,9 +181,18 @@ def build_teacher(
             f"dict(type='TimmBackbone', model_name={teacher!r}, pretrained=True)"
         )
     made = Teacher(build_backbone(teacher, data_preprocessor), layers, num_channels)
-    made.untrained = isinstance(teacher, dict) and not teacher.keys() & {'pretrained', 'init_cfg'}
-    if isinstance(teacher, dict) and teacher.get('pretrained'):
-        data = resolve_model_data_config(made.network.model)
+    network = made.network
+    if network._layout is not None and network._in_channels != num_channels:
+        raise ValueError(
+            f'the teacher takes images of {network._in_channels} channels, and these have '
+            f'{num_channels}: set in_chans={num_channels} of the teacher'
+        )
+    if not isinstance(teacher, dict):
+        return made
+    of_timm = teacher.get('pretrained') or '.' in str(teacher.get('model_name'))
+    made.untrained = not (teacher.get('pretrained') or 'init_cfg' in teacher)
+    data = resolve_model_data_config(network.model)
+    if of_timm and len(data['mean']) == num_channels:
         mean, std = (255 * torch.tensor(data[key]).view(-1, 1, 1) for key in ('mean', 'std'))
         made.scale.copy_(data_preprocessor.std / std)
         made.shift.copy_((data_preprocessor.mean - mean) / std)

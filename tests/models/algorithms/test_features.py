@@ -137,6 +137,18 @@ def test_a_frozen_teacher_gets_the_normalisation_of_its_weights(monkeypatch):
     own = build(VIT, TEACHER).teacher
     own.load_state_dict({**model.teacher.state_dict(), 'scale': own.scale, 'shift': own.shift})
     torch.testing.assert_close(model.teacher(image), own((pixels / 255 - 0.5) / 0.5))
+    # A tag names weights that are read from a file; of other channels timm knows no statistics.
+    tagged = dict(model_name='vit_tiny_patch16_224.augreg_in21k')
+    assert build(VIT, TEACHER | tagged).teacher.scale.equal(model.teacher.scale)
+    for channels in (1, 5):
+        bands = dict(type='ImagePreprocessor', mean=[9.0] * channels, std=[5.0] * channels)
+        nets = [
+            dict(type='TimmBackbone', **net, in_chans=channels)
+            for net in (VIT, TEACHER | dict(pretrained=True))
+        ]
+        model = FeatureMIM(nets[0], NECK, HEAD, bands, teacher=nets[1])
+        data = batch() | dict(image=torch.randn(3, channels, 64, 64))
+        assert model.teacher.scale.eq(1).all() and model(**data, mode='loss')['loss_spatial'] > 0
 
 
 @pytest.mark.parametrize('order', ['mmengine', 'before backward', 'set to zero'])
@@ -200,6 +212,7 @@ def test_a_step_waits_for_no_device_and_a_copy_is_independent(backbone):
         (dict(layers=0), ('layers=0', 'at least 1')),
         (dict(teacher='resnet18'), ("teacher='resnet18'", "'ema'", 'pretrained=True')),
         (dict(teacher=dict(model_name='vit_tiny_patch16')), ('no model', 'vit_tiny_patch16_224')),
+        (dict(teacher=TEACHER | dict(in_chans=1)), ('of 1 channels', 'set in_chans=3')),
         (dict(teacher=TEACHER | dict(patch_size=14, img_size=56)), ('16 pixels', 'teacher 14')),
         (dict(teacher=dict(model_name='test_vit', num_classes=5)), ('returns no feature map',)),
         (dict(teacher=dict(model_name='resnet10t', out_indices=(3,))), ('returns no feature map',)),
@@ -220,7 +233,10 @@ def test_other_bad_input_is_refused():
         FeatureMIM(dict(type='TimmBackbone', **VIT), NECK, head, PREPROCESSOR)
     model = build(RESNET, TEACHER)
     mask = dict(type='BlockMask', image_size=96, block_size=32, ratio=0.5)
-    with pytest.raises(ValueError, match=r'VisionTransformer takes no image.*96×96'):
+    with pytest.raises(
+        ValueError,
+        match=r'96×96.*img_size=\(96, 96\) of the teacher, or take A2MIM',
+    ):
         check_mask(model, TRANSFORMS.build(mask))
     check_mask(model, TRANSFORMS.build(mask | dict(image_size=64)))
     model = build(RESNET)
@@ -313,4 +329,5 @@ def test_a_teacher_without_weights_is_warned_of(monkeypatch):
     build(VIT, TEACHER | dict(init_cfg=None))
     assert not said
     build(VIT, TEACHER)
-    assert len(said) == 1 and 'random weights: set pretrained=True' in said[0]
+    build(VIT, TEACHER | dict(pretrained=False))
+    assert len(said) == 2 and 'random weights: set pretrained=True' in said[0]

@@ -335,6 +335,8 @@ def backbone_of(path: Path) -> nn.Module:
         (VIT | dict(pretrained=True), {}, ('fixed_positions=False',)),
         (VIT, dict(decoder=DECODER | dict(num_heads=3)), ('num_heads=3', 'width=16')),
         (VIT, dict(decoder=DECODER | dict(width=18)), ('width=18', 'multiple of 4')),
+        (VIT, dict(decoder=DECODER | dict(width=4 * 10**5)), ('width=400000', 'this machine has')),
+        (VIT, dict(decoder=DECODER | dict(width=4 * 10**9)), ('memory', '--method a2mim')),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(network, options, words):
@@ -347,7 +349,7 @@ def test_what_does_not_fit_is_refused_in_one_line(network, options, words):
 @pytest.mark.parametrize(
     ('size', 'block', 'ratio', 'words'),
     [
-        (64, 16, 1.0, ('16 of 16', 'no visible patch', '0.062 to 0.94')),
+        (64, 16, 1.0, ('16 of 16', 'no visible patch', '0.062 to 0.937')),
         (64, 32, 0.9, ('4 of 4', 'no visible patch')),
         (64, 16, 0.0, ('nothing to predict',)),
         (64, 8, 0.75, ('8×8 blocks', '16×16 pixels', 'block sizes that fit: 16, 32, 64')),
@@ -356,11 +358,15 @@ def test_what_does_not_fit_is_refused_in_one_line(network, options, words):
 )
 def test_masks_that_do_not_fit_are_refused_before_the_first_step(size, block, ratio, words):
     model = mae()
-    mask = TRANSFORMS.build(dict(type='BlockMask', image_size=size, block_size=block, ratio=ratio))
+    mask_config = dict(type='BlockMask', image_size=size, block_size=block, ratio=ratio)
+    mask = TRANSFORMS.build(mask_config)
     with pytest.raises(ValueError) as error:
         check_mask(model, mask)
     text = str(error.value)
     assert '\n' not in text and all(word in text for word in words), text
+    if 'to 0.' in text:  # which is one that fits
+        ratio_that_fits = float(text.rsplit(' to ', 1)[1].split(',')[0])
+        check_mask(model, TRANSFORMS.build({**mask_config, 'ratio': ratio_that_fits}))
     drawn = torch.zeros(2, *mask.grid)
     drawn.view(2, -1)[:, : round(ratio * drawn[0].numel() + 0.49)] = 1
     size = size if isinstance(size, tuple) else (size, size)

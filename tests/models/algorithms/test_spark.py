@@ -189,6 +189,8 @@ def test_other_parts_are_refused():
         build('test_vit')
     with pytest.raises(ValueError, match=r'width=48.*multiple of 32'):
         build(neck=dict(type='UNetDecoder', width=48))
+    with pytest.raises(ValueError, match=r'width=640000 take .*memory: set a smaller width'):
+        build(neck=dict(type='UNetDecoder', width=640000))
     with pytest.raises(TypeError, match='mask_after'):
         build(mask_after='layer3')
     with pytest.raises(ValueError, match='leave target=HOGTarget out'):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from timm.models.metaformer import StarReLU
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -54,6 +55,9 @@ def image_and_mask(size: int = 64, block: int = 32) -> tuple[Tensor, Tensor]:
 def test_with_nothing_masked_it_is_the_plain_network_and_else_masked_positions_stay_0(name):
     torch.manual_seed(0)
     backbone, (image, mask) = SparseBackbone(name, **FAMILIES[name]), image_and_mask()
+    with torch.no_grad():
+        for parameter in backbone.parameters():  # biases and scales start at 0, or 1
+            parameter.add_(0.1 * torch.rand_like(parameter) * (parameter.ndim < 2))
     backbone.check_mask_grid((64, 64), (2, 2))
     plain, sparse = backbone, copy.deepcopy(backbone)
     for training in (True, False):
@@ -117,6 +121,15 @@ def test_what_has_no_masked_form_is_refused_by_name():
     odd = nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.InstanceNorm2d(4), nn.Conv2d(4, 4, 2, 2))
     with pytest.raises(ValueError, match=r'has 1 \(InstanceNorm2d'):
         SparseBackbone(odd)
+
+
+def test_a_bias_after_an_activation_does_not_reach_masked_positions():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 8, 4, 4), StarReLU(bias_value=-0.4), nn.Conv2d(8, 8, 3, 2, 1)]
+    backbone = SparseBackbone(nn.Sequential(*layers), img_size=64)
+    image, mask = image_and_mask()
+    alone = backbone(image[1:, :, 32:, :32])
+    torch.testing.assert_close(backbone(image, mask)[1:, :, 4:, :4], alone)
 
 
 class Squeeze(nn.Module):
@@ -276,6 +289,12 @@ def test_layers_between_the_stages_must_fall_into_the_blocks_too():
     backbone = SparseBackbone(nn.Sequential(*layers))  # 31, 16 and 8 features of 64 pixels
     with pytest.raises(ValueError, match=r'0 of 31×31 features, no multiple of 8×8 mask blocks'):
         backbone.check_mask_grid((64, 64), (8, 8))
+
+
+def test_maps_of_a_network_whose_stages_are_no_modules_are_found():
+    with torch.device('meta'):
+        backbone = SparseBackbone('hrnet_w18_small')
+    assert backbone.stages == [(2048, 32), (512, 16), (256, 8), (128, 4)]
 
 
 def test_a_network_of_torchvision_is_read_at_its_outermost_modules():

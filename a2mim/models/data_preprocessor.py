@@ -73,7 +73,7 @@ class ImagePreprocessor(BaseDataPreprocessor):
         self.std: Tensor
         self.low: Tensor
         self.gain: Tensor
-        self.memory_format: torch.memory_format = torch.contiguous_format
+        self.channels_last = False  # not a torch.memory_format: torch.save of a model takes none
         self.register_buffer('mean', torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), persistent=False)
         self.mixup = Mixup(**mixup) if mixup else None
@@ -145,7 +145,8 @@ class ImagePreprocessor(BaseDataPreprocessor):
         Raises:
             ValueError: If the scale is a rule that nobody has turned into numbers.
         """
-        values = image.to(torch.float32, memory_format=self.memory_format)
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        values = image.to(torch.float32, memory_format=layout)
         if not isinstance(self.scale, str):
             return (values - self.low) * self.gain
         if self.scale != 'dtype':

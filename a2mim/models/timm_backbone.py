@@ -480,5 +480,5 @@ def build_backbone(
             backbone = MODELS.build({**config, **mask} if mask else config)
     if backbone.prefers_channels_last:
         backbone.to(memory_format=torch.channels_last)
-        data_preprocessor.memory_format = torch.channels_last
+        data_preprocessor.channels_last = True
     return backbone

@@ -44,7 +44,7 @@ def test_a_note_of_the_workers_stays_on_the_host():
 
 def test_writes_the_layout_that_the_backbone_asked_for():
     preprocessor = ImagePreprocessor(MEAN, STD)
-    preprocessor.memory_format = torch.channels_last
+    preprocessor.channels_last = True
     image = preprocessor(dict(image=torch.zeros(2, 3, 4, 4, dtype=torch.uint8)))['image']
     assert image.is_contiguous(memory_format=torch.channels_last)
 
@@ -135,7 +135,7 @@ def test_images_are_erased_before_they_are_mixed(monkeypatch):
 
 def test_erasing_never_waits_for_the_device_and_keeps_the_layout():
     preprocessor = ImagePreprocessor(MEAN, STD)
-    preprocessor.memory_format = torch.channels_last
+    preprocessor.channels_last = True
     with no_host_sync():
         image = preprocessor(erasable(), training=True)['image']
     assert image.is_contiguous(memory_format=torch.channels_last)

@@ -335,3 +335,25 @@ def test_a_file_without_its_weights_is_the_same_model_at_random(tmp_path):
 def test_options_that_contradict_each_other_are_refused(name, options, words):
     with pytest.raises((ValueError, FileNotFoundError), match=words):
         a2mim.load_model(name, **options)
+
+
+@pytest.mark.parametrize(
+    'recipe',
+    [
+        'a2mim_resnet10t_1xb32-cos-6e_photos-64px',
+        'mae_vit-4x128_1xb64-cos-30e_photos-64px',
+        'spark_resnet10t_1xb32-cos-6e_photos-64px',
+        'data2vec_vit-4x128_1xb64-cos-30e_photos-64px',
+    ],
+)
+def test_a_whole_model_can_be_saved_by_torch_and_is_the_same(recipe, tmp_path):
+    model = a2mim.load_model(recipe, pretrained=False)
+    torch.save(model, tmp_path / 'whole.pt')
+    again = torch.load(tmp_path / 'whole.pt', weights_only=False)
+    image = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    blocks = 2 if recipe.startswith('spark') else 8
+    mask = torch.tensor([0, 1, 1, 0], dtype=torch.uint8).repeat(2, blocks * blocks // 4)
+    data = dict(image=image, mask=mask.view(2, blocks, blocks))
+    losses = [one(**one.data_preprocessor(data, True), mode='loss') for one in (model, again)]
+    assert losses[0].keys() == losses[1].keys()
+    assert all(torch.equal(losses[0][name], losses[1][name]) for name in losses[0])

@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -61,7 +62,9 @@ def collected() -> Iterator[None]:
     It counts objects, not bytes, and would let gigabytes wait. A test that builds a large model
     takes a while; after the others a collection would take longer than they do.
     """
-    start = time.perf_counter()
+    start, imported = time.perf_counter(), len(sys.modules)
     yield
     if time.perf_counter() - start > 0.2:
         gc.collect()
+        if len(sys.modules) > imported:  # modules stay: later collections leave them out
+            gc.freeze()

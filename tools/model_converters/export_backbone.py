@@ -71,6 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     check = export(source, args.to, args.output, read_photograph(source, args.image))
     print(check)
     print(f'wrote {args.output}')
+    print(f'# its images: {source.images()}')
     for line in TARGETS[args.to].usage(source, args.output):
         print(line)
     if args.push:

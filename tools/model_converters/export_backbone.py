@@ -30,7 +30,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         'CHECKPOINT FOLDER --to huggingface --push USER/NAME',
     ]
     parser = Parser(__doc__, examples)
-    parser.add_argument('checkpoint', type=Path, metavar='IN')
+    place = 'checkpoint, or the folder of a run'
+    parser.add_argument('checkpoint', type=Path, metavar='IN', help=place)
     parser.add_argument('output', type=Path, metavar='OUT')
     parser.add_argument('--to', required=True, metavar='TARGET', help='a library of the list above')
     parser.add_argument('--model', metavar='NAME', help='in timm, where IN does not tell')

@@ -22,7 +22,6 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from a2mim.interfaces import TimmNetwork
-from a2mim.scale import Scale
 from a2mim.weights.fit import LoadReport, Policy, Shapes, classifier_prefixes, load_backbone
 from a2mim.weights.load_model import class_names, embedded_config, input_spec
 from a2mim.weights.names import find_backbone, tensors_in
@@ -63,7 +62,7 @@ class Source:
     options: dict[str, Any]
     model: TimmNetwork
     method: str | None = None
-    scale: Scale | None = None
+    scale: object = None
     classes: tuple[str, ...] = ()
 
     @property

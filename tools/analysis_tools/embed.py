@@ -45,12 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
     # With torch: after the command line has been read.
-    import torch
-
+    from a2mim.analysis.networks import chosen_device
     from a2mim.analysis.vectors import embed
     from a2mim.weights.safe_load import reading
 
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    device = chosen_device(args.device)
     options = dict(batch_size=args.batch_size, workers=args.workers, force=args.force)
     with reading(args):
         found = embed(args.data, args.model, args.out, device=device, **options)

@@ -80,6 +80,7 @@ def main(args: argparse.Namespace) -> None:
     import torch
     from mmengine.registry import init_default_scope
 
+    from a2mim.analysis.networks import chosen_device
     from a2mim.engine.launch import load_config
     from a2mim.engine.mmengine_fixes import strict_loading
     from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
@@ -92,7 +93,7 @@ def main(args: argparse.Namespace) -> None:
     init_default_scope(cfg.default_scope)
     torch.manual_seed(args.seed)
     with strict_loading(), reading(args):
-        model = load_model(cfg, args.checkpoint).to(args.device)
+        model = load_model(cfg, args.checkpoint).to(chosen_device(args.device))
     train, test = (extract_features(model, batches(cfg, split)) for split in ('train', 'val'))
     print(f'features: {len(train[0])} to fit, {len(test[0])} to test, {train[0].shape[1]} wide')
     found = dict(config=args.config, checkpoint=args.checkpoint)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from a2mim.analysis import Network, cam, read_network
-from a2mim.analysis.networks import around
+from a2mim.analysis.networks import around, chosen_device
 from a2mim.analysis.receptive_field import find_stage
 from a2mim.analysis.results import write_figure
 from a2mim.datasets.decoding import read_image
@@ -54,6 +54,7 @@ def open_networks(args: argparse.Namespace) -> list[Network]:
     """CONFIG with CHECKPOINT, or --subjects."""
     if bool(args.subjects) == bool(args.checkpoint):
         raise ValueError('give IMAGE CONFIG CHECKPOINT, or IMAGE --subjects NETWORK …')
+    args.device = chosen_device(args.device)
     with reading(args):
         if args.subjects:
             return [read_network(text, args.device, args.seed) for text in args.subjects]

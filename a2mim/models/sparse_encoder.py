@@ -31,16 +31,14 @@ MASKED = (nn.Conv2d, _MaxPoolNd, _AvgPoolNd, BlurPool2d, nn.Linear)
 MASKED += (nn.LayerNorm, RmsNorm, RmsNorm2d, SimpleNorm, SimpleNorm2d)
 # Normalizations over positions, computed over the visible ones.
 NORMS = (_BatchNorm, nn.GroupNorm)
-# By name, since families have classes of their own. A bias at every position: masked, too.
-SHIFTING = re.compile('Affine|StarReLU')
-# x · gate(mean of x over positions): the mean becomes that over visible positions.
+# By name, since families have classes of their own. x · gate(mean of x over positions): the mean
+# becomes that over visible positions.
 GATES = re.compile('^((Effective)?SEModule|SqueezeExcit(e|eCl|ation)|EseModule|(Ec|Cec)aModule)$')
 # With weights, and right as they are: of one position, or a sum over positions.
-UNCHANGED = re.compile('LayerScale|GlobalResponseNorm|^Scale$|^PReLU$')
+UNCHANGED = re.compile('LayerScale|GlobalResponseNorm|Affine|^Scale$|^PReLU$')
 # What mixes all positions.
 MIXING = re.compile(
     'Attn|Attention|MHSA|SHSA|SHMA|MLA|NonLocal|Lambda|SelectiveKernel|GlobalContext|Cbam|Modulation'
-    '|GatherExcite'
 )
 POOLED = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)  # a gate, but in a head
 LEAST_STRIDE = 4  # of the maps for a decoder, as published
@@ -128,9 +126,7 @@ class SparseBackbone(TimmBackbone):
                 'output_stride or another network for smaller blocks'
             )
 
-        layers = {
-            n: m for n, m in self.model.named_modules() if is_masked(m) or isinstance(m, NORMS)
-        }
+        layers = {n: m for n, m in self.model.named_modules() if isinstance(m, MASKED + NORMS)}
         _, shapes = trace_shapes(self.model, (self._in_channels, *image_size), layers.values())
         for name, layer in layers.items():
             for shape in [shape for shape in shapes[layer] if shape and len(shape) == 4]:
@@ -186,7 +182,7 @@ class SparseBackbone(TimmBackbone):
                 )
             if isinstance(module, NORMS):
                 cast(Any, module).forward = partial(self._normalize, module)
-            elif is_masked(module):
+            elif isinstance(module, MASKED):
                 module.register_forward_hook(self._mask)
             elif GATES.search(type(module).__name__):
                 module.register_forward_pre_hook(self._open_gate)
@@ -225,11 +221,6 @@ class SparseBackbone(TimmBackbone):
             self._maps[name] = features
 
 
-def is_masked(module: nn.Module) -> bool:
-    """Whether the output of ``module`` is set to 0 where masked."""
-    return isinstance(module, MASKED) or bool(SHIFTING.search(type(module).__name__))
-
-
 def channel_axis(module: nn.Module) -> int:
     """Where ``module`` has the channels of a map: -1 for linear layers and norms of them."""
     last = isinstance(module, nn.Linear | nn.LayerNorm | RmsNorm | SimpleNorm)
@@ -262,7 +253,7 @@ def misfits(model: nn.Module, path: str = '') -> Iterator[tuple[str, nn.Module]]
         if GATES.search(kind) and not getattr(child, 'add_maxpool', False):
             continue
         own = [*child.parameters(recurse=False), *child.buffers(recurse=False)]
-        known = isinstance(child, NORMS) or is_masked(child) or UNCHANGED.search(kind)
+        known = isinstance(child, NORMS + MASKED) or UNCHANGED.search(kind)
         unknown = own and not known and not [*child.children()]
         odd = isinstance(child, _InstanceNorm) or GATES.search(kind) or MIXING.search(kind)
         odd = odd or (path and isinstance(child, POOLED))

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from a2mim.engine.command_line import one_line_errors
+from a2mim.engine.command_line import checkpoint_file, one_line_errors
 from a2mim.engine.start_up import lean_imports
 from a2mim.own_data.options import (
     FolderParser,
@@ -120,12 +120,7 @@ def weights_file(given: str) -> Path:
     Raises:
         FileNotFoundError: If there is none.
     """
-    from a2mim.weights.safe_load import checkpoint_of
-
-    try:
-        return checkpoint_of(given).absolute()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f'--from {given}: {error}') from None
+    return Path(checkpoint_file(given, '--from')).absolute()
 
 
 def config_of(file: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from a2mim.interfaces import Algorithm, MaskedBackbone
+from a2mim.options import LATEST
 from a2mim.registry import MODELS
 from a2mim.weights.config_files import read_config
 from a2mim.weights.fit import (
@@ -40,7 +41,7 @@ from a2mim.weights.released import (
     local_file,
     recipe_files,
 )
-from a2mim.weights.safe_load import LATEST, asked_weights, checkpoint_of, choose_weights, load_file
+from a2mim.weights.safe_load import asked_weights, checkpoint_of, choose_weights, load_file
 
 Builder = Callable[[dict], nn.Module]
 SUFFIXES = ('.pth', '.pt', '.safetensors')

@@ -24,10 +24,9 @@ from mmengine.logging import HistoryBuffer
 from safetensors import safe_open
 from torch import Tensor
 
-from a2mim.options import TRUST, WEIGHTS
+from a2mim.options import LATEST, TRUST, WEIGHTS
 
 # torch's own: '1' makes every torch.load a restricted one, whatever its caller asks for.
-LATEST = 'latest.pth'  # of a run
 SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 
 _trusted: ContextVar[bool] = ContextVar('trusted', default=False)

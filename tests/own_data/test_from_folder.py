@@ -276,7 +276,7 @@ def test_a_mistake_is_one_line(photos, words, said, capsys):
         (['--data', 'photos'], '--from RUN_OR_FILE'),
         (
             ['--data', 'photos', '--from', 'nowhere'],
-            '--from nowhere: checkpoint nowhere does not exist',
+            '--from nowhere: there is no such file',
         ),
         (['--data', 'photos', '--from', 'photos'], 'has no latest.pth'),
     ],

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from a2mim.engine.command_line import add_out_option, check_out, existing_file, one_line_errors
+from a2mim.engine.command_line import add_out_option, check_out, checkpoint_file, one_line_errors
 from a2mim.engine.config_options import ConfigOptions
 from a2mim.options import Parser, add_reading_options
 
@@ -51,7 +51,7 @@ def load_model(cfg: 'Config', checkpoint: str | None) -> 'nn.Module':
     from a2mim.registry import MODELS
 
     if checkpoint is not None:
-        file = existing_file(checkpoint, 'checkpoint')
+        file = checkpoint_file(checkpoint, 'checkpoint')
         cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=file)
     model = MODELS.build(cfg.model)
     model.init_weights()

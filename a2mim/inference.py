@@ -3,7 +3,8 @@
 Axes: B batch, C channels, (H, W) pixels, (h, w) features or mask blocks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -25,8 +26,8 @@ from a2mim.scale import Scale, type_name
 from a2mim.weights.load_model import load_model
 
 Image: TypeAlias = str | Path | Picture | np.ndarray | Tensor
-Images: TypeAlias = Image | Sequence[Image]
-CHUNK = 64  # images of a list or a folder in one pass
+Images: TypeAlias = Image | Iterable[Image]
+CHUNK = 64  # images in one pass
 
 
 def as_batch(model: nn.Module, image: Images) -> Tensor:
@@ -36,11 +37,11 @@ def as_batch(model: nn.Module, image: Images) -> Tensor:
 
     Args:
         model: From ``load_model``.
-        image: Path of an image file; Pillow image; array (H, W) or (H, W, C); tensor (C, H, W) or
-            (B, C, H, W); a list of these; or a folder of images or shards, all of them in the order
-            of their names. Of the type of the training images, unless ``scale`` of the model is
-            'dtype': then of any integer type. Grey becomes RGB, and RGB grey, as the model needs
-            it; NaN becomes the mean of its channel.
+        image: Path of an image file; Pillow image; array (H, W), (H, W, C) or (B, H, W, C); tensor
+            (H, W), (C, H, W) or (B, C, H, W); a list or generator of these; or a folder of images
+            or shards, all of them in the order of their names. Of the type of the training images,
+            unless ``scale`` of the model is 'dtype': then of any integer type. Grey becomes RGB,
+            and RGB grey, as the model needs it; NaN becomes the mean of its channel.
 
     Returns:
         (B, C, *image_size), float32, on the device of the model.
@@ -80,23 +81,19 @@ def input_of(model: nn.Module) -> tuple[int, tuple[int, int], dict]:
     return len(preprocessor.mean), spec.image_size, spec.layout
 
 
-def _is_folder(image: object) -> bool:
-    return isinstance(image, str | Path) and Path(image).is_dir()
-
-
 def _fitted(model: nn.Module, image: Images) -> Iterator[Tensor]:
     """Each of the images, (C, *image_size), in its own type."""
     channels, size, layout = input_of(model)
-    if isinstance(image, list | tuple):
-        for one in image:
-            yield from _fitted(model, one)
-    elif _is_folder(image):
+    if isinstance(image, str | Path) and Path(image).is_dir():
         source = open_source(str(image), channels=channels, **layout)
         yield from (fit_image(source.load(index), size) for index in range(len(source)))
     elif isinstance(image, str | Path):
         if not Path(image).is_file():
             raise FileNotFoundError(f'there is no image {image}')
         yield fit_image(read_image(str(image), channels, **layout), size)
+    elif isinstance(image, Iterable) and not isinstance(image, bytes | np.ndarray | Tensor):
+        for one in image:
+            yield from _fitted(model, one)
     else:
         scale = cast(Algorithm, model).data_preprocessor.scale
         if isinstance(image, Picture):
@@ -119,7 +116,7 @@ def _pixels(image: np.ndarray | Tensor, scale: Scale) -> Tensor:
     if not isinstance(image, np.ndarray | Tensor):
         raise TypeError(
             f'image is a {type(image).__name__}; give a path, a Pillow image, an array (H, W, C) '
-            'or a tensor (C, H, W), a list of these, or a folder'
+            'or a tensor (C, H, W), several of these, or a folder'
         )
     name = type_name(image) if isinstance(image, Tensor) else image.dtype.name
     _check_type(name, scale)
@@ -128,15 +125,19 @@ def _pixels(image: np.ndarray | Tensor, scale: Scale) -> Tensor:
             f'image holds {image.dtype}; give pixel values in [0, 255] as uint8, or in the type of '
             f'the training images, one of {", ".join(TYPES)}'
         )
+    if image.ndim not in (2, 3, 4) or 0 in image.shape[-3:]:
+        what, axes = (
+            ('array', 'H, W, C') if isinstance(image, np.ndarray) else ('tensor', 'C, H, W')
+        )
+        raise ValueError(
+            f'{what} of shape {tuple(image.shape)} is no image (H, W) or ({axes}), or several '
+            f'(B, {axes})'
+        )
     if isinstance(image, np.ndarray):
-        if image.ndim not in (2, 3):
-            raise ValueError(f'an array of shape {image.shape} is no image (H, W) or (H, W, C)')
         rows = image[..., None] if image.ndim == 2 else image
         # A copy: arrays of Pillow images are read-only, which torch warns of.
-        image = torch.from_numpy(np.array(rows, rows.dtype.newbyteorder('='))).permute(2, 0, 1)
-    if image.ndim not in (3, 4):
-        raise ValueError(f'a tensor of shape {tuple(image.shape)} is no (C, H, W) or (B, C, H, W)')
-    batch = image[None] if image.ndim == 3 else image
+        image = torch.from_numpy(np.array(rows, rows.dtype.newbyteorder('='))).movedim(-1, -3)
+    batch = image[(None,) * (4 - image.ndim)]
     if not batch.is_floating_point():
         return batch
     batch = batch.float() if batch.dtype == torch.float64 else batch
@@ -155,7 +156,10 @@ def _with_channels(pixels: Tensor, channels: int) -> Tensor:
             return rgb_to_grayscale(pixels)
         grey = [torch.from_numpy(to_grey(one.cpu().numpy())) for one in pixels]
         return torch.stack(grey).to(pixels.device)
-    raise ValueError(f'the image has {found} channels, the model was trained on {channels}')
+    raise ValueError(
+        f'the image has {found} channels, the model was trained on {channels}; an array is read as '
+        '(H, W, C), a tensor as (C, H, W)'
+    )
 
 
 def fit_image(pixels: Tensor, size: tuple[int, int]) -> Tensor:
@@ -166,12 +170,24 @@ def fit_image(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     return CenterCrop(size)(resize(pixels, target, 'bicubic'), rng=np.random.default_rng())
 
 
-@torch.no_grad()
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within the block ``model`` is in evaluation mode and computes no gradients."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def features(model: nn.Module, image: Images, *, pooled: bool = False) -> Tensor:
-    """Features of the backbone of ``model``, nothing masked.
+    """Features of the backbone of ``model`` in evaluation mode, nothing masked.
 
     Args:
-        model: From ``load_model``; it should be in evaluation mode, as it is when loaded.
+        model: From ``load_model``.
         image: See ``as_batch``. For many images ``a2mim.embed`` reads in parallel and resumes.
         pooled: One vector per image, the mean over all positions. A classifier pools as its own
             head does.
@@ -182,10 +198,10 @@ def features(model: nn.Module, image: Images, *, pooled: bool = False) -> Tensor
     Raises:
         ValueError, TypeError, FileNotFoundError: If the image is none that the model can take.
     """
-    several = isinstance(image, list | tuple) or _is_folder(image)
     images, found = _fitted(model, image), []
-    while chunk := list(islice(images, CHUNK if several else None)):
-        found.append(features_of(model, normalized(model, chunk), pooled=pooled))
+    with evaluating(model):
+        while chunk := list(islice(images, CHUNK)):
+            found.append(features_of(model, normalized(model, chunk), pooled=pooled))
     if not found:
         raise ValueError(f'there is no image in {image!r}')
     return torch.cat(found)
@@ -251,19 +267,19 @@ class ImageClassificationInferencer:
                 f'{type(model).__name__} has no classes; a2mim.features has its features, '
                 'a2mim.reconstruct its reconstructions'
             )
-        self.model = model.to(device).eval()
+        self.model = model.to(device)
         self.classes = getattr(model, 'dataset_meta', {}).get('classes') or ()
 
-    @torch.no_grad()
     def __call__(self, inputs: Images, batch_size: int = CHUNK) -> list[dict[str, Any]]:
         """``pred_label``, ``pred_score``, ``pred_class`` and ``pred_scores`` (K,) of each image.
 
         ``pred_class`` is the number of the class where the file does not tell its name.
         """
         images, found = _fitted(self.model, inputs), []
-        while chunk := list(islice(images, batch_size)):
-            outputs = self.model(normalized(self.model, chunk), mode='predict')
-            found += [self._result(output['scores']) for output in outputs]
+        with evaluating(self.model):
+            while chunk := list(islice(images, batch_size)):
+                outputs = self.model(normalized(self.model, chunk), mode='predict')
+                found += [self._result(output['scores']) for output in outputs]
         return found
 
     def _result(self, scores: Tensor) -> dict[str, Any]:
@@ -273,7 +289,6 @@ class ImageClassificationInferencer:
         return {**result, 'pred_scores': scores.numpy()}
 
 
-@torch.no_grad()
 def reconstruct(
     model: nn.Module,
     image: Images,
@@ -321,7 +336,8 @@ def reconstruct(
     blocks = random_patch_mask(grid, share, np.random.default_rng(seed))
     if hasattr(model, 'check_mask'):
         cast(Any, model).check_mask(spec.image_size, grid, int(blocks.sum()))
-    return _pictures(model, batch, torch.from_numpy(blocks)[None].to(batch))
+    with evaluating(model):
+        return _pictures(model, batch, torch.from_numpy(blocks)[None].to(batch))
 
 
 def _pictures(model: nn.Module, batch: Tensor, mask: Tensor) -> dict[str, np.ndarray]:

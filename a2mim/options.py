@@ -25,6 +25,7 @@ VARIABLES = {
 LAUNCHERS = ('none', *VARIABLES)
 TRUST = '--trust-checkpoint'
 WEIGHTS = ('averaged', 'raw')
+LATEST = 'latest.pth'  # the last checkpoint of a run, in its folder
 
 
 class Help(argparse.RawDescriptionHelpFormatter):

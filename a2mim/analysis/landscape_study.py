@@ -36,7 +36,7 @@ from a2mim.analysis.landscape import (
     read_model,
     weights_of,
 )
-from a2mim.analysis.networks import fingerprint
+from a2mim.analysis.networks import chosen_device, fingerprint
 from a2mim.analysis.results import Results
 
 MODES = ('surface', 'trajectory', 'surface+trajectory')
@@ -88,7 +88,7 @@ def add_landscape_options(parser: argparse.ArgumentParser) -> None:
     add('--loss-max', '--loss_max', type=float, default=5.0, help='top of a curve')
     add('--num-images', type=int, metavar='N', help='of the set; all, or 256 in pre-training')
     add('--seed', type=int, default=0, help='of directions, images and masks')
-    add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add('--device', help='cpu, cuda, …; by default cuda where there is one')
     add('--out', default='work_dirs/analysis/loss_landscape', metavar='DIR')
 
 
@@ -178,11 +178,12 @@ def measure_landscapes(
     """Measure the surface of every network, by label."""
     axes = [parse_axis(text) for text in (args.x, args.y) if text]
     batches = fixed_batches(cfg, args.num_images, args.seed)
+    device = chosen_device(args.device)
     kind = 'states' if args.model_file2 or args.model_file3 else args.dir_type
     surfaces = {}
     for text in args.checkpoints:
         model, label = read_model(text, cfg, args.seed), label_of(text)
-        convert_conv2d_weight_memory_format(model.to(args.device), torch.channels_last)
+        convert_conv2d_weight_memory_format(model.to(device), torch.channels_last)
         weights = weights_of(model, kind)
         directions = path.directions if path else choose_directions(args, cfg, weights)
         settings = dict(

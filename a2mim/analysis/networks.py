@@ -320,9 +320,25 @@ def measured_batches(
         yield range(start, stop), part() if store is None else store.compute(name, part)
 
 
+def chosen_device(name: str | None) -> str:
+    """``name`` itself; None: cuda where there is one.
+
+    Raises:
+        ValueError: If torch cannot compute there.
+    """
+    if name is None:
+        return 'cuda' if torch.cuda.is_available() else 'cpu'
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f'--device {name} cannot be used ({reason}); try --device cpu') from error
+    return name
+
+
 def open_networks(args: argparse.Namespace) -> list[Network]:
     """Load the networks of the command line, whose labels must differ."""
-    args.device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    args.device = chosen_device(args.device)
     with reading(args):
         networks = [read_network(text, args.device, args.seed) for text in args.subjects]
     labels = [network.label for network in networks]

@@ -24,12 +24,12 @@ from a2mim.analysis.report_sections import (
     add_robustness,
 )
 from a2mim.analysis.results import INDEX, Results
+from a2mim.options import LATEST
 from a2mim.version import __version__
 from a2mim.weights.files import write_atomically
 from a2mim.weights.load_model import embedded_config, input_spec
 from a2mim.weights.safe_load import load_file
 
-LATEST = 'latest.pth'
 LOGS = '*/vis_data/scalars.json'
 HEADER_COLUMNS = ['network', 'source', 'kind', 'timm model', 'parameters', 'image (px)', 'recipe']
 UNKNOWN = '–'

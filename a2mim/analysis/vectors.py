@@ -11,7 +11,7 @@ import shutil
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, cast
@@ -29,7 +29,7 @@ from a2mim.datasets.decoding import IMAGE_SUFFIXES
 from a2mim.datasets.image_files import ImageFiles, StoredImages
 from a2mim.engine.workers import PatientLoader
 from a2mim.errors import BadDataError
-from a2mim.inference import features_of, fit_image, input_of, normalized
+from a2mim.inference import evaluating, features_of, fit_image, input_of, normalized
 from a2mim.interfaces import Algorithm
 from a2mim.weights.files import write_atomically
 from a2mim.weights.load_model import load_model
@@ -54,7 +54,7 @@ class Vectors(NamedTuple):
 
 
 def embed(
-    images: str | Path | Sequence[str | Path],
+    images: str | Path | Iterable[str | Path],
     model: nn.Module | str | Path,
     out: str | Path | None = None,
     *,
@@ -71,7 +71,7 @@ def embed(
 
     Args:
         images: A folder of images or shards; a list file, its paths relative to its folder; an
-            image; or a list of paths.
+            image; or paths, in a list or another iterable.
         model: From ``load_model``, or what it takes.
         out: File for the vectors, ``.npz`` or, with pyarrow installed, ``.parquet``; None: none.
         batch_size: Images in a forward pass.
@@ -97,12 +97,9 @@ def embed(
         found = read_vectors(path, settings)
         shutil.rmtree(parts_folder(path), ignore_errors=True)  # of a call killed at its very end
         return found
-    store, training = None if path is None else open_parts(path, settings), network.training
-    network.eval()
-    try:
+    store = None if path is None else open_parts(path, settings)
+    with evaluating(network):
         parts = list(measured(source, network, store, batch_size, workers))
-    finally:
-        network.train(training)
     found = as_vectors(merged(parts))
     if not found.names:
         name, reason = next(iter(found.unreadable.items()))
@@ -131,7 +128,7 @@ def checked_path(path: Path) -> Path:
     return path
 
 
-def open_images(images: str | Path | Sequence[str | Path], model: nn.Module) -> StoredImages:
+def open_images(images: str | Path | Iterable[str | Path], model: nn.Module) -> StoredImages:
     """The source of ``images``, with the channels and the layout that ``model`` wants."""
     channels, _, layout = input_of(model)
     if isinstance(images, str | Path):
@@ -141,6 +138,7 @@ def open_images(images: str | Path | Sequence[str | Path], model: nn.Module) -> 
         if not place.is_file():
             return open_source(str(place), channels=channels, **layout)
         images = [place]
+    images = list(images)
     wrong = [type(one).__name__ for one in images if not isinstance(one, str | os.PathLike)]
     if wrong:
         raise TypeError(f'embed takes paths, not a {wrong[0]}; a2mim.features takes pixels')
@@ -258,7 +256,6 @@ def measured(
             pending, saved, done = [], time.monotonic(), span[-1] + 1
 
 
-@torch.no_grad()
 def measure(
     model: nn.Module, names: list[str], images: Tensor | list[Tensor], reasons: list[str]
 ) -> dict[str, np.ndarray]:

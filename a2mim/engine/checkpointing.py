@@ -33,11 +33,11 @@ from a2mim.engine.training_state import (
 )
 from a2mim.errors import NotWrittenError
 from a2mim.length import SHOWN
+from a2mim.options import LATEST
 from a2mim.registry import HOOKS
 from a2mim.weights.files import HeldFolder, remove_partials, replace_link, write_atomically
 from a2mim.weights.safe_load import check_members, peek
 
-LATEST = 'latest.pth'
 LAST = 'last_checkpoint'  # mmengine's: a text file with a path
 OUT_OF_TURN = 'iter_{}.pth'  # a checkpoint that the interval did not ask for
 REFUSED = {

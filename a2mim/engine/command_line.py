@@ -45,7 +45,7 @@ from a2mim.errors import (
     NotWrittenError,
     StorageError,
 )
-from a2mim.options import LAUNCHERS, WEIGHTS, add_reading_options
+from a2mim.options import LATEST, LAUNCHERS, WEIGHTS, add_reading_options
 
 if TYPE_CHECKING:
     from a2mim.engine.launch import FirstIteration
@@ -239,9 +239,9 @@ def apply_train_options(cfg: Config, args: argparse.Namespace) -> None:
     if args.load_checkpoint:
         if args.pretrained:
             raise ValueError('--load-checkpoint and --pretrained exclude each other')
-        cfg.load_from = existing_file(args.load_checkpoint, '--load-checkpoint')
+        cfg.load_from = checkpoint_file(args.load_checkpoint, '--load-checkpoint')
     if args.pretrained:
-        file = existing_file(args.pretrained, '--pretrained')
+        file = checkpoint_file(args.pretrained, '--pretrained')
         kind = {} if args.weights == WEIGHTS[0] else {'weights': args.weights}
         cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=file, **kind)
 
@@ -304,6 +304,17 @@ def existing_file(path: str, option: str) -> str:
         raise FileNotFoundError(f'{option} {path}: there is no such file')
     with open(path, 'rb'):
         return path
+
+
+def checkpoint_file(path: str, option: str) -> str:
+    """``path`` itself if it can be opened, or the last checkpoint of the run whose folder it is."""
+    path = os.path.expanduser(path)
+    if not os.path.isdir(path):
+        return existing_file(path, option)
+    latest = os.path.join(path, LATEST)
+    if not os.path.isfile(latest):
+        raise FileNotFoundError(f'{option} {path}: the folder has no {LATEST}; give a file')
+    return latest
 
 
 def add_out_option(parser: argparse.ArgumentParser, content: str) -> None:

@@ -19,7 +19,7 @@ from mmengine.runner import Runner
 
 from a2mim.engine.backbone_choice import fit_backbone
 from a2mim.engine.checkpointing import checkpoint_folder
-from a2mim.engine.command_line import apply_train_options, config_file, existing_file
+from a2mim.engine.command_line import apply_train_options, checkpoint_file, config_file
 from a2mim.engine.config_check import (
     check_class_count,
     check_mask_grid,
@@ -163,7 +163,7 @@ def launch_test(cfg: Config, args: argparse.Namespace) -> ToolRunner:
     Raises:
         FileNotFoundError: If the checkpoint is missing.
     """
-    cfg.load_from = existing_file(args.checkpoint, 'checkpoint')
+    cfg.load_from = checkpoint_file(args.checkpoint, 'checkpoint')
     adopt_scale(cfg, cfg.load_from)
     # Below the folder of the run, whose own config must stay what was trained.
     cfg.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')

@@ -9,14 +9,14 @@ from importlib.util import find_spec
 
 from mmengine import Config
 
-# Class in mmengine, the package that it needs, and arguments.
+# Class in mmengine, the packages that it imports, and arguments.
 BACKENDS: dict[str, tuple[str, str, dict]] = {
     'tensorboard': ('TensorboardVisBackend', 'tensorboard', {}),
     'wandb': ('WandbVisBackend', 'wandb', dict(init_kwargs=dict(project='a2mim'))),
     'mlflow': ('MLflowVisBackend', 'mlflow', dict(exp_name='a2mim')),
     'clearml': ('ClearMLVisBackend', 'clearml', dict(init_kwargs=dict(project_name='a2mim'))),
     'aim': ('AimVisBackend', 'aim', {}),
-    'dvclive': ('DVCLiveVisBackend', 'dvclive', {}),
+    'dvclive': ('DVCLiveVisBackend', 'dvclive pygit2', {}),
 }
 
 
@@ -44,11 +44,12 @@ def check_loggers(cfg: Config) -> None:
     Raises:
         ImportError: If so.
     """
-    needed = {kind: package for kind, package, _ in BACKENDS.values()}
+    needed = {kind: packages.split() for kind, packages, _ in BACKENDS.values()}
     for backend in (cfg.get('visualizer') or {}).get('vis_backends') or []:
         kind = backend['type'].rpartition('.')[2] if isinstance(backend['type'], str) else ''
-        if kind in needed and find_spec(needed[kind]) is None:
+        missing = [name for name in needed.get(kind, []) if find_spec(name) is None]
+        if missing:
             raise ImportError(
-                f'{kind} needs the package {needed[kind]}: pip install {needed[kind]}, or leave it '
-                'out'
+                f'{kind} needs the package {missing[0]}: pip install {" ".join(missing)}, or leave '
+                'it out'
             )

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from a2mim.engine.command_line import existing_file, one_line_errors
+from a2mim.engine.command_line import checkpoint_file, one_line_errors
 from a2mim.engine.start_up import lean_imports
 from a2mim.own_data.options import (
     FolderParser,
@@ -120,13 +120,7 @@ def weights_file(given: str) -> Path:
     Raises:
         FileNotFoundError: If there is none.
     """
-    path = Path(given).expanduser()
-    if path.is_dir():
-        latest = path / 'latest.pth'
-        if not latest.is_file():
-            raise FileNotFoundError(f'--from {given}: the folder has no latest.pth; give a file')
-        path = latest
-    return Path(existing_file(str(path), '--from')).absolute()
+    return Path(checkpoint_file(given, '--from')).absolute()
 
 
 def config_of(file: Path) -> dict[str, Any]:

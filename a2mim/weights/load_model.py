@@ -18,6 +18,7 @@ from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from a2mim.interfaces import Algorithm, MaskedBackbone
+from a2mim.options import LATEST
 from a2mim.registry import MODELS
 from a2mim.weights.config_files import read_config
 from a2mim.weights.fit import (
@@ -40,7 +41,7 @@ from a2mim.weights.released import (
     local_file,
     recipe_files,
 )
-from a2mim.weights.safe_load import asked_weights, choose_weights, load_file
+from a2mim.weights.safe_load import asked_weights, checkpoint_of, choose_weights, load_file
 
 Builder = Callable[[dict], nn.Module]
 SUFFIXES = ('.pth', '.pt', '.safetensors')
@@ -83,7 +84,8 @@ def load_model(
 
     Args:
         name_or_path: A released name (``list_models()``); a file of weights: a checkpoint of ours,
-            whole, published or the backbone alone, or one of OpenMixup; a config (``.py``), which
+            whole, published or the backbone alone, or one of OpenMixup; the folder of a run, whose
+            last checkpoint is taken; a config (``.py``), which
             is run; the name of a recipe (``a2mim recipes ls``); or the name of a timm model.
         pretrained: With weights; False, which a config or recipe needs: the same model with random
             ones. Those of a timm model are downloaded by timm.
@@ -111,7 +113,8 @@ def _load(
     name_or_path: str | Path, pretrained: bool, config: str | Path | None, num_classes: int | None
 ) -> nn.Module:
     path = Path(name_or_path)
-    if path.suffix in SUFFIXES or (path.is_file() and path.suffix != '.py'):
+    run = (path / LATEST).is_file()
+    if run or path.suffix in SUFFIXES or (path.is_file() and path.suffix != '.py'):
         return load_model_file(path, _given(config), num_classes, pretrained=pretrained)
     if config is not None:
         raise ValueError(f'config={str(config)!r}: {path} is no file of weights')
@@ -134,6 +137,8 @@ def _load_by_name(name: str, pretrained: bool, num_classes: int | None) -> nn.Mo
     known = [key for key in recipe_files() if f'/{key}'.endswith(f'/{name}')]
     if known:
         return _load_config(find_config(name), pretrained, num_classes)
+    if Path(name).is_dir():
+        checkpoint_of(name)  # says what is missing
     stems = [key.rpartition('/')[2] for key in recipe_files()]
     near = get_close_matches(name, [*released, *stems, *timm.list_models()], n=4, cutoff=0.5)
     raise KeyError(

@@ -24,7 +24,7 @@ from mmengine.logging import HistoryBuffer
 from safetensors import safe_open
 from torch import Tensor
 
-from a2mim.options import TRUST, WEIGHTS
+from a2mim.options import LATEST, TRUST, WEIGHTS
 
 # torch's own: '1' makes every torch.load a restricted one, whatever its caller asks for.
 SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
@@ -142,19 +142,31 @@ def safe_torch_load(
         return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
 
 
-def load_file(path: str | Path) -> dict:
-    """The content of a ``.safetensors`` or torch checkpoint, on the CPU.
+def checkpoint_of(path: str | Path) -> Path:
+    """``path`` itself, or the last checkpoint of the run whose folder it is.
 
-    Within ``trust_checkpoints(True)`` a torch file may run code, after a warning.
+    Raises:
+        FileNotFoundError: If there is no such file.
+    """
+    path = Path(path).expanduser()
+    file = path / LATEST if path.is_dir() else path
+    if not file.is_file():
+        problem = f'is a folder and has no {LATEST}' if path.is_dir() else 'does not exist'
+        raise FileNotFoundError(f'checkpoint {path} {problem}; give the path of a local file')
+    return file
+
+
+def load_file(path: str | Path) -> dict:
+    """The content of a ``.safetensors`` or torch checkpoint, or of the last one of a run's folder.
+
+    Tensors are on the CPU. Within ``trust_checkpoints(True)`` a torch file may run code, after a
+    warning.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, no checkpoint at all, or asks to run code.
     """
-    path = Path(path)
-    if not path.is_file():
-        problem = 'is a folder' if path.is_dir() else 'does not exist'
-        raise FileNotFoundError(f'checkpoint {path} {problem}; give the path of a local file')
+    path = checkpoint_of(path)
     refuse_other_formats(path)
     try:
         content = load_safetensors(path) if path.suffix == '.safetensors' else safe_torch_load(path)

@@ -26,6 +26,13 @@ def test_two_networks_of_one_name_are_refused():
         open_networks(args)
 
 
+@pytest.mark.parametrize('device', ['gpu', 'cuda:9', ''])
+def test_a_device_that_is_not_there_is_named(device):
+    args = parse('random:test_vit', '--device', device)
+    with pytest.raises(ValueError, match=f'--device {device} cannot be used .*try --device cpu'):
+        open_networks(args)
+
+
 def test_results_know_what_they_were_measured_with(tmp_path):
     args = parse('random:test_vit', '--out', str(tmp_path), '--seed', '4')
     open_results(args, 'T', bands=5).finish()

@@ -68,7 +68,12 @@ def test_a_list_a_list_file_and_one_image_are_folders_too(folder, model):
     want = expected(model, folder, names)
     (folder / 'list.txt').write_text('\n'.join(names))
     paths = [folder / name for name in names]
-    for images, shown in ((folder / 'list.txt', names), (paths, [*map(str, paths)])):
+    shown_paths = [*map(str, paths)]
+    for images, shown in (
+        (folder / 'list.txt', names),
+        (paths, shown_paths),
+        (iter(paths), shown_paths),
+    ):
         found = a2mim.embed(images, model, workers=0)
         assert found.names == shown
         np.testing.assert_allclose(found.vectors, want, rtol=1e-4, atol=1e-5)

@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import timm
@@ -63,3 +65,21 @@ def test_several_images_are_one_batch(pretrained):
     found = a2mim.features(pretrained, images)
     assert found.shape == (2, 64, 2, 2)
     torch.testing.assert_close(found[:1], a2mim.features(pretrained, IMAGE))
+
+
+@pytest.mark.parametrize(
+    'call', [a2mim.features, a2mim.reconstruct], ids=['features', 'reconstruct']
+)
+def test_a_model_in_training_is_evaluated_and_stays_as_it_was(tmp_path, call):
+    config = pretraining()
+    config.model.backbone.update(model_name='resnet10t', mask_after='layer3')
+    save_checkpoint(config, tmp_path / 'a.pth')
+    model = a2mim.load_model(tmp_path / 'a.pth')
+    expected, before = call(model, IMAGE), copy.deepcopy(model.state_dict())
+    model.train().neck.eval()
+    found = call(model, IMAGE)
+    if isinstance(expected, torch.Tensor):
+        found, expected = {'map': found.numpy()}, {'map': expected.numpy()}
+    np.testing.assert_equal(found, expected)
+    assert model.training and model.backbone.training and not model.neck.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

@@ -34,7 +34,7 @@ def test_path_array_and_tensor_give_the_same(rgb, tmp_path):
     Image.fromarray(PIXELS).save(tmp_path / 'a.png')
     tensor = torch.from_numpy(PIXELS).permute(2, 0, 1)
     expected = as_batch(rgb, PIXELS)
-    for image in (tmp_path / 'a.png', str(tmp_path / 'a.png'), tensor, tensor[None]):
+    for image in (tmp_path / 'a.png', str(tmp_path / 'a.png'), tensor, tensor[None], PIXELS[None]):
         assert torch.equal(as_batch(rgb, image), expected)
 
 
@@ -49,6 +49,8 @@ def test_pillow_images_lists_and_folders_are_batches(rgb, tmp_path):
     assert expected.shape == (6, 3, 64, 64)
     for images in (tmp_path, str(tmp_path), paths, tuple(modes), [Image.open(p) for p in paths]):
         assert torch.equal(as_batch(rgb, images), expected)
+    assert torch.equal(as_batch(rgb, (path for path in paths)), expected)
+    assert torch.equal(as_batch(rgb, dict.fromkeys(paths)), expected)
     mixed = as_batch(rgb, [paths[0], modes[1], kinds[2], torch.tensor(PIXELS).permute(2, 0, 1)])
     assert torch.equal(mixed, expected[[0, 1, 2, 0]])
 
@@ -81,7 +83,8 @@ def test_grey_becomes_rgb_for_a_model_of_colour(rgb):
     grey = PIXELS[..., 0]
     expected = as_batch(rgb, grey[..., None].repeat(3, axis=2))
     assert torch.equal(as_batch(rgb, grey), expected)
-    assert torch.equal(as_batch(rgb, torch.from_numpy(grey)[None]), expected)
+    for image in (torch.from_numpy(grey)[None], torch.from_numpy(grey), grey[None, ..., None]):
+        assert torch.equal(as_batch(rgb, image), expected)
 
 
 def test_rgb_becomes_grey_for_a_model_of_grey(tmp_path):
@@ -109,8 +112,16 @@ def test_other_numbers_of_channels_pass_where_they_agree(rgb, tmp_path):
         ('none.png', FileNotFoundError, 'there is no image none.png'),
         (PIXELS / 255, TypeError, r'holds float64; .*as uint8.*round'),
         (torch.zeros(3, 8, 8), TypeError, r'holds float32'),
-        (np.zeros((2, 8, 8, 3), np.uint8), ValueError, r'array of shape \(2, 8, 8, 3\) is no'),
-        (torch.zeros(8, 8, dtype=torch.uint8), ValueError, r'tensor of shape \(8, 8\) is no'),
+        (
+            np.zeros((1, 2, 8, 8, 3), np.uint8),
+            ValueError,
+            r'array of shape \(1, 2, 8, 8, 3\) is no',
+        ),
+        (torch.zeros(8, dtype=torch.uint8), ValueError, r'tensor of shape \(8,\) is no'),
+        (np.zeros((0, 8, 3), np.uint8), ValueError, r'array of shape \(0, 8, 3\) is no'),
+        (PIXELS.transpose(2, 0, 1), ValueError, r'64 channels.*an array is read as \(H, W, C\)'),
+        (b'a.png', TypeError, r'image is a bytes; give a path'),
+        (iter([]), ValueError, r'there is no image in <list_iterator'),
         (object(), TypeError, r'image is a object; give a path, a Pillow image, an array'),
         ([], ValueError, r'there is no image in \[\]'),
         ([PIXELS, 'none.png'], FileNotFoundError, 'there is no image none.png'),
@@ -119,8 +130,12 @@ def test_other_numbers_of_channels_pass_where_they_agree(rgb, tmp_path):
         'missing',
         'float array',
         'float tensor',
-        'four axes',
-        'two axes',
+        'five axes',
+        'one axis',
+        'no pixels',
+        'channels first',
+        'bytes',
+        'nothing',
         'object',
         'none',
         'one',

@@ -274,7 +274,10 @@ def test_a_mistake_is_one_line(photos, words, said, capsys):
     ('words', 'said'),
     [
         (['--data', 'photos'], '--from RUN_OR_FILE'),
-        (['--data', 'photos', '--from', 'nowhere'], '--from nowhere: there is no such file'),
+        (
+            ['--data', 'photos', '--from', 'nowhere'],
+            '--from nowhere: there is no such file',
+        ),
         (['--data', 'photos', '--from', 'photos'], 'has no latest.pth'),
     ],
 )

@@ -27,13 +27,15 @@ def tool() -> ModuleType:
 def test_the_config_file_goes_along_and_the_whole_hash_is_printed(tool, tmp_path, capsys):
     model = timm.create_model('test_convnext', num_classes=0)
     state = {f'backbone.model.{key}': value for key, value in model.state_dict().items()}
-    torch.save(dict(state_dict=state, optimizer=dict(a=torch.zeros(10**6))), tmp_path / 'in.pth')
+    (tmp_path / 'a.run').mkdir()
+    content = dict(state_dict=state, optimizer=dict(a=torch.zeros(10**6)))
+    torch.save(content, tmp_path / 'a.run' / 'latest.pth')
     config = Config(dict(model=dict(backbone=dict(model_name='test_convnext'))))
     config.dump(tmp_path / 'base.py')
     (tmp_path / 'config.py').write_text(
         "_base_ = 'base.py'\nmodel = dict(backbone=dict(in_chans=3))"
     )
-    arguments = ('in.pth', 'out.safetensors', '--config', 'config.py')
+    arguments = ('a.run', 'out.safetensors', '--config', 'config.py')
     tool.main([str(tmp_path / a) if '.' in a else a for a in arguments])
     (out,) = tmp_path.glob('out-*.safetensors')
     content = load_file(out)

@@ -29,6 +29,11 @@ class Malicious:
 def test_torch_and_safetensors_files_are_read(tmp_path):
     torch.save(dict(state_dict=WEIGHTS), tmp_path / 'a.pth')
     save_safetensors(WEIGHTS, tmp_path / 'a.safetensors')
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'latest.pth').symlink_to(tmp_path / 'a.pth')
+    assert torch.equal(
+        load_file(tmp_path / 'run')['state_dict']['conv.weight'], WEIGHTS['conv.weight']
+    )
     nested, flat = load_file(tmp_path / 'a.pth'), load_file(str(tmp_path / 'a.safetensors'))
     for weights in (nested['state_dict'], flat):
         assert torch.equal(weights['conv.weight'], WEIGHTS['conv.weight'])
@@ -110,7 +115,9 @@ def test_a_truncated_safetensors_file_is_named(tmp_path):
         load_file(path)
 
 
-@pytest.mark.parametrize('name, problem', [('none.pth', 'does not exist'), ('', 'is a folder')])
+@pytest.mark.parametrize(
+    'name, problem', [('none.pth', 'does not exist'), ('', r'is a folder and has no latest\.pth')]
+)
 def test_a_missing_file_is_named(tmp_path, name, problem):
     with pytest.raises(FileNotFoundError, match=problem):
         load_file(tmp_path / name)

@@ -89,6 +89,17 @@ def test_a_released_file_is_known_by_its_name(released, tmp_path):
     assert_same(a2mim.load_model(path), released[2])
 
 
+def test_the_folder_of_a_run_is_its_last_checkpoint(tmp_path, monkeypatch):
+    for name in ('run', 'run_1.5'):
+        (tmp_path / name).mkdir()
+        trained = save_checkpoint(pretraining(), tmp_path / name / 'latest.pth')
+        assert_same(a2mim.load_model(tmp_path / name), trained)
+    (tmp_path / 'other').mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'other is a folder and has no latest\.pth'):
+        a2mim.load_model('other')
+
+
 def test_a_renamed_file_of_the_published_system_needs_its_recipe(released, tmp_path):
     with pytest.raises(ValueError, match=r'r18.pth holds a whole model.*pass config='):
         a2mim.load_model(tmp_path / 'r18.pth')

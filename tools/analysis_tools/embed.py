@@ -1,8 +1,9 @@
 """Write one vector of features for each image of a folder, with the names of the images.
 
-MODEL is a checkpoint, a backbone, a released name or the name of a timm model. Worker processes
-read the images. A run that was killed resumes with the same command: finished parts are kept in
-OUT.parts. Images that cannot be read are listed, and their names are in OUT, too. OUT is read by
+MODEL is a checkpoint, the folder of a run, a backbone, a released name or the name of a timm model.
+Worker processes read the images. A run that was killed resumes with the same command: finished
+parts are kept in OUT.parts. Images that cannot be read are listed, and their names are in
+OUT, too. OUT is read by
 
     np.load('vectors.npz')  # vectors (N, D), names (N,), unreadable and reasons
     pandas.read_parquet('vectors.parquet')  # name and vector, a row for each image
@@ -44,12 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     args = parse_args(argv)
     # With torch: after the command line has been read.
-    import torch
-
+    from a2mim.analysis.networks import chosen_device
     from a2mim.analysis.vectors import embed
     from a2mim.weights.safe_load import reading
 
-    device = args.device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    device = chosen_device(args.device)
     options = dict(batch_size=args.batch_size, workers=args.workers, force=args.force)
     with reading(args):
         found = embed(args.data, args.model, args.out, device=device, **options)

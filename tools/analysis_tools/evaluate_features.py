@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from a2mim.engine.command_line import add_out_option, check_out, existing_file, one_line_errors
+from a2mim.engine.command_line import add_out_option, check_out, checkpoint_file, one_line_errors
 from a2mim.engine.config_options import ConfigOptions
 from a2mim.options import Parser, add_reading_options
 
@@ -51,7 +51,7 @@ def load_model(cfg: 'Config', checkpoint: str | None) -> 'nn.Module':
     from a2mim.registry import MODELS
 
     if checkpoint is not None:
-        file = existing_file(checkpoint, 'checkpoint')
+        file = checkpoint_file(checkpoint, 'checkpoint')
         cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=file)
     model = MODELS.build(cfg.model)
     model.init_weights()
@@ -80,6 +80,7 @@ def main(args: argparse.Namespace) -> None:
     import torch
     from mmengine.registry import init_default_scope
 
+    from a2mim.analysis.networks import chosen_device
     from a2mim.engine.launch import load_config
     from a2mim.engine.mmengine_fixes import strict_loading
     from a2mim.evaluation import extract_features, knn_accuracy, linear_probe_accuracy
@@ -92,7 +93,7 @@ def main(args: argparse.Namespace) -> None:
     init_default_scope(cfg.default_scope)
     torch.manual_seed(args.seed)
     with strict_loading(), reading(args):
-        model = load_model(cfg, args.checkpoint).to(args.device)
+        model = load_model(cfg, args.checkpoint).to(chosen_device(args.device))
     train, test = (extract_features(model, batches(cfg, split)) for split in ('train', 'val'))
     print(f'features: {len(train[0])} to fit, {len(test[0])} to test, {train[0].shape[1]} wide')
     found = dict(config=args.config, checkpoint=args.checkpoint)

@@ -30,7 +30,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         'CHECKPOINT FOLDER --to huggingface --push USER/NAME',
     ]
     parser = Parser(__doc__, examples)
-    parser.add_argument('checkpoint', type=Path, metavar='IN')
+    place = 'checkpoint, or the folder of a run'
+    parser.add_argument('checkpoint', type=Path, metavar='IN', help=place)
     parser.add_argument('output', type=Path, metavar='OUT')
     parser.add_argument('--to', required=True, metavar='TARGET', help='a library of the list above')
     parser.add_argument('--model', metavar='NAME', help='in timm, where IN does not tell')
@@ -71,6 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
     check = export(source, args.to, args.output, read_photograph(source, args.image))
     print(check)
     print(f'wrote {args.output}')
+    print(f'# its images: {source.images()}')
     for line in TARGETS[args.to].usage(source, args.output):
         print(line)
     if args.push:

@@ -26,7 +26,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         'CHECKPOINT resnet50.safetensors --weights raw',
     ]
     parser = Parser(__doc__, examples)
-    parser.add_argument('checkpoint', type=Path, metavar='IN')
+    place = 'checkpoint, or the folder of a run'
+    parser.add_argument('checkpoint', type=Path, metavar='IN', help=place)
     parser.add_argument('output', type=Path, metavar='OUT', help='.safetensors, .pth or .pt')
     parser.add_argument('--force', action='store_true', help='overwrite OUT if it is there')
     add_reading_options(parser)

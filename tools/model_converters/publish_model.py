@@ -20,7 +20,8 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
         'CHECKPOINT resnet50.pth --config CONFIG',
     ]
     parser = Parser(__doc__, examples)
-    parser.add_argument('checkpoint', type=Path, metavar='IN')
+    place = 'checkpoint, or the folder of a run'
+    parser.add_argument('checkpoint', type=Path, metavar='IN', help=place)
     parser.add_argument('output', type=Path, metavar='OUT', help='.safetensors or .pth')
     parser.add_argument(
         '--config', type=Path, metavar='FILE', help='in place of the config that IN carries'
@@ -35,13 +36,14 @@ def main(arguments: list[str] | None = None) -> None:
     # With torch: after the command line has been read.
     from a2mim.weights.config_files import read_config
     from a2mim.weights.publish import publish
-    from a2mim.weights.safe_load import load_file, reading
+    from a2mim.weights.safe_load import checkpoint_of, load_file, reading
 
     config = read_config(args.config).pretty_text if args.config else None
+    checkpoint = checkpoint_of(args.checkpoint)
     with reading(args):
-        path, digest = publish(load_file(args.checkpoint), args.output, config)
+        path, digest = publish(load_file(checkpoint), args.output, config)
     content = load_file(path)
-    size = path.stat().st_size / args.checkpoint.stat().st_size
+    size = path.stat().st_size / checkpoint.stat().st_size
     print(f'kept    {len(content["state_dict"])} tensors, {size:.0%} of the bytes of IN')
     for key, value in content['meta'].items():
         print(f'{key:<7} {value if key != "cfg" else f"{len(value.splitlines())} lines"}')

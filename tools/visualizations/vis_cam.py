@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from a2mim.analysis import Network, cam, read_network
-from a2mim.analysis.networks import around
+from a2mim.analysis.networks import around, chosen_device
 from a2mim.analysis.receptive_field import find_stage
 from a2mim.analysis.results import write_figure
 from a2mim.datasets.decoding import read_image
-from a2mim.engine.command_line import existing_file, one_line_errors
+from a2mim.engine.command_line import checkpoint_file, existing_file, one_line_errors
 from a2mim.engine.config_options import ConfigOptions
 from a2mim.inference import fit_image
 from a2mim.options import add_reading_options
@@ -54,12 +54,13 @@ def open_networks(args: argparse.Namespace) -> list[Network]:
     """CONFIG with CHECKPOINT, or --subjects."""
     if bool(args.subjects) == bool(args.checkpoint):
         raise ValueError('give IMAGE CONFIG CHECKPOINT, or IMAGE --subjects NETWORK …')
+    args.device = chosen_device(args.device)
     with reading(args):
         if args.subjects:
             return [read_network(text, args.device, args.seed) for text in args.subjects]
         cfg = read_config(existing_file(args.config, 'config'))
         cfg.merge_from_dict(args.cfg_options)
-        path = Path(existing_file(args.checkpoint, 'checkpoint'))
+        path = Path(checkpoint_file(args.checkpoint, 'checkpoint'))
         whole = load_model_file(path, cfg.to_dict(), None, pretrained=True).to(args.device)
     return [around(whole, path.stem, str(path))]
 

@@ -58,10 +58,16 @@ def export(source: Source, target: str, path: Path, image: Tensor) -> Check:
     Raises:
         ValueError: If the target has no such model, or reads less or something else.
     """
-    problem = TARGETS[target].problem(source)
+    problem, carried = TARGETS[target].problem(source), TARGETS[target].carried
     if problem:
         fitting = [name for name, other in TARGETS.items() if not other.problem(source)]
         raise ValueError(f'{target}: {problem}; targets that fit: {", ".join(fitting)}')
+    if carried is not None and (silent := source.silent_options(carried)):
+        without = ' '.join(f'{option.partition("=")[0]}=None' for option in silent)
+        raise ValueError(
+            f'{target} has no {", ".join(silent)}, which changes the features and no weight; add '
+            f'--model-options {without} to export the weights for a network without it'
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'.{path.name}.') as folder:
         unfinished = Path(folder) / path.name

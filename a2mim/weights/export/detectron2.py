@@ -74,10 +74,10 @@ class Detectron2Pickle(Target):
     def usage(self, source: Source, path: Path) -> tuple[str, ...]:
         """Options for its training script: weights, and images as these were trained on."""
         depth = source.base_name.removeprefix('resnet')
+        mean, std = (','.join(map(str, values)) for values in source.normalization())
         return (
             f'MODEL.WEIGHTS {path} MODEL.RESNETS.DEPTH {depth} MODEL.RESNETS.STRIDE_IN_1X1 False',
-            'INPUT.FORMAT RGB MODEL.PIXEL_MEAN "[123.675,116.28,103.53]" '
-            'MODEL.PIXEL_STD "[58.395,57.12,57.375]"',
+            f'INPUT.FORMAT RGB MODEL.PIXEL_MEAN "[{mean}]" MODEL.PIXEL_STD "[{std}]"',
         )
 
 

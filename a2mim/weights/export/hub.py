@@ -1,8 +1,10 @@
 """Upload an exported folder to the Hugging Face hub, with a model card."""
 
+import inspect
 import re
 from pathlib import Path
 
+from a2mim.registry import MODELS
 from a2mim.version import __version__
 from a2mim.weights.export.target import Source
 
@@ -19,7 +21,7 @@ tags:
 # {repo}
 
 `{name}` of timm, {parameters:.1f} M parameters, {classes}, written by a2mim {version}. Its images
-have {channels} channels and {height}×{width} pixels.
+have {channels} channels and {height}×{width} pixels; `config.json` has their mean and deviation.
 
 ```python
 import timm
@@ -32,10 +34,7 @@ import transformers
 
 model = transformers.AutoModel.from_pretrained('{repo}')
 ```
-
-Method: Li et al., Architecture-Agnostic Masked Image Modeling, ICML 2023
-(https://arxiv.org/abs/2205.13943).
-"""
+{method}"""
 
 
 def check_repo(target: str, repo: str) -> None:
@@ -65,7 +64,15 @@ def model_card(source: Source, repo: str) -> str:
         height=height,
         width=width,
         without='' if classes else ', num_classes=0',
+        method=_method(source.method),
     )
+
+
+def _method(name: str | None) -> str:
+    """A line about the algorithm of ``name``, with the reference of its docstring."""
+    algorithm = MODELS.get(name) if name else None
+    reference = ' '.join((inspect.getdoc(algorithm) or '').partition('Reference:')[2].split())
+    return f'\nTrained as `{name}`: {reference}\n' if reference else ''
 
 
 def push(source: Source, folder: Path, repo: str) -> str:

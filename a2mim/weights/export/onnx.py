@@ -15,6 +15,7 @@ class OnnxGraph(Target):
     """The whole model in one file: (B, C, H, W) normalised pixels in, features or logits out."""
 
     suffixes = ('.onnx',)
+    carried = None
 
     def problem(self, source: Source) -> str | None:
         """Whether the packages that write a graph are there."""
@@ -71,7 +72,8 @@ class OnnxGraph(Target):
 
     def usage(self, source: Source, path: Path) -> tuple[str, str]:
         """Session and call."""
+        shape = ', '.join(map(str, source.input_shape))
         return (
             f"session = onnxruntime.InferenceSession('{path}')",
-            f"(features,) = session.run(['{OUTPUT}'], {{'{INPUT}': pixels}})  # (B, C, H, W)",
+            f"(features,) = session.run(['{OUTPUT}'], {{'{INPUT}': pixels}})  # (B, {shape})",
         )

@@ -67,8 +67,12 @@ def resnet_shapes(name: str) -> Shapes:
     return {key: shape for key, shape in shapes.items() if not key.startswith('fc.')}
 
 
-def convnext_shapes(depths: Sequence[int], widths: Sequence[int]) -> Shapes:
-    """``mmpretrain.ConvNeXt`` with a norm after its last stage alone."""
+def convnext_shapes(depths: Sequence[int], widths: Sequence[int], *, linear: bool = True) -> Shapes:
+    """``mmpretrain.ConvNeXt`` with a norm after its last stage alone.
+
+    Its pointwise layers are linear ones, or else convolutions.
+    """
+    side = () if linear else (1, 1)
     shapes: dict[str, tuple[int, ...]] = {}
 
     def norm(name: str, width: int) -> None:
@@ -78,16 +82,16 @@ def convnext_shapes(depths: Sequence[int], widths: Sequence[int]) -> Shapes:
         shapes[f'{name}.weight'], shapes[f'{name}.bias'] = shape, shape[:1]
 
     for i, (depth, width) in enumerate(zip(depths, widths, strict=True)):
-        below, side = (3, 4) if i == 0 else (widths[i - 1], 2)
+        below, patch = (3, 4) if i == 0 else (widths[i - 1], 2)
         order = ('1', '0') if i == 0 else ('0', '1')
         norm(f'downsample_layers.{i}.{order[0]}', width if i == 0 else below)
-        weight_and_bias(f'downsample_layers.{i}.{order[1]}', width, below, side, side)
+        weight_and_bias(f'downsample_layers.{i}.{order[1]}', width, below, patch, patch)
         for block in (f'stages.{i}.{j}' for j in range(depth)):
             shapes[f'{block}.gamma'] = (width,)
             weight_and_bias(f'{block}.depthwise_conv', width, 1, 7, 7)
             norm(f'{block}.norm', width)
-            weight_and_bias(f'{block}.pointwise_conv1', 4 * width, width)
-            weight_and_bias(f'{block}.pointwise_conv2', width, 4 * width)
+            weight_and_bias(f'{block}.pointwise_conv1', 4 * width, width, *side)
+            weight_and_bias(f'{block}.pointwise_conv2', width, 4 * width, *side)
     norm('norm3', widths[-1])
     return shapes
 
@@ -187,12 +191,17 @@ def find_equivalent(library: str, source: Source) -> Equivalent | None:
 def _convnext(model: ConvNeXt, state: dict[str, Tensor]) -> Equivalent:
     depths = [len(cast(Any, stage).blocks) for stage in model.stages]
     widths = [info['num_chs'] for info in model.feature_info]
+    linear = not cast(Any, model.stages[0]).blocks[0].use_conv_mlp
+    pointwise = {} if linear else {'linear_pw_conv': False}
     return Equivalent(
         'mmpretrain.ConvNeXt',
         dict(
-            arch=dict(depths=depths, channels=widths), out_indices=[3], gap_before_final_norm=False
+            arch=dict(depths=depths, channels=widths),
+            out_indices=[3],
+            gap_before_final_norm=False,
+            **pointwise,
         ),
-        convnext_shapes(depths, widths),
+        convnext_shapes(depths, widths, linear=linear),
         FAMILIES['convnext'].from_timm(state),
         dict(out_indices=[0, 1, 2, 3]),
     )

@@ -4,7 +4,7 @@ Axes: B batch, C channels, (H, W) pixels, (h, w) features.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from a2mim.interfaces import TimmNetwork
 from a2mim.weights.fit import LoadReport, Policy, Shapes, classifier_prefixes, load_backbone
+from a2mim.weights.load_model import class_names, embedded_config, input_spec
 from a2mim.weights.names import find_backbone, tensors_in
 from a2mim.weights.recipe import Recipe, create_timm_model, find_recipe
 from a2mim.weights.safe_load import load_file
@@ -36,6 +37,9 @@ WHOLE = Policy(
 DEFAULT = 'chelsea.png'
 # Versions that libraries need, and do not ask for.
 KNOWN_BOUNDS = {'mmpretrain': 'MMPretrain 1 needs transformers below 5'}
+# What timm says of a network, whatever its weights; the rest is about its own.
+OF_NETWORK = ('architecture', 'fixed_input_size', 'first_conv', 'classifier')
+OF_IMAGES = ('input_size', 'pool_size', 'interpolation', 'crop_pct', 'mean', 'std')
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,20 @@ class Source:
         path: File that it came from.
         name: Of the model in timm.
         options: For ``timm.create_model`` beside the name; always with ``num_classes``.
-        model: With all of its weights from the file, in evaluation mode.
+        model: With all of its weights from the file, in evaluation mode; its ``pretrained_cfg``
+            has size, mean and deviation of the images that these were trained on.
+        method: Type of the model that was trained; None where the file does not tell.
+        scale: How pixel values became [0, 255] in training; None where the file does not tell.
+        classes: Names of the classes, where the file tells them.
     """
 
     path: Path
     name: str
     options: dict[str, Any]
     model: TimmNetwork
+    method: str | None = None
+    scale: object = None
+    classes: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -71,6 +82,23 @@ class Source:
         height, width = cast(tuple[int, int], to_2tuple(size))
         return self.options.get('in_chans') or 3, height, width
 
+    def normalization(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel, of pixel values in [0, 255]."""
+        known = self.model.pretrained_cfg
+        mean, std = ([round(255 * x, 3) for x in known[key]] for key in ('mean', 'std'))
+        return mean, std
+
+    def images(self) -> str:
+        """The images that the network wants, in words."""
+        channels, height, width = self.input_shape
+        mean, std = self.normalization()
+        rule = f', by scale={self.scale!r}' if self.scale not in (None, 'dtype') else ''
+        told = '' if self.scale else " (timm's own: the file does not tell)"
+        return (
+            f'{channels}×{height}×{width}, pixels from 0 to 255{rule}, minus {mean}, divided by '
+            f'{std}{told}'
+        )
+
     def backbone_state(self) -> dict[str, Tensor]:
         """Its weights without those of the classifier."""
         starts, state = classifier_prefixes(self.model), self.model.state_dict()
@@ -86,6 +114,26 @@ class Source:
         model = self.create(num_classes=0, global_pool=global_pool)
         model.load_state_dict(self.backbone_state())
         return model.eval()
+
+    @torch.no_grad()
+    def silent_options(self, carried: Collection[str]) -> list[str]:
+        """Options not ``carried`` that change the features and no weight, as KEY=VALUE."""
+        image = torch.randn(1, *self.input_shape, generator=torch.Generator().manual_seed(0))
+        state, found = self.backbone_state(), []
+        for key in self.options.keys() - {'num_classes', 'global_pool', *carried}:
+            pair = [
+                self.create(num_classes=0, global_pool='', **change).eval()
+                for change in ({}, {key: None})
+            ]
+            try:
+                for network in pair:
+                    network.load_state_dict(state)
+                ours, theirs = (network(image) for network in pair)
+            except (RuntimeError, AssertionError):  # other shapes, which are compared by name
+                continue
+            if ours.shape != theirs.shape or not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4):
+                found.append(f'{key}={self.options[key]!r}')
+        return sorted(found)
 
     @torch.no_grad()
     def final_map(self, image: Tensor) -> Tensor:
@@ -127,10 +175,36 @@ def read_source(path: Path, name: str | None, options: Mapping[str, object]) -> 
         raise ValueError(
             f'timm {timm.__version__} has no model {name!r}; timm.list_models() has all names'
         )
-    complete = _complete_options((name, {**known_options, **options}), content, path)
+    given = {key: v for key, v in {**known_options, **options}.items() if v is not None}
+    complete = _complete_options((name, given), content, path)
     model = create_timm_model((name, complete), backbone.state, path)
     load_backbone(model, content, path, WHOLE)
-    return Source(path, name, complete, cast(TimmNetwork, model.eval()))
+    network, config = cast(TimmNetwork, model.eval()), embedded_config(content) or {}
+    prepared = config.get('model', {}).get('data_preprocessor', {})
+    network.pretrained_cfg = _about_images(network.pretrained_cfg, config, prepared)
+    return Source(
+        path,
+        name,
+        complete,
+        network,
+        config.get('model', {}).get('type'),
+        prepared.get('scale', 'dtype') if prepared else None,
+        class_names(content),
+    )
+
+
+def _about_images(
+    known: Mapping[str, Any], config: Mapping[str, Any], prepared: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What timm calls ``pretrained_cfg``: of the images of the run, else of timm's own weights."""
+    kept = OF_NETWORK if prepared else (*OF_NETWORK, *OF_IMAGES)
+    about = {key: known[key] for key in kept if key in known}
+    if prepared:
+        mean, std = (tuple(value / 255 for value in prepared[key]) for key in ('mean', 'std'))
+        size = (len(mean), *input_spec(config).image_size)
+        # As ``inference.fit_image`` prepares an image.
+        about |= dict(input_size=size, interpolation='bicubic', crop_pct=1.0, mean=mean, std=std)
+    return about
 
 
 def _complete_options(recipe: Recipe, content: Mapping, path: Path) -> dict[str, Any]:
@@ -238,9 +312,11 @@ class Target(ABC):
 
     Attributes:
         suffixes: Of a path; the empty one stands for a folder.
+        carried: Options of timm that it knows although no weight shows them; None: all.
     """
 
     suffixes: tuple[str, ...]
+    carried: tuple[str, ...] | None = ('img_size', 'num_heads')
 
     def problem(self, source: Source) -> str | None:
         """Why the library has no model for this backbone; None if it has one."""

@@ -24,6 +24,7 @@ class TimmFile(Target):
     """Backbone, and classifier where there is one, as timm's own ``state_dict()``."""
 
     suffixes = ('.safetensors', '.pth')
+    carried = None
 
     def write(self, source: Source, path: Path) -> None:
         """Write tensors by name and nothing else."""
@@ -46,10 +47,12 @@ class HuggingFaceFolder(Target):
     """``config.json`` and ``model.safetensors``, written by timm itself."""
 
     suffixes = ('',)
+    carried = None
 
     def write(self, source: Source, path: Path) -> None:
         """Let timm write the folder; ``transformers`` passes the number of classes by itself."""
-        save_for_hf(source.model, str(path), model_args=source.options, safe_serialization=True)
+        names = {'label_names': source.classes} if source.classes and source.num_classes else {}
+        save_for_hf(source.model, str(path), names, source.options, safe_serialization=True)
         config = json.loads((path / CONFIG).read_text(encoding='utf-8'))
         config['model_args'].pop('num_classes', None)
         (path / CONFIG).write_text(json.dumps(config, indent=2), encoding='utf-8')

@@ -2,11 +2,12 @@
 
 import sys
 from types import ModuleType, SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
-from mmengine import Config
+from mmengine import Config, visualization
 
-from a2mim.engine.loggers import BACKENDS, add_loggers
+from a2mim.engine.loggers import BACKENDS, add_loggers, check_loggers
 from toy_run import load_tool, toy_config, write_images
 
 
@@ -17,6 +18,23 @@ def test_back_ends_are_added_once_and_the_local_one_stays(names):
         add_loggers(cfg, names)
     kinds = [backend['type'] for backend in cfg.visualizer.vis_backends]
     assert kinds == ['LocalVisBackend', *(BACKENDS[name][0] for name in dict.fromkeys(names))]
+
+
+@pytest.mark.parametrize('name', [name for name in BACKENDS if name != 'tensorboard'])
+def test_a_back_end_needs_its_packages_and_no_other(name, monkeypatch, tmp_path):
+    kind, packages, arguments = BACKENDS[name]
+    cfg = Config(dict(visualizer=dict(vis_backends=[dict(type=kind)])))
+    for package in packages.split():
+        monkeypatch.delitem(sys.modules, package, raising=False)
+        with pytest.raises(ImportError, match=f'{kind} needs the package {package}: pip install'):
+            check_loggers(cfg)
+        module = MagicMock(__spec__=SimpleNamespace(name=package), __version__='9')
+        monkeypatch.setitem(sys.modules, package, module)
+    check_loggers(cfg)
+    backend = getattr(visualization, kind)(save_dir=str(tmp_path), **arguments)
+    backend.add_config(Config(dict(seed=1)))
+    backend.add_scalar('loss', 0.625, step=3)
+    assert '0.625' in str(sys.modules[packages.split()[0]].mock_calls)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 from mmengine import Config
 
 from a2mim.engine import command_line
-from a2mim.engine.command_line import one_line_errors, sentence
+from a2mim.engine.command_line import checkpoint_file, one_line_errors, sentence
 from a2mim.engine.launch import FirstIteration
 from a2mim.errors import BadDataError, NotFiniteError, NotFiniteStateError, NotWrittenError
 
@@ -137,3 +137,13 @@ def test_other_processes_let_the_first_one_speak(monkeypatch, capsys):
         raise ValueError('mine alone')
     assert waits == [command_line.PATIENCE]
     assert capsys.readouterr().err == 'error (process 3): mine alone\n'
+
+
+def test_the_folder_of_a_run_is_its_last_checkpoint(tmp_path):
+    (tmp_path / 'latest.pth').write_bytes(b'weights')
+    for path in (tmp_path, tmp_path / 'latest.pth'):
+        assert checkpoint_file(str(path), '--pretrained') == str(tmp_path / 'latest.pth')
+    (tmp_path / 'empty').mkdir()
+    for name, words in (('empty', r'the folder has no latest\.pth'), ('none', 'there is no such')):
+        with pytest.raises(FileNotFoundError, match=f'--pretrained .*{name}: {words}'):
+            checkpoint_file(str(tmp_path / name), '--pretrained')

@@ -17,6 +17,7 @@ MODELS: dict[str, tuple[str, dict]] = {
     'resnet50': ('resnet50', {}),
     'resnet18': ('resnet18', {}),
     'convnext_tiny': ('convnext_tiny', {}),
+    'convnext_atto': ('convnext_atto', {}),
     'paper_vit': ('beit_base_patch16_224', dict(PAPER_VIT, img_size=64)),
     'beit': ('beit_base_patch16_224', dict(depth=2, img_size=64, use_rel_pos_bias=True)),
     'vit_base': ('vit_base_patch16_224', {}),

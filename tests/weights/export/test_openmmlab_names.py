@@ -50,6 +50,7 @@ def test_the_list_of_the_papers_vit_is_the_published_one():
         ('resnet50', 'mmdet', 'mmdet.ResNet'),
         ('resnet50', 'mmseg', 'mmseg.ResNet'),
         ('convnext_tiny', 'mmdet', 'mmpretrain.ConvNeXt'),
+        ('convnext_atto', 'mmseg', 'mmpretrain.ConvNeXt'),
         ('paper_vit', 'mmdet', 'mmpretrain.BEiTViT'),
         ('paper_vit', 'mmpretrain', 'mmpretrain.BEiTViT'),
         ('resnet50', 'mmpretrain', 'mmpretrain.ResNet'),
@@ -66,6 +67,7 @@ def test_every_family_has_its_backbone(source_of, tmp_path, key, library, kind):
     check = export(source, library, tmp_path / 'out.pth', read_photograph(source))
     assert check.report.rate == 1 and not check.report.mismatched
     assert len(load_file(tmp_path / 'out.pth')) == len(twin.state)
+    assert twin.options.get('linear_pw_conv', True) == (key != 'convnext_atto')
 
 
 def test_the_biases_of_queries_and_values_become_one(source_of):

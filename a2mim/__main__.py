@@ -109,7 +109,7 @@ def names_config(arguments: Sequence[str]) -> bool:
     return any(
         word.endswith(CONFIGS) and not word.startswith('-') and '=' not in word
         for before, word in pairwise(arguments)
-        if before not in ('--from', '--pretrained')
+        if before not in ('--from', '--pretrained', '--backbone')
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from a2mim.engine.command_line import add_common_options, add_train_options, one_line_errors
 from a2mim.engine.start_up import lean_imports
-from a2mim.options import OneLineParser
+from a2mim.options import Parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -20,7 +20,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'CONFIG --data DIR',
         'CONFIG --data DIR --work-dir OUT --resume --cfg-options train_cfg.max_epochs=20',
     ]
-    parser = OneLineParser(__doc__, examples)
+    parser = Parser(__doc__, examples)
     add_common_options(parser)
     add_train_options(parser)
     out = dict(dest='work_dir', default=argparse.SUPPRESS, metavar='DIR')

@@ -282,7 +282,9 @@ def config_file(path: str) -> str:
     Raises:
         FileNotFoundError: If there is none, with the recipes whose names come near.
     """
-    if Path(path).is_file():
+    if Path(path).exists():
+        if Path(path).is_dir():
+            raise IsADirectoryError(f'config {path} is a folder; for one of images: --data {path}')
         return existing_file(path, 'config')
     from a2mim.weights.released import config_files
 
@@ -291,8 +293,8 @@ def config_file(path: str) -> str:
     if stem in known and os.path.dirname(path) == '':
         return str(known[stem])
     near = [stem] if stem in known else difflib.get_close_matches(stem, known, n=2)
-    near = near or [name for name in known if stem and stem in name][:2]
-    hint = f'did you mean {" or ".join(near)}?' if near else 'give the path of a config file'
+    near = near or [name for name in known if len(stem) > 2 and stem in name][:2]
+    hint = f'did you mean {" or ".join(near)}?' if near else 'give the path of a config file;'
     raise FileNotFoundError(
         f'config {path}: there is no such file; {hint} `a2mim recipes ls` lists all names'
     )
@@ -300,6 +302,8 @@ def config_file(path: str) -> str:
 
 def existing_file(path: str, option: str) -> str:
     """``path`` itself if it can be opened."""
+    if Path(path).is_dir():
+        raise IsADirectoryError(f'{option} {path} is a folder; give a file, such as latest.pth')
     if not Path(path).is_file():
         raise FileNotFoundError(f'{option} {path}: there is no such file')
     with open(path, 'rb'):

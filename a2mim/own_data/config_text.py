@@ -1,5 +1,6 @@
 """The config that a run from a folder writes: one file with all that it needs, and the reasons."""
 
+import os
 import textwrap
 import zlib
 from collections.abc import Mapping, Sequence
@@ -96,14 +97,28 @@ def checksum(text: str) -> str:
     return f'{zlib.crc32(text.encode()):08x}'
 
 
-def check_out(out: Path) -> None:
-    """Refuse a folder that must not be written to.
+def check_out(out: Path, images: Path) -> None:
+    """Refuse a folder that must not or cannot be written to.
+
+    Args:
+        out: Of the run.
+        images: That it trains on, absolute.
 
     Raises:
-        ValueError: If it holds another run, or a config that a person has written or changed.
+        OSError: If it is a file or below one, or this user may not write there.
+        ValueError: If it is among the images, or holds another run, or a config that a person has
+            written or changed.
     """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f'--out {out} is a file; give a folder')
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f'--out {out}: {there} is a file; give a folder')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f'--out {out}: you may not write to {there}; give another --out')
+    if out.resolve().is_relative_to(images):
+        raise ValueError(
+            f'--out {out} is in {images}, where the pictures of the run would become images to '
+            'train on; give an --out elsewhere'
+        )
     try:
         refuse_used_work_dir(out)
     except ValueError as error:

@@ -20,6 +20,7 @@ from a2mim.own_data.options import (
     FolderParser,
     add_folder_options,
     check_folder_options,
+    default_out,
     whole,
     written,
 )
@@ -61,11 +62,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     with lean_imports():
         from a2mim.own_data.run import config_of_run, start
     with one_line_errors():
-        folder = Path(args.data).expanduser()
+        folder = Path(args.data).expanduser().resolve()
         if not folder.is_dir():
             raise FileNotFoundError(f'--data {args.data} is not a folder; give class folders')
-        args.out = args.out or Path('work_dirs', f'{folder.resolve().name}_finetuned')
-        config = config_of_run(made, args) or prepare(made, args, folder.resolve())
+        args.out = args.out or default_out(folder, f'{folder.name}_finetuned')
+        config = config_of_run(made, args) or prepare(made, args, folder)
         start(config, args)
 
 
@@ -77,7 +78,7 @@ def prepare(made: FolderParser, args: argparse.Namespace, folder: Path) -> Path:
     from a2mim.own_data.run import say, write
     from a2mim.weights.load_model import input_spec
 
-    check_out(args.out)
+    check_out(args.out, part if (part := folder / 'train').is_dir() else folder)
     run, file = Plan(args), weights_file(args.pretrained)
     before = config_of(file)
     size = args.size or input_spec(before).image_size[0]

@@ -26,6 +26,7 @@ from a2mim.models.timm_inspection import (
     image_shapes,
     trace_first_fit,
     trace_geometry,
+    trace_shapes,
 )
 from a2mim.models.visible_tokens import find_cut
 from a2mim.registry import MODELS
@@ -143,18 +144,26 @@ def choose_own(place: str, size: int, channels: int, count: 'Count') -> Choice:
     file, _, function = place.rpartition(':')
     place = f'{Path(file).expanduser().absolute()}:{function}'
     own = {} if channels == 3 else {'in_chans': channels}
-    network = own_network(place)
-    maps = feature_maps(network, (channels, size, size))
+    network, shape = own_network(place), (channels, size, size)
+    try:
+        trace_shapes(network, shape, [])
+    except Exception as error:
+        raise ValueError(
+            f'--backbone {place} takes no images of {channels} channels and {size}×{size} pixels '
+            f'(--channels and --size choose others): {error}'
+        ) from error
+    maps = feature_maps(network, shape)
     depths = [name.count('.') for name in maps]
     outer = {name: at for name, at in maps.items() if name.count('.') == min(depths)}
     if len(outer) == 1:  # a Sequential of all
         outer = maps
     found = {name: at for name, at in outer.items() if count(at, size)}
     if not found:
+        there = ', '.join(f'{name} {at.grid[0]}×{at.grid[1]}' for name, at in maps.items())
         raise ValueError(
             f'--backbone {place}: no module of {type(network).__name__} returns features of images '
             f'of {size}×{size} pixels and {channels} channels into which mask blocks fall; '
-            'its maps: ' + (', '.join(f'{n} {at.grid[0]}×{at.grid[1]}' for n, at in maps.items()))
+            f'its maps: {there or "none"}'
         )
     output = [*maps.values()][-1]
     finer = [name for name, at in found.items() if at.grid > output.grid]

@@ -2,27 +2,22 @@
 
 import argparse
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from a2mim.engine.config_edit import PRECISIONS
 from a2mim.engine.loggers import BACKENDS
-from a2mim.options import OneLineParser
+from a2mim.options import Parser
 from a2mim.own_data.length import seconds_of
 
 # Options that may differ where a run is resumed: they change nothing in it.
 FREE = ('data', 'out', 'resume', 'dry_run', 'devices', 'log', 'probe', 'time')
 
 
-class FolderParser(OneLineParser):
+class FolderParser(Parser):
     """The parser of a command that needs a folder and no config."""
 
-    def _remedy(self, unknown: Sequence[str]) -> str:
-        """What to do in place of an option that there is not."""
-        said = super()._remedy([unknown[0]])
-        if '--cfg-options' not in said:
-            return said
-        return f'{unknown[0]} is no option without a config; write one with --dry-run and edit it'
+    without_config = 'is no option without a config; write one with --dry-run and edit it'
 
 
 def number_or(word: str, least: int = 1) -> Callable[[str], int | str]:
@@ -99,6 +94,17 @@ def check_folder_options(parser: argparse.ArgumentParser, args: argparse.Namespa
         parser.error('give a CONFIG, or a folder of images with --data DIR')
     if args.time and args.epochs != 'auto':
         parser.error(f'--epochs {args.epochs} and --time {args.time} exclude each other')
+
+
+def default_out(images: Path, name: str) -> Path:
+    """The folder of a run that is not given one: in the current folder, or beside the images there.
+
+    Args:
+        images: That it trains on, absolute.
+        name: Of the run.
+    """
+    beside = Path.cwd().is_relative_to(images)
+    return (images.parent if beside else Path()) / 'work_dirs' / name
 
 
 def written(command: str, args: argparse.Namespace, parser: argparse.ArgumentParser) -> str:

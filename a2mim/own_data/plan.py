@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmengine import Config
 from torch import Tensor
 
-from a2mim.engine.config_edit import PRECISIONS
+from a2mim.engine.config_edit import PRECISIONS, probe_parts
+from a2mim.engine.loggers import add_loggers, check_loggers
 from a2mim.length import pretraining_epochs
 from a2mim.own_data.config_text import NAME, Section, config_text
 from a2mim.own_data.images import Images
@@ -57,6 +59,7 @@ class Plan:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.devices = devices_of(args.devices)
+        check_extras(args)
         self.said: dict[str, str] = {}
 
     def pretraining(self, images: Images, choice: Choice, size: int) -> list[Section]:
@@ -148,11 +151,18 @@ class Plan:
             precision = self.args.precision
             batch, why = fitting_batch(model, sample, share, precision)
         else:
-            batch, why = int(self.args.batch_size) // self.devices, '--batch-size'
+            batch, rest = divmod(self.args.batch_size, self.devices)
+            why = '--batch-size'
+            if rest:
+                near = ' or '.join(str(n * self.devices) for n in (batch, batch + 1) if n)
+                raise ValueError(
+                    f'--batch-size {self.args.batch_size} is no multiple of the {self.devices} '
+                    f'processes; give {near}'
+                )
         if not 1 <= batch <= share:
             raise ValueError(
-                f'--batch-size {self.args.batch_size}: {number} images and {self.devices} '
-                f'processes make no step of it; give {self.devices} to {share * self.devices}'
+                f'--batch-size {self.args.batch_size}: {number} images in {self.devices} '
+                f'process(es) make no step of it; give {self.devices} to {share * self.devices}'
             )
         of = f' in each of {self.devices} processes' if self.devices > 1 else ''
         self.said['batch'] = f'{batch} images a step{of}: {why}'
@@ -238,6 +248,19 @@ class Plan:
             told = [key for key in about.get(name, ()) if key in self.said]
             sections.append(([f'{key}: {self.said[key]}' for key in told], name, value))
         return sections
+
+
+def check_extras(args: argparse.Namespace) -> None:
+    """Refuse ``--log`` and ``--probe`` before anything is looked at.
+
+    Raises:
+        ValueError, ImportError, FileNotFoundError: As the training would.
+    """
+    if args.log:
+        add_loggers(trial := Config(), args.log.split(','))
+        check_loggers(trial)
+    if getattr(args, 'probe', None):
+        probe_parts(args.probe)
 
 
 def records(logged: int, saved: int, *, by_epoch: bool) -> dict[str, dict]:

@@ -28,7 +28,7 @@ from a2mim.engine.mmengine_fixes import strict_loading
 from a2mim.engine.preflight import example_batch, losses_and_gradients, readable, undisturbed
 from a2mim.engine.processes import WorkDirLock, leave_processes
 from a2mim.engine.progress import clock
-from a2mim.options import SHIPPED, OneLineParser, usable_cores
+from a2mim.options import SHIPPED, Parser, usable_cores
 from a2mim.own_data.config_text import NAME, unquoted
 from a2mim.own_data.options import check_same
 from a2mim.weights.safe_load import reading
@@ -156,7 +156,7 @@ def start(config: Path, args: argparse.Namespace) -> None:
 
 def train(words: Sequence[str]) -> None:
     """Train as ``tools/train.py`` does, with an estimate after the preflight."""
-    parser = OneLineParser(__doc__)
+    parser = Parser(__doc__)
     add_common_options(parser)
     add_train_options(parser)
     args = parser.parse_args(words)

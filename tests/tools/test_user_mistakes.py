@@ -116,6 +116,9 @@ LAST_MILE = {
     'epochs': (['--epochs=3'], 'write --cfg-options train_cfg.max_epochs=3'),
     'batch': (['--batch_size', '3'], 'write --cfg-options train_dataloader.batch_size=3'),
     'gpus': (['--gpus', '2'], 'write bash tools/dist_train.sh CONFIG 2'),
+    'empty variable': (['--data', '', SET, 'a=1'], '--data is given an empty word'),
+    'folder of weights': (['--pretrained', 'train'], 'train is a folder; give a file'),
+    'probe without classes': (['--probe', 'train'], "'train' as classes"),
     'misspelt option': (['--auto-resme'], 'did you mean --auto-resume?'),
     'extra word': (['5'], "'5' belongs to no option"),
     'no package': (
@@ -142,6 +145,13 @@ def test_a_mistake_has_its_remedy(config, capsys, monkeypatch, arguments, words)
 @pytest.mark.parametrize('name', [QUICK[:-1], QUICK[:30], f'quickstart/{QUICK}.py'])
 def test_a_config_that_is_not_there_has_a_near_one(config, capsys, tool, more, name):
     assert f'did you mean {QUICK}' in refusal(capsys, tool, [name, *more])
+
+
+@pytest.mark.parametrize(
+    'name, words', [('train', 'for one of images: --data train'), ('zz', 'no such file; give the')]
+)
+def test_a_config_that_is_none_has_a_remedy(config, capsys, name, words):
+    assert words in refusal(capsys, 'train', [name])
 
 
 @pytest.mark.parametrize('name', [QUICK, f'{QUICK}.py'])

@@ -9,7 +9,7 @@ An error before the first iteration is done is one line; A2MIM_TRACEBACK=1 shows
 import argparse
 from collections.abc import Sequence
 
-from a2mim.engine.command_line import add_common_options, add_train_options, one_line_errors
+from a2mim.engine.command_line import add_common_options, add_train_options
 from a2mim.engine.start_up import lean_imports
 from a2mim.options import Parser
 
@@ -33,18 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     # With torch: after the command line has been read.
     with lean_imports():
-        from a2mim.engine.launch import FirstIteration, build_train_runner
-        from a2mim.engine.mmengine_fixes import strict_loading
-        from a2mim.engine.processes import WorkDirLock, leave_processes
-        from a2mim.weights.safe_load import reading
-
-    training, trust = FirstIteration(), reading(args)
-    with one_line_errors(training), strict_loading(), trust, WorkDirLock() as lock:
-        runner = build_train_runner(args, lock)
-        runner.register_hook(training)
-        runner.train()
-        del runner
-    leave_processes()
+        from a2mim.engine.launch import train
+    train(args)
 
 
 if __name__ == '__main__':

@@ -97,7 +97,7 @@ def add_probe(cfg: Config, folder: str) -> None:
 
     Raises:
         FileNotFoundError: If ``folder`` is none.
-        ValueError: If the config does not pre-train, or there are no class folders.
+        ValueError: If the config does not pre-train.
     """
     parts = probe_parts(folder)
     learnt = next((d for d in find_datasets(cfg.get('train_dataloader')) if d.get('mask')), None)
@@ -127,21 +127,15 @@ def add_probe(cfg: Config, folder: str) -> None:
 
 
 def probe_parts(folder: str) -> list[Path]:
-    """``train`` and ``val`` of ``folder`` where it has both, else itself; with class folders.
+    """``train`` and ``val`` of ``folder`` where it has both, else itself.
 
     Raises:
         FileNotFoundError: If ``folder`` is none.
-        ValueError: If there are no class folders.
     """
-    from a2mim.datasets import ImageFolder
-
     if not Path(folder).is_dir():
         raise FileNotFoundError(f'--probe {folder} is not a folder; give one of class folders')
     parts = [Path(folder, name) for name in ('train', 'val')]
-    parts = parts if all(part.is_dir() for part in parts) else [Path(folder)]
-    for part in parts:
-        ImageFolder(str(part), with_labels=True)
-    return parts
+    return parts if all(part.is_dir() for part in parts) else [Path(folder)]
 
 
 def check_data_root(cfg: Config, places: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from a2mim.engine.launch import refuse_used_work_dir
 
 NAME = 'config.py'
 WIDTH = 100  # columns
+FLAT = -(10**9)
 SEAL = '# As it was written, if this is the checksum of the lines above: '
 Section = tuple[Sequence[str], str, object]  # comments, name of the entry, value
 
@@ -45,36 +46,25 @@ def source_of(value: object, indent: int = 0, taken: int = 0) -> str:
 
     Args:
         value: Literals in dicts and lists.
-        indent: Columns before the line.
+        indent: Columns before the line; ``FLAT`` breaks nothing.
         taken: Columns before the value on its line, beside ``indent``.
     """
-    flat, inner = flat_source(value), ' ' * (indent + 4)
-    if indent + taken + len(flat) < WIDTH or not isinstance(value, dict | list) or not value:
-        return flat
     if isinstance(value, list):
-        lines, ends = [source_of(item, indent + 4) for item in value], '[]'
-    elif has_names(value):
-        items = value.items()
-        lines = [f'{key}={source_of(item, indent + 4, len(key) + 2)}' for key, item in items]
-        ends = ('dict(', ')')
+        items, ends = [('', item) for item in value], '[]'
+    elif isinstance(value, dict) and has_names(value):
+        items, ends = [(f'{key}=', item) for key, item in value.items()], ('dict(', ')')
+    elif isinstance(value, dict):
+        items, ends = [(f'{key!r}: ', item) for key, item in value.items()], '{}'
     else:
-        items = [(repr(key), item) for key, item in value.items()]
-        lines = [f'{key}: {source_of(item, indent + 4, len(key) + 3)}' for key, item in items]
-        ends = '{}'
-    body = ''.join(f'{inner}{line},\n' for line in lines)
+        return repr(value)
+    flat = ', '.join(start + source_of(item, FLAT) for start, item in items)
+    flat = f'{ends[0]}{flat}{ends[1]}'
+    if indent + taken + len(flat) < WIDTH or not value:
+        return flat
+    inner = indent + 4
+    lines = [start + source_of(item, inner, len(start) + bool(start)) for start, item in items]
+    body = ''.join(f'{" " * inner}{line},\n' for line in lines)
     return f'{ends[0]}\n{body}{" " * indent}{ends[1]}'
-
-
-def flat_source(value: object) -> str:
-    """``value`` in Python, on one line."""
-    if isinstance(value, dict) and has_names(value):
-        return f'dict({", ".join(f"{key}={flat_source(item)}" for key, item in value.items())})'
-    if isinstance(value, dict):
-        items = value.items()
-        return f'{{{", ".join(f"{key!r}: {flat_source(item)}" for key, item in items)}}}'
-    if isinstance(value, list):
-        return f'[{", ".join(map(flat_source, value))}]'
-    return repr(value)
 
 
 def has_names(value: Mapping) -> bool:

@@ -75,7 +75,6 @@ def prepare(made: FolderParser, args: argparse.Namespace, folder: Path) -> Path:
     from a2mim.engine.config_edit import READING
     from a2mim.own_data.config_text import check_out
     from a2mim.own_data.plan import Plan
-    from a2mim.own_data.run import say, write
     from a2mim.weights.load_model import input_spec
 
     check_out(args.out, part if (part := folder / 'train').is_dir() else folder)
@@ -89,20 +88,17 @@ def prepare(made: FolderParser, args: argparse.Namespace, folder: Path) -> Path:
     train, val, number, classes = sources(folder, args.out, reading)
     model['backbone'] |= dict(num_classes=len(classes))
     model['backbone'] |= dict(init_cfg=dict(type='Pretrained', checkpoint=str(file)))
-    run.said |= {
-        'images': f'{number} of {len(classes)} classes to train on: {some(classes)}',
-        'size': f'{size} pixels: {"--size" if args.size else "as pre-trained"}',
-        'validation': f'{val.get("root")}' if val['type'] == 'ImageFolder' else kept_apart(),
-        'channels': f'{reading["channels"]}, with mean and std as pre-trained',
-        'backbone': f'{model["backbone"]["model_name"]}, from {file}; without init_cfg it trains '
+    run.say(
+        images=f'{number} of {len(classes)} classes to train on: {some(classes)}',
+        size=f'{size} pixels: {"--size" if args.size else "as pre-trained"}',
+        validation=f'{val.get("root")}' if val['type'] == 'ImageFolder' else kept_apart(),
+        channels=f'{reading["channels"]}, with mean and std as pre-trained',
+        backbone=f'{model["backbone"]["model_name"]}, from {file}; without init_cfg it trains '
         'from scratch, the baseline',
-    }
-    say(run.said)
-    known = {*run.said}
-    sections = run.finetuning(train, val, number, model, reading['channels'], size)
-    say({key: text for key, text in run.said.items() if key not in known})
+    )
+    entries = run.finetuning(train, val, number, model, reading['channels'], size)
     title = f'Fine-tuning of {model["backbone"]["model_name"]} on class folders, at {size} pixels.'
-    return write(args.out, run.text(title, written('finetune', args, made), sections))
+    return run.write(title, written('finetune', args, made), entries)
 
 
 def kept_apart() -> str:

@@ -20,13 +20,15 @@ class FolderParser(Parser):
     without_config = 'is no option without a config; write one with --dry-run and edit it'
 
 
-def number_or(word: str, least: int = 1) -> Callable[[str], int | str]:
-    """The type of an option: a whole number from ``least`` on, or ``word``."""
+def number_or(word: str) -> Callable[[str], int | str]:
+    """The type of an option: a whole number from 1 on, or ``word``."""
 
     def read(text: str) -> int | str:
-        if text == word or (text.isdecimal() and int(text) >= least):
-            return text if text == word else int(text)
-        raise argparse.ArgumentTypeError(f'{text!r} is no number from {least} on, nor {word!r}')
+        if text == word:
+            return text
+        if text.isdecimal() and int(text):
+            return int(text)
+        raise argparse.ArgumentTypeError(f'{text!r} is no number from 1 on, nor {word!r}')
 
     return read
 

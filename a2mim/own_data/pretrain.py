@@ -105,7 +105,6 @@ def prepare(made: FolderParser, args: argparse.Namespace, root: Path) -> Path:
     from a2mim.own_data.images import look, side_for
     from a2mim.own_data.network import MASKS
     from a2mim.own_data.plan import Plan
-    from a2mim.own_data.run import say, write
 
     check_out(args.out, root)
     run, method = Plan(args), METHODS[args.method]
@@ -115,15 +114,12 @@ def prepare(made: FolderParser, args: argparse.Namespace, root: Path) -> Path:
     images = look(str(root), args.channels, args.scale)
     size, why_size = (args.size, '--size') if args.size else side_for(images)
     choice = MASKS[method.mask](name, size, images.channels)
-    run.said |= {
-        'images': images.found(),
+    run.say(
+        images=images.found(),
         **images.facts(),
-        'size': f'{size} pixels: {why_size}',
-        'backbone': f'{name}: {why}',
-    }
-    say(run.said)
-    before = {*run.said}
-    sections = run.pretraining(images, choice, size)
-    say({key: text for key, text in run.said.items() if key not in before})
+        size=f'{size} pixels: {why_size}',
+        backbone=f'{name}: {why}',
+    )
+    entries = run.pretraining(images, choice, size)
     title = f'{method.type} pre-training of {name} on a folder, at {size} pixels.'
-    return write(args.out, run.text(title, written('pretrain', args, made), sections))
+    return run.write(title, written('pretrain', args, made), entries)

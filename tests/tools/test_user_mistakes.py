@@ -118,7 +118,6 @@ LAST_MILE = {
     'gpus': (['--gpus', '2'], 'write bash tools/dist_train.sh CONFIG 2'),
     'empty variable': (['--data', '', SET, 'a=1'], '--data is given an empty word'),
     'folder of weights': (['--pretrained', 'train'], 'train is a folder; give a file'),
-    'probe without classes': (['--probe', 'train'], "'train' as classes"),
     'misspelt option': (['--auto-resme'], 'did you mean --auto-resume?'),
     'extra word': (['5'], "'5' belongs to no option"),
     'no package': (

@@ -143,6 +143,13 @@ ELSEWHERE = {
 }
 
 
+def seed(text: str) -> int:
+    """The type of ``--seed``: what NumPy takes."""
+    if text.isdecimal() and int(text) < 2**32:
+        return int(text)
+    raise argparse.ArgumentTypeError(f'{text!r} is no whole number from 0 to {2**32 - 1}')
+
+
 def usable_cores() -> int:
     """Cores that this process may use."""
     everywhere = not hasattr(os, 'sched_getaffinity')

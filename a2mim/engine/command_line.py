@@ -45,7 +45,7 @@ from a2mim.errors import (
     NotWrittenError,
     StorageError,
 )
-from a2mim.options import LAUNCHERS, WEIGHTS, add_reading_options
+from a2mim.options import LAUNCHERS, WEIGHTS, add_reading_options, seed
 
 if TYPE_CHECKING:
     from a2mim.engine.launch import FirstIteration
@@ -167,7 +167,7 @@ def add_train_options(parser: argparse._ActionsContainer) -> None:
         help='auto: bf16 (mixed precision) where the device computes in it, else fp32',
     )
     parser.add_argument('--compile', action='store_true', help='torch.compile')
-    parser.add_argument('--seed', type=int, help='seed of every random draw')
+    parser.add_argument('--seed', type=seed, help='seed of every random draw')
     parser.add_argument('--deterministic', action='store_true', help='deterministic algorithms')
     parser.add_argument(
         '--strict-data',
@@ -293,6 +293,7 @@ def config_file(path: str) -> str:
     if stem in known and os.path.dirname(path) == '':
         return str(known[stem])
     near = [stem] if stem in known else difflib.get_close_matches(stem, known, n=2)
+    near = [f'{path}.py'] if Path(f'{path}.py').is_file() else near
     near = near or [name for name in known if len(stem) > 2 and stem in name][:2]
     hint = f'did you mean {" or ".join(near)}?' if near else 'give the path of a config file;'
     raise FileNotFoundError(
@@ -402,7 +403,9 @@ def sentence(error: BaseException) -> str:
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     if lines and 'in DataLoader worker process' in lines[0]:
         # The worker's whole traceback is in the message; its last line is the error itself.
-        return lines[-1]
+        kind, _, text = lines[-1].partition(': ')
+        known = {one.__name__ for one in (*USER_ERRORS, *EXPECTED)}
+        return text if text and kind.rpartition('.')[2] in known else lines[-1]
     said = ' '.join(lines)
     if refused := re.search(r"unexpected keyword argument '(\w+)'", said):
         from a2mim.engine.config_check import of_another_type

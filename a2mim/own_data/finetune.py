@@ -139,8 +139,14 @@ def config_of(file: Path) -> dict[str, Any]:
 
     content = load_file(file)
     config = embedded_config(content)
-    if config is not None and config['model'].get('backbone', {}).get('model_name'):
+    backbone = {} if config is None else config['model'].get('backbone', {})
+    if config is not None and backbone.get('model_name'):
         return config
+    if place := backbone.get('network'):
+        raise ValueError(
+            f'--from {file} holds a network of your own, {place}, which gets no classifier here: '
+            f'load the result of `a2mim extract {file} FILE` in your program'
+        )
     found = find_recipe(content, find_backbone(content))
     if found is None:
         raise ValueError(

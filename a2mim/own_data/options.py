@@ -7,7 +7,7 @@ from pathlib import Path
 
 from a2mim.engine.config_edit import PRECISIONS
 from a2mim.engine.loggers import BACKENDS
-from a2mim.options import Parser
+from a2mim.options import Parser, seed
 from a2mim.own_data.length import seconds_of
 
 # Options that may differ where a run is resumed: they change nothing in it.
@@ -73,7 +73,7 @@ def add_folder_options(parser: argparse.ArgumentParser, epochs: str) -> None:
     add('--precision', choices=PRECISIONS, default='auto', help=precision)
     devices = 'processes, one a GPU; all: the GPUs of this machine'
     add('--devices', type=number_or('all'), default=1, metavar='N|all', help=devices)
-    add('--seed', type=int, default=0, help='of every random draw')
+    add('--seed', type=seed, default=0, help='of every random draw')
     add('--log', metavar='NAMES', help=f'also log to {", ".join(BACKENDS)}; commas between several')
     add = parser.add_argument_group('run').add_argument
     out = 'folder of config, checkpoints, pictures and logs (default: work_dirs/, by its content)'

@@ -212,11 +212,17 @@ def test_a_teacher_is_named_and_takes_images_of_the_size(photos):
         blocks_for_teacher(choice, choose_teacher('vit_small_patch14_dinov2', 224, 3), 224, 3)
 
 
-def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):
+def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['a2mim pretrain'])
     Path('net.py').write_text(NETWORK)
     words = ['--data', 'photos', '--backbone', 'net.py:net', '--size', '32', '--out', 'own']
     pretrain.main([*words, '--epochs', '2', '--batch-size', '4', '--precision', 'fp32'])
-    assert '8×8 blocks of 4 pixels; token after stem' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert '8×8 blocks of 4 pixels; token after stem' in said
+    assert 'next: a2mim extract' in said and 'a2mim finetune' not in said
+    with pytest.raises(SystemExit):
+        finetune.main(['--data', 'photos', '--from', 'own'])
+    assert 'holds a network of your own' in capsys.readouterr().err
     backbone = Config.fromfile('own/config.py').model.backbone
     assert backbone.network == f'{Path.cwd()}/net.py:net'
     state = weights('own/latest.pth')
@@ -236,6 +242,7 @@ def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):
         (['--data', 'empty'], 'no image in'),
         (['--data', 'photos', '--time', '4'], "'4' is no time"),
         (['--data', 'photos', '--time', '4h', '--epochs', '3'], 'exclude each other'),
+        (['--data', 'photos', '--seed', '-1'], "'-1' is no whole number from 0 to"),
         (['--data', 'photos', '--epochs', '0'], "'0' is no number from 1 on, nor 'auto'"),
         (['--data', 'photos', '--backbone', 'resnet_18'], 'resnet18'),
         (['--data', 'photos', '--method', 'mae', '--backbone', 'resnet18'], '--method a2mim'),

@@ -19,6 +19,7 @@ BREAKS = {
     'rate, nan': (['optim_wrapper.optimizer.lr=nan'], 'optim_wrapper.optimizer.lr=nan must be'),
     'rate, word': (['optim_wrapper.optimizer.lr=high'], "optim_wrapper.optimizer.lr='high' must"),
     'epochs': (['train_cfg.max_epochs=ten'], "train_cfg.max_epochs='ten' must be a whole number"),
+    'epochs of None': (['train_cfg.max_epochs=None'], 'train_cfg.max_epochs=None must be'),
     'no epochs': (['train_cfg.max_epochs=0'], 'train_cfg.max_epochs=0 must be'),
     'accumulation': (['optim_wrapper.accumulative_counts=0'], 'accumulative_counts=0 must be'),
     'base batch': (['auto_scale_lr.base_batch_size=0'], 'base_batch_size=0 must be'),
@@ -96,6 +97,16 @@ LAST_MILE = {
     'no list': ([SET, 'optim_wrapper.0.type=A'], 'is no list; did you mean optim_wrapper.type?'),
     'no entry': ([SET, 'param_scheduler.7.T_max=3'], 'param_scheduler is a list of 1, counted'),
     'a list': ([SET, 'param_scheduler.T_max=3'], 'param_scheduler.0.T_max'),
+    'no entry, deeper': (
+        [SET, 'train_dataloader.dataset.pipeline.9.size=3'],
+        'train_dataloader.dataset.pipeline is a list of',
+    ),
+    'type in small letters': (
+        [SET, 'optim_wrapper.optimizer.type=Adamw'],
+        "'Adamw' is not a registered name; did you mean AdamW?",
+    ),
+    'loggers as text': ([SET, 'visualizer.vis_backends=wandb'], "'wandb' must be a list of dicts"),
+    'blanks between loggers': (['--log', 'tensorboard, wandbb'], '--log wandbb is unknown'),
     'misspelt leaf': ([SET, 'max_epoch=5'], 'did you mean train_cfg.max_epochs?'),
     'leaf not given': ([SET, 'accumulative_counts=2'], 'mean optim_wrapper.accumulative_counts?'),
     'no batch': (

@@ -69,13 +69,6 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(*options, dest=name, **{**usual, 'help': 'the same'})  # pyright: ignore
         self._places.append((name, f'{metavar}, or {options[0]} {metavar}'))
 
-    def parse_args(self, *args: object, **kwargs: object) -> argparse.Namespace:  # pyright: ignore
-        """Parse, and exit with code 2 at an option that is not known."""
-        found, unknown = self.parse_known_args(*args, **kwargs)
-        if unknown:
-            self.error(self._remedy(unknown))
-        return found
-
     def parse_known_args(self, args=None, namespace=None) -> tuple:
         """Parse, and refuse an empty word and a call without one of its places."""
         words = sys.argv[1:] if args is None else [*args]
@@ -92,6 +85,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with one line and code 2."""
+        _, found, unknown = message.partition('unrecognized arguments: ')
+        message = self._remedy(unknown.split(' ')) if found else message
         self.exit(USER_ERROR, f'error: {message}; {self.prog} --help has all options\n')
 
     def _remedy(self, unknown: Sequence[str]) -> str:

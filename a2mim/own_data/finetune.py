@@ -88,10 +88,11 @@ def prepare(made: FolderParser, args: argparse.Namespace, folder: Path) -> Path:
     train, val, number, classes = sources(folder, args.out, reading)
     model['backbone'] |= dict(num_classes=len(classes))
     model['backbone'] |= dict(init_cfg=dict(type='Pretrained', checkpoint=str(file)))
+    kept = f'every {EVERY}th image of each class, listed in {LISTS[1]}: there is no folder val'
     run.say(
         images=f'{number} of {len(classes)} classes to train on: {some(classes)}',
         size=f'{size} pixels: {"--size" if args.size else "as pre-trained"}',
-        validation=f'{val.get("root")}' if val['type'] == 'ImageFolder' else kept_apart(),
+        validation=f'{val.get("root")}' if val['type'] == 'ImageFolder' else kept,
         channels=f'{reading["channels"]}, with mean and std as pre-trained',
         backbone=f'{model["backbone"]["model_name"]}, from {file}; without init_cfg it trains '
         'from scratch, the baseline',
@@ -99,11 +100,6 @@ def prepare(made: FolderParser, args: argparse.Namespace, folder: Path) -> Path:
     entries = run.finetuning(train, val, number, model, reading['channels'], size)
     title = f'Fine-tuning of {model["backbone"]["model_name"]} on class folders, at {size} pixels.'
     return run.write(title, written('finetune', args, made), entries)
-
-
-def kept_apart() -> str:
-    """What is validated on where there is no ``val``."""
-    return f'every {EVERY}th image of each class, listed in {LISTS[1]}: there is no folder val'
 
 
 def some(names: Sequence[str]) -> str:

@@ -125,11 +125,7 @@ def choose_network(
 
 
 def choose_sparse(name: str, size: int, channels: int) -> Choice:
-    """``choose_network`` for SparK: a mask block is one feature of the output.
-
-    Raises:
-        ValueError: As ``choose_network``, or if the network is not convolutional.
-    """
+    """``choose_network`` for SparK, of CNNs: a block is one feature of the output."""
     if ':' in name:
         raise ValueError(
             f'--backbone {name}: --method spark takes networks of timm; docs/methods.md has the '
@@ -197,11 +193,7 @@ def patches_of(layout: FeatureLayout, _size: int) -> int | None:
 
 
 def choose_patches(name: str, size: int, channels: int) -> Choice:
-    """``choose_network`` for MAE: a plain ViT, whose patches are masked one by one.
-
-    Raises:
-        ValueError: As ``choose_network``, or if the network cannot leave patches out.
-    """
+    """``choose_network`` for MAE, of plain ViTs, whose patches are masked one by one."""
     model = own_network(name) if ':' in name else blank_network({'model_name': name})
     if model is not None:
         find_cut(model)
@@ -210,11 +202,7 @@ def choose_patches(name: str, size: int, channels: int) -> Choice:
 
 
 def choose_outputs(name: str, size: int, channels: int) -> Choice:
-    """``choose_network`` for feature targets: a mask block is one feature of the output, or more.
-
-    Raises:
-        ValueError: As ``choose_network``.
-    """
+    """``choose_network`` for feature targets: a block is one feature of the output, or more."""
     found = choose_network(name, size, channels)
     if found.output % found.blocks == 0:
         return found

@@ -20,24 +20,21 @@ class FolderParser(Parser):
     without_config = 'is no option without a config; write one with --dry-run and edit it'
 
 
-def number_or(word: str) -> Callable[[str], int | str]:
+def number_or(word: str | None) -> Callable[[str], int | str]:
     """The type of an option: a whole number from 1 on, or ``word``."""
+    wanted = f'number from 1 on, nor {word!r}' if word else 'whole number from 1 on'
 
     def read(text: str) -> int | str:
         if text == word:
             return text
         if text.isdecimal() and int(text):
             return int(text)
-        raise argparse.ArgumentTypeError(f'{text!r} is no number from 1 on, nor {word!r}')
+        raise argparse.ArgumentTypeError(f'{text!r} is no {wanted}')
 
     return read
 
 
-def whole(text: str) -> int:
-    """The type of an option: a whole number from 1 on."""
-    if text.isdecimal() and int(text) >= 1:
-        return int(text)
-    raise argparse.ArgumentTypeError(f'{text!r} is no whole number from 1 on')
+whole = number_or(None)
 
 
 def duration(text: str) -> str:
@@ -99,12 +96,7 @@ def check_folder_options(parser: argparse.ArgumentParser, args: argparse.Namespa
 
 
 def default_out(images: Path, name: str) -> Path:
-    """The folder of a run that is not given one: in the current folder, or beside the images there.
-
-    Args:
-        images: That it trains on, absolute.
-        name: Of the run.
-    """
+    """The folder of a run that is not given one; never among its ``images``, an absolute path."""
     beside = Path.cwd().is_relative_to(images)
     return (images.parent if beside else Path()) / 'work_dirs' / name
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from a2mim.errors import USER_ERROR
-from a2mim.options import SHIPPED, Help
+from a2mim.options import SHIPPED, Parser
 from a2mim.version import __version__
 
 CONFIGS = ('.py', '.yaml', '.yml', '.json')
@@ -85,14 +85,15 @@ def listing() -> str:
     return '\n'.join([*lines, '`a2mim COMMAND --help` shows its options and examples.'])
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     """Read the name of the command; what follows it is for the command."""
     title = (__doc__ or '').splitlines()[0]
-    parser = argparse.ArgumentParser('a2mim', None, title, listing(), formatter_class=Help)
+    parser = Parser(title, prog='a2mim', epilog=listing())
     parser.add_argument('--version', action='version', version=f'a2mim {__version__}')
     parser.add_argument('command', metavar='COMMAND', help='one of those below')
     parser.add_argument('arguments', nargs=argparse.REMAINDER, metavar='…', help='its arguments')
-    args = parser.parse_args(argv)
+    args = parser.parse_args(argv[:1])
+    args.arguments = [*argv[1:]]
     if args.command not in COMMANDS:
         near = get_close_matches(args.command, COMMANDS, n=1) or ['one of `a2mim --help`']
         parser.exit(USER_ERROR, f'error: there is no command {args.command!r}; use {near[0]}\n')
@@ -109,7 +110,7 @@ def names_config(arguments: Sequence[str]) -> bool:
     return any(
         word.endswith(CONFIGS) and not word.startswith('-') and '=' not in word
         for before, word in pairwise(arguments)
-        if before not in ('--from', '--pretrained')
+        if before not in ('--from', '--pretrained', '--backbone')
     )
 
 

@@ -8,6 +8,7 @@ import difflib
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,19 +33,24 @@ class Help(argparse.RawDescriptionHelpFormatter):
     """Lines of the description as they are, and the default of each option that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        text = action.help or ''
-        empty = (None, False, argparse.SUPPRESS, {}, [])
-        shown = action.option_strings and action.default not in empty
+        text, usual = action.help or '', action.default
+        none = usual is None or usual is False or usual in (argparse.SUPPRESS, {}, [])
+        shown = action.option_strings and not none
         return f'{text} (default: %(default)s)' if shown and 'default' not in text else text
 
 
 class Parser(argparse.ArgumentParser):
-    """The parser of one command.
+    """The parser of one command. Its errors are one line, with the option that was meant.
 
     Args:
         description: The docstring of its module.
         examples: Arguments of calls, shown at the end of the help.
+
+    Attributes:
+        without_config: What is wrong with an option for which a config has an entry.
     """
+
+    without_config = ''
 
     def __init__(
         self, description: str | None, examples: Sequence[str] = (), **options: object
@@ -64,27 +70,24 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(*options, dest=name, **{**usual, 'help': 'the same'})  # pyright: ignore
         self._places.append((name, f'{metavar}, or {options[0]} {metavar}'))
 
-    def parse_known_args(self, *args: object, **kwargs: object) -> tuple:  # pyright: ignore
-        """Parse, and refuse a call without one of its places."""
-        found, rest = super().parse_known_args(*args, **kwargs)  # pyright: ignore
+    def parse_known_args(self, args=None, namespace=None) -> tuple:
+        """Parse, and refuse an empty word and a call without one of its places."""
+        words = sys.argv[1:] if args is None else [*args]
+        for before, word in pairwise(['', *words]):
+            if not word or (word.startswith('--') and word.endswith('=')):
+                self.error(
+                    f'{word or before} is given an empty word (an empty variable of the shell?)'
+                )
+        found, rest = super().parse_known_args(words, namespace)
         missing = [text for name, text in self._places if not hasattr(found, name)]
         if missing:
             self.error(f'the following arguments are required: {"; ".join(missing)}')
         return found, rest
 
-
-class OneLineParser(Parser):
-    """A parser whose errors are one line, with the option of ours that does the same."""
-
-    def parse_known_args(self, *args: object, **kwargs: object) -> tuple:  # pyright: ignore
-        """Parse, and exit with code 2 at an option that is not known."""
-        found, unknown = super().parse_known_args(*args, **kwargs)
-        if unknown:
-            self.error(self._remedy(unknown))
-        return found, unknown
-
     def error(self, message: str) -> NoReturn:
         """Exit with one line and code 2."""
+        _, found, unknown = message.partition('unrecognized arguments: ')
+        message = self._remedy(unknown.split(' ')) if found else message
         self.exit(USER_ERROR, f'error: {message}; {self.prog} --help has all options\n')
 
     def _remedy(self, unknown: Sequence[str]) -> str:
@@ -96,14 +99,20 @@ class OneLineParser(Parser):
         value = (
             value if sign else next((w for w in unknown[1:2] if not w.startswith('--')), 'VALUE')
         )
-        for names, remedy in ELSEWHERE.items():
-            if name in names.split():
-                return f'{word} is no option here; write {remedy.replace("VALUE", value)}'
-        near = difflib.get_close_matches(f'--{name}', self._option_string_actions, n=1)
+        known = self._option_string_actions
+        names = next((names for names in ELSEWHERE if name in names.split()), '')
+        ours = [f'--{one} VALUE' for one in names.split() if f'--{one}' in known]
+        if ours or (names and '--cfg-options' in known):
+            remedy = [*ours, ELSEWHERE[names]][0].replace('VALUE', value)
+            return f'{word} is no option here; write {remedy}'
+        if names and self.without_config:
+            return f'{word} {self.without_config}'
+        near = difflib.get_close_matches(f'--{name}', known, n=1, cutoff=0.7)
         return f'{word} is no option{f"; did you mean {near[0]}?" if near else ""}'
 
 
-# Options of other programs, and what does the same here.
+# Options of other programs with those of ours that mean the same, and what does the same in a
+# command that has none of these, but takes a config.
 ELSEWHERE = {
     'lr learning-rate base-lr blr': '--cfg-options optim_wrapper.optimizer.lr=VALUE',
     'wd weight-decay': '--cfg-options optim_wrapper.optimizer.weight_decay=VALUE',
@@ -115,9 +124,10 @@ ELSEWHERE = {
     'num-classes': '--cfg-options model.backbone.num_classes=VALUE',
     'gpus num-gpus ngpus nproc-per-node devices': 'bash tools/dist_train.sh CONFIG VALUE',
     'gpu gpu-id gpu-ids device': 'CUDA_VISIBLE_DEVICES=VALUE before the command',
-    'data-path data-dir dataset': '--data VALUE',
-    'output output-dir out-dir save-dir log-dir': '--work-dir VALUE',
-    'fp16 half': '--amp',
+    'data data-path data-dir dataset': '--data VALUE',
+    'out work-dir output output-dir out-dir save-dir log-dir': '--work-dir VALUE',
+    'cfg-options options': '--cfg-options VALUE',
+    'fp16 half': '--precision fp16',
     'size img-size image-size': '--cfg-options train_dataloader.dataset.pipeline.0.size=VALUE '
     'train_dataloader.dataset.mask.image_size=VALUE',
     'channels': '--cfg-options train_dataloader.dataset.source.channels=VALUE '
@@ -127,6 +137,13 @@ ELSEWHERE = {
     'time': '--cfg-options train_cfg.max_epochs=N, or --data DIR --time VALUE without a config',
     'dry-run': '--cfg-options train_cfg.max_epochs=1, or --data DIR --dry-run without a config',
 }
+
+
+def seed(text: str) -> int:
+    """The type of ``--seed``: what NumPy takes."""
+    if text.isdecimal() and int(text) < 2**32:
+        return int(text)
+    raise argparse.ArgumentTypeError(f'{text!r} is no whole number from 0 to {2**32 - 1}')
 
 
 def usable_cores() -> int:

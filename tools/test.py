@@ -19,7 +19,7 @@ from rich.table import Table
 
 from a2mim.engine.command_line import add_common_options, add_out_option, check_out, one_line_errors
 from a2mim.engine.start_up import lean_imports
-from a2mim.options import OneLineParser
+from a2mim.options import Parser
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
@@ -34,7 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'CONFIG CHECKPOINT --data DIR --per-class --out metrics.json',
         'CONFIG CHECKPOINT --tta --out predictions.json --out-item pred --show-dir pictures',
     ]
-    parser = OneLineParser(__doc__, examples)
+    parser = Parser(__doc__, examples)
     add_common_options(parser)
     parser.add_argument('checkpoint', help='checkpoint of the whole model')
     parser.add_argument(

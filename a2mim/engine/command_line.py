@@ -45,7 +45,7 @@ from a2mim.errors import (
     NotWrittenError,
     StorageError,
 )
-from a2mim.options import LATEST, LAUNCHERS, WEIGHTS, add_reading_options
+from a2mim.options import LATEST, LAUNCHERS, WEIGHTS, add_reading_options, seed
 
 if TYPE_CHECKING:
     from a2mim.engine.launch import FirstIteration
@@ -167,7 +167,7 @@ def add_train_options(parser: argparse._ActionsContainer) -> None:
         help='auto: bf16 (mixed precision) where the device computes in it, else fp32',
     )
     parser.add_argument('--compile', action='store_true', help='torch.compile')
-    parser.add_argument('--seed', type=int, help='seed of every random draw')
+    parser.add_argument('--seed', type=seed, help='seed of every random draw')
     parser.add_argument('--deterministic', action='store_true', help='deterministic algorithms')
     parser.add_argument(
         '--strict-data',
@@ -282,7 +282,9 @@ def config_file(path: str) -> str:
     Raises:
         FileNotFoundError: If there is none, with the recipes whose names come near.
     """
-    if Path(path).is_file():
+    if Path(path).exists():
+        if Path(path).is_dir():
+            raise IsADirectoryError(f'config {path} is a folder; for one of images: --data {path}')
         return existing_file(path, 'config')
     from a2mim.weights.released import config_files
 
@@ -291,8 +293,9 @@ def config_file(path: str) -> str:
     if stem in known and os.path.dirname(path) == '':
         return str(known[stem])
     near = [stem] if stem in known else difflib.get_close_matches(stem, known, n=2)
-    near = near or [name for name in known if stem and stem in name][:2]
-    hint = f'did you mean {" or ".join(near)}?' if near else 'give the path of a config file'
+    near = [f'{path}.py'] if Path(f'{path}.py').is_file() else near
+    near = near or [name for name in known if len(stem) > 2 and stem in name][:2]
+    hint = f'did you mean {" or ".join(near)}?' if near else 'give the path of a config file;'
     raise FileNotFoundError(
         f'config {path}: there is no such file; {hint} `a2mim recipes ls` lists all names'
     )
@@ -300,6 +303,8 @@ def config_file(path: str) -> str:
 
 def existing_file(path: str, option: str) -> str:
     """``path`` itself if it can be opened."""
+    if Path(path).is_dir():
+        raise IsADirectoryError(f'{option} {path} is a folder; give a file, such as latest.pth')
     if not Path(path).is_file():
         raise FileNotFoundError(f'{option} {path}: there is no such file')
     with open(path, 'rb'):
@@ -409,7 +414,9 @@ def sentence(error: BaseException) -> str:
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     if lines and 'in DataLoader worker process' in lines[0]:
         # The worker's whole traceback is in the message; its last line is the error itself.
-        return lines[-1]
+        kind, _, text = lines[-1].partition(': ')
+        known = {one.__name__ for one in (*USER_ERRORS, *EXPECTED)}
+        return text if text and kind.rpartition('.')[2] in known else lines[-1]
     said = ' '.join(lines)
     if refused := re.search(r"unexpected keyword argument '(\w+)'", said):
         from a2mim.engine.config_check import of_another_type

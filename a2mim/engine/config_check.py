@@ -150,8 +150,10 @@ def check_option_names(cfg: Config, options: Collection[str]) -> None:
             elif isinstance(node, dict) and part not in node and part.isdigit():
                 near = '.'.join([place, *rest[number + 1 :]])
                 raise KeyError(f'--cfg-options {option}: {place} is no list; {meant([near])}')
-            elif not isinstance(node, dict) or 'type' in node:
+            elif not isinstance(node, dict) or ('type' in node and part not in node):
                 break
+            elif 'type' in node:
+                node = node[part]
             else:
                 near = difflib.get_close_matches(part, [*node], n=3, cutoff=0.8)
                 if part not in node and near:
@@ -238,9 +240,11 @@ def check_values(cfg: Config) -> None:
     for path, smallest in SMALLEST.items():
         part, name = path.split('.')
         entry = cfg.get(part)
-        value = entry.get(name) if isinstance(entry, dict) else None
+        if not isinstance(entry, dict) or name not in entry:
+            continue
+        value = entry[name]
         automatic = name == 'max_epochs' and value == AUTO
-        if value is not None and not automatic and not _is_count(value, smallest):
+        if not automatic and not _is_count(value, smallest):
             raise ValueError(f'{path}={value!r} must be a whole number of {smallest} or more')
     optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer')
     lr = optimizer.get('lr', 0) if isinstance(optimizer, dict) else 0
@@ -291,7 +295,9 @@ def check_typed(node: dict, path: str, name: str | Callable) -> None:
     """Check the arguments of ``node`` against what the type ``name`` accepts."""
     candidates = find_types(name) if isinstance(name, str) else [name]
     if not candidates:
-        near = difflib.get_close_matches(str(name), registered_names(), n=3, cutoff=0.6)
+        known = registered_names()
+        near = [one for one in known if one.lower() == str(name).lower()]
+        near = near or difflib.get_close_matches(str(name), known, n=3, cutoff=0.6)
         raise KeyError(f'{path}.type={name!r} is not a registered name; {meant(near)}')
     if path.endswith(('collate_fn', 'worker_init_fn')) and FUNCTIONS.get(str(name)) is None:
         # mmengine ignores the default scope for functions, and gets None.

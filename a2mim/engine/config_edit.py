@@ -91,7 +91,7 @@ READING = ('channels', 'shrink_to', 'bands', 'page', 'axes', 'nodata', 'dtype')
 def add_probe(cfg: Config, folder: str) -> None:
     """Measure the features by the class folders in ``folder`` during a pre-training.
 
-    Its ``train`` and ``val`` where it has both; otherwise the hook splits every class in halves.
+    Where there is no ``val``, the hook splits every class in halves.
     The files are read as those of the training, and resized to its size. A probe that the config
     has is replaced.
 
@@ -99,8 +99,7 @@ def add_probe(cfg: Config, folder: str) -> None:
         FileNotFoundError: If ``folder`` is none.
         ValueError: If the config does not pre-train.
     """
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f'--probe {folder} is not a folder; give one of class folders')
+    parts = probe_parts(folder)
     learnt = next((d for d in find_datasets(cfg.get('train_dataloader')) if d.get('mask')), None)
     if learnt is None:
         raise ValueError(
@@ -116,8 +115,6 @@ def add_probe(cfg: Config, folder: str) -> None:
         source = dict(type='ImageFolder', root=str(part), with_labels=True, **options)
         return dict(type='ImageDataset', source=source, pipeline=pipeline)
 
-    parts = [Path(folder, name) for name in ('train', 'val')]
-    parts = parts if all(part.is_dir() for part in parts) else [Path(folder)]
     hook = dict(
         type='FeatureProbeHook',
         interval=None,  # a twentieth of the run
@@ -127,6 +124,18 @@ def add_probe(cfg: Config, folder: str) -> None:
     )
     others = [one for one in cfg.get('custom_hooks') or [] if one['type'] != hook['type']]
     cfg.custom_hooks = [*others, hook]
+
+
+def probe_parts(folder: str) -> list[Path]:
+    """``train`` and ``val`` of ``folder`` where it has both, else itself.
+
+    Raises:
+        FileNotFoundError: If ``folder`` is none.
+    """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f'--probe {folder} is not a folder; give one of class folders')
+    parts = [Path(folder, name) for name in ('train', 'val')]
+    return parts if all(part.is_dir() for part in parts) else [Path(folder)]
 
 
 def check_data_root(cfg: Config, places: Sequence[str]) -> None:

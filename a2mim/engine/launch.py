@@ -19,7 +19,12 @@ from mmengine.runner import Runner
 
 from a2mim.engine.backbone_choice import fit_backbone
 from a2mim.engine.checkpointing import checkpoint_folder
-from a2mim.engine.command_line import apply_train_options, checkpoint_file, config_file
+from a2mim.engine.command_line import (
+    apply_train_options,
+    checkpoint_file,
+    config_file,
+    one_line_errors,
+)
 from a2mim.engine.config_check import (
     check_class_count,
     check_mask_grid,
@@ -36,7 +41,7 @@ from a2mim.engine.config_edit import (
     set_data_root,
     stretch_iterations,
 )
-from a2mim.engine.mmengine_fixes import silence_harmless_warnings
+from a2mim.engine.mmengine_fixes import silence_harmless_warnings, strict_loading
 from a2mim.engine.pixel_scale import adopt_from_weights, adopt_scale, resolve_scale
 from a2mim.engine.precision import adopt_matmul, state_matmul
 from a2mim.engine.preflight import PreflightHook
@@ -46,6 +51,7 @@ from a2mim.engine.processes import (
     fit_workers,
     is_first_process,
     join_processes,
+    leave_processes,
 )
 from a2mim.engine.progress import ProgressHook
 from a2mim.engine.resume import adopt_seed, check_config, find_checkpoint, refuse_foreign
@@ -55,6 +61,7 @@ from a2mim.engine.sharding import check_sharding
 from a2mim.engine.validation import name_sets, test_every_set
 from a2mim.weights.config_files import read_config
 from a2mim.weights.files import write_atomically
+from a2mim.weights.safe_load import reading
 
 ROOM = 1 << 18  # bytes of log and scalars before the first step
 
@@ -67,6 +74,19 @@ class FirstIteration(Hook):
     def after_train_iter(self, runner: Runner, *args: object, **kwargs: object) -> None:
         """Training works; what fails from here on is not the input's fault."""
         self.done = True
+
+
+def train(args: argparse.Namespace, *hooks: Hook) -> None:
+    """Train what a command line describes, with more ``hooks``; errors are one line."""
+    training = FirstIteration()
+    lines, trust = one_line_errors(training), reading(args)
+    with lines, strict_loading(), trust, WorkDirLock() as lock:
+        runner = build_train_runner(args, lock)
+        for hook in (training, *hooks):
+            runner.register_hook(hook)
+        runner.train()
+        del runner
+    leave_processes()
 
 
 def build_train_runner(args: argparse.Namespace, lock: WorkDirLock) -> Runner:
@@ -166,7 +186,7 @@ def launch_test(cfg: Config, args: argparse.Namespace) -> ToolRunner:
     cfg.load_from = checkpoint_file(args.checkpoint, 'checkpoint')
     adopt_scale(cfg, cfg.load_from)
     # Below the folder of the run, whose own config must stay what was trained.
-    cfg.work_dir = args.work_dir or str(Path(args.checkpoint).parent / 'test')
+    cfg.work_dir = args.work_dir or str(Path(cfg.load_from).parent / 'test')
     fit_workers(cfg, count_processes(args.launcher), args.cfg_options)
     join_processes(cfg, args.launcher)
     note = state_matmul(cfg)

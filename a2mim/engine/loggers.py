@@ -26,6 +26,7 @@ def add_loggers(cfg: Config, names: Sequence[str]) -> None:
     Raises:
         ValueError: If one is unknown.
     """
+    names = [name.strip() for name in names]
     unknown = [name for name in names if name not in BACKENDS]
     if unknown:
         raise ValueError(f'--log {unknown[0]} is unknown; it takes {", ".join(BACKENDS)}')
@@ -43,9 +44,16 @@ def check_loggers(cfg: Config) -> None:
 
     Raises:
         ImportError: If so.
+        TypeError: If they are no dicts.
     """
     needed = {kind: packages.split() for kind, packages, _ in BACKENDS.values()}
-    for backend in (cfg.get('visualizer') or {}).get('vis_backends') or []:
+    backends = (cfg.get('visualizer') or {}).get('vis_backends') or []
+    if not all(isinstance(one, dict) and 'type' in one for one in backends):
+        raise TypeError(
+            f'visualizer.vis_backends={backends!r} must be a list of dicts, such as '
+            "[dict(type='TensorboardVisBackend')]; --log NAME adds one"
+        )
+    for backend in backends:
         kind = backend['type'].rpartition('.')[2] if isinstance(backend['type'], str) else ''
         missing = [name for name in needed.get(kind, []) if find_spec(name) is None]
         if missing:

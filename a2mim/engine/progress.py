@@ -289,7 +289,7 @@ def next_commands(runner: Runner) -> list[str]:
         call = ['python', '-m', 'a2mim.transfer.test'] if transfer else call_of('test')
         return [shlex.join([*call, str(config), str(latest)])]
     commands = [shlex.join([*call_of('extract'), str(latest), str(folder / 'backbone.pth')])]
-    if started_as_command():
+    if started_as_command() and (runner.cfg.model.get('backbone') or {}).get('model_name'):
         commands.append(f'a2mim finetune --data CLASS_FOLDERS --from {shlex.quote(str(folder))}')
     return commands
 

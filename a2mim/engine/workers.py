@@ -8,6 +8,7 @@ of an update too; here it is raised while the training waits for a batch, where 
 import atexit
 import multiprocessing
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, cast
 
 from torch.utils.data import DataLoader
@@ -42,8 +43,20 @@ class WorkerStart:
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        sys.excepthook = say_unless_left
         if self.init is not None:
             self.init(worker)
+
+
+def say_unless_left(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """The ``sys.excepthook`` of a worker, whose thread hands batches over.
+
+    A process that a signal stops, or ends, while it takes one leaves the connection.
+    """
+    if not isinstance(error, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
 
 
 class WorkerDeaths:

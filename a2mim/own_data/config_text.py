@@ -1,5 +1,6 @@
 """The config that a run from a folder writes: one file with all that it needs, and the reasons."""
 
+import os
 import textwrap
 import zlib
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from a2mim.engine.launch import refuse_used_work_dir
 
 NAME = 'config.py'
 WIDTH = 100  # columns
+FLAT = -(10**9)
 SEAL = '# As it was written, if this is the checksum of the lines above: '
 Section = tuple[Sequence[str], str, object]  # comments, name of the entry, value
 
@@ -44,36 +46,25 @@ def source_of(value: object, indent: int = 0, taken: int = 0) -> str:
 
     Args:
         value: Literals in dicts and lists.
-        indent: Columns before the line.
+        indent: Columns before the line; ``FLAT`` breaks nothing.
         taken: Columns before the value on its line, beside ``indent``.
     """
-    flat, inner = flat_source(value), ' ' * (indent + 4)
-    if indent + taken + len(flat) < WIDTH or not isinstance(value, dict | list) or not value:
-        return flat
     if isinstance(value, list):
-        lines, ends = [source_of(item, indent + 4) for item in value], '[]'
-    elif has_names(value):
-        items = value.items()
-        lines = [f'{key}={source_of(item, indent + 4, len(key) + 2)}' for key, item in items]
-        ends = ('dict(', ')')
+        items, ends = [('', item) for item in value], '[]'
+    elif isinstance(value, dict) and has_names(value):
+        items, ends = [(f'{key}=', item) for key, item in value.items()], ('dict(', ')')
+    elif isinstance(value, dict):
+        items, ends = [(f'{key!r}: ', item) for key, item in value.items()], '{}'
     else:
-        items = [(repr(key), item) for key, item in value.items()]
-        lines = [f'{key}: {source_of(item, indent + 4, len(key) + 3)}' for key, item in items]
-        ends = '{}'
-    body = ''.join(f'{inner}{line},\n' for line in lines)
+        return repr(value)
+    flat = ', '.join(start + source_of(item, FLAT) for start, item in items)
+    flat = f'{ends[0]}{flat}{ends[1]}'
+    if indent + taken + len(flat) < WIDTH or not value:
+        return flat
+    inner = indent + 4
+    lines = [start + source_of(item, inner, len(start) + bool(start)) for start, item in items]
+    body = ''.join(f'{" " * inner}{line},\n' for line in lines)
     return f'{ends[0]}\n{body}{" " * indent}{ends[1]}'
-
-
-def flat_source(value: object) -> str:
-    """``value`` in Python, on one line."""
-    if isinstance(value, dict) and has_names(value):
-        return f'dict({", ".join(f"{key}={flat_source(item)}" for key, item in value.items())})'
-    if isinstance(value, dict):
-        items = value.items()
-        return f'{{{", ".join(f"{key!r}: {flat_source(item)}" for key, item in items)}}}'
-    if isinstance(value, list):
-        return f'[{", ".join(map(flat_source, value))}]'
-    return repr(value)
 
 
 def has_names(value: Mapping) -> bool:
@@ -96,14 +87,28 @@ def checksum(text: str) -> str:
     return f'{zlib.crc32(text.encode()):08x}'
 
 
-def check_out(out: Path) -> None:
-    """Refuse a folder that must not be written to.
+def check_out(out: Path, images: Path) -> None:
+    """Refuse a folder that must not or cannot be written to.
+
+    Args:
+        out: Of the run.
+        images: That it trains on, absolute.
 
     Raises:
-        ValueError: If it holds another run, or a config that a person has written or changed.
+        OSError: If it is a file or below one, or this user may not write there.
+        ValueError: If it is among the images, or holds another run, or a config that a person has
+            written or changed.
     """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f'--out {out} is a file; give a folder')
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f'--out {out}: {there} is a file; give a folder')
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f'--out {out}: you may not write to {there}; give another --out')
+    if out.resolve().is_relative_to(images):
+        raise ValueError(
+            f'--out {out} is in {images}, where the pictures of the run would become images to '
+            'train on; give an --out elsewhere'
+        )
     try:
         refuse_used_work_dir(out)
     except ValueError as error:

@@ -20,6 +20,7 @@ from a2mim.own_data.options import (
     FolderParser,
     add_folder_options,
     check_folder_options,
+    default_out,
     whole,
     written,
 )
@@ -61,11 +62,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     with lean_imports():
         from a2mim.own_data.run import config_of_run, start
     with one_line_errors():
-        folder = Path(args.data).expanduser()
+        folder = Path(args.data).expanduser().resolve()
         if not folder.is_dir():
             raise FileNotFoundError(f'--data {args.data} is not a folder; give class folders')
-        args.out = args.out or Path('work_dirs', f'{folder.resolve().name}_finetuned')
-        config = config_of_run(made, args) or prepare(made, args, folder.resolve())
+        args.out = args.out or default_out(folder, f'{folder.name}_finetuned')
+        config = config_of_run(made, args) or prepare(made, args, folder)
         start(config, args)
 
 
@@ -74,10 +75,9 @@ def prepare(made: FolderParser, args: argparse.Namespace, folder: Path) -> Path:
     from a2mim.engine.config_edit import READING
     from a2mim.own_data.config_text import check_out
     from a2mim.own_data.plan import Plan
-    from a2mim.own_data.run import say, write
     from a2mim.weights.load_model import input_spec
 
-    check_out(args.out)
+    check_out(args.out, part if (part := folder / 'train').is_dir() else folder)
     run, file = Plan(args), weights_file(args.pretrained)
     before = config_of(file)
     size = args.size or input_spec(before).image_size[0]
@@ -88,25 +88,18 @@ def prepare(made: FolderParser, args: argparse.Namespace, folder: Path) -> Path:
     train, val, number, classes = sources(folder, args.out, reading)
     model['backbone'] |= dict(num_classes=len(classes))
     model['backbone'] |= dict(init_cfg=dict(type='Pretrained', checkpoint=str(file)))
-    run.said |= {
-        'images': f'{number} of {len(classes)} classes to train on: {some(classes)}',
-        'size': f'{size} pixels: {"--size" if args.size else "as pre-trained"}',
-        'validation': f'{val.get("root")}' if val['type'] == 'ImageFolder' else kept_apart(),
-        'channels': f'{reading["channels"]}, with mean and std as pre-trained',
-        'backbone': f'{model["backbone"]["model_name"]}, from {file}; without init_cfg it trains '
+    kept = f'every {EVERY}th image of each class, listed in {LISTS[1]}: there is no folder val'
+    run.say(
+        images=f'{number} of {len(classes)} classes to train on: {some(classes)}',
+        size=f'{size} pixels: {"--size" if args.size else "as pre-trained"}',
+        validation=f'{val.get("root")}' if val['type'] == 'ImageFolder' else kept,
+        channels=f'{reading["channels"]}, with mean and std as pre-trained',
+        backbone=f'{model["backbone"]["model_name"]}, from {file}; without init_cfg it trains '
         'from scratch, the baseline',
-    }
-    say(run.said)
-    known = {*run.said}
-    sections = run.finetuning(train, val, number, model, reading['channels'], size)
-    say({key: text for key, text in run.said.items() if key not in known})
+    )
+    entries = run.finetuning(train, val, number, model, reading['channels'], size)
     title = f'Fine-tuning of {model["backbone"]["model_name"]} on class folders, at {size} pixels.'
-    return write(args.out, run.text(title, written('finetune', args, made), sections))
-
-
-def kept_apart() -> str:
-    """What is validated on where there is no ``val``."""
-    return f'every {EVERY}th image of each class, listed in {LISTS[1]}: there is no folder val'
+    return run.write(title, written('finetune', args, made), entries)
 
 
 def some(names: Sequence[str]) -> str:
@@ -136,8 +129,14 @@ def config_of(file: Path) -> dict[str, Any]:
 
     content = load_file(file)
     config = embedded_config(content)
-    if config is not None and config['model'].get('backbone', {}).get('model_name'):
+    backbone = {} if config is None else config['model'].get('backbone', {})
+    if config is not None and backbone.get('model_name'):
         return config
+    if place := backbone.get('network'):
+        raise ValueError(
+            f'--from {file} holds a network of your own, {place}, which gets no classifier here: '
+            f'load the result of `a2mim extract {file} FILE` in your program'
+        )
     found = find_recipe(content, find_backbone(content))
     if found is None:
         raise ValueError(

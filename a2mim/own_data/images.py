@@ -1,6 +1,5 @@
 """Look at a folder of images: how many, how large, of how many channels, and their statistics."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,13 +75,13 @@ class Images:
         return dict(type='ImageFolder', root=self.root, channels=self.channels, **own)
 
 
-def folder_of(data: str) -> str:
+def folder_of(data: str) -> Path:
     """The folder that is read for ``--data``: its ``train``, where it has one.
 
     Raises:
         FileNotFoundError: If it is no folder.
     """
-    root = Path(os.path.expanduser(data))
+    root = Path(data).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f'--data {data} is not a folder; give the folder of your images')
     part = root / 'train' if (root / 'train').is_dir() else root
@@ -91,7 +90,7 @@ def folder_of(data: str) -> str:
             f'--data {data} holds tar shards; for these run a2mim pretrain with the config of '
             '`a2mim recipes cp a2mim_resnet50_1xb128-cos-auto_shards-224px my.py`'
         )
-    return str(part.resolve())
+    return part.resolve()
 
 
 def look(root: str, channels: int | None, scale: Scale | None) -> Images:

@@ -56,13 +56,15 @@ class Length:
             by: What it has fallen to at the end is ``rate`` divided by this.
             validates: Whether the run validates.
         """
-        own = {'val_interval': self.interval} if validates else {}
+        kind, loop = 'WarmupCosineLR', dict(by_epoch=True)
+        if self.until is not None:
+            kind, loop = 'WarmupHoldLR', dict(type='EpochBasedTrainLoop')
+        validation = {'val_interval': self.interval} if validates else {}
         falls = dict(warmup=self.warmup, eta_min=float(f'{rate / by:.2g}'), by_epoch=False)
-        if self.until is None:
-            train_cfg = dict(by_epoch=True, max_epochs=self.epochs, **own)
-            return dict(train_cfg=train_cfg, param_scheduler=dict(type='WarmupCosineLR', **falls))
-        train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=self.epochs, **own)
-        return dict(train_cfg=train_cfg, param_scheduler=dict(type='WarmupHoldLR', **falls))
+        return dict(
+            train_cfg=dict(**loop, max_epochs=self.epochs, **validation),
+            param_scheduler=dict(type=kind, **falls),
+        )
 
     def hooks(self) -> list[dict]:
         """That end a run at its time."""

@@ -1,6 +1,6 @@
 """The methods of ``a2mim pretrain --method``, and all in which they differ; no torch is needed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -12,7 +12,6 @@ class Method:
         type: Of the algorithm.
         parts: Of its config, beside backbone and preprocessor.
         token: Options of the mask token; None: there is none in the backbone.
-        token_rule: Options of the optimiser for that token.
         mask: How blocks are chosen, one of ``network.MASKS``.
         smallest: Least share of an image in a crop.
         on_gpu, on_cpu: The network by default.
@@ -21,14 +20,34 @@ class Method:
     type: str
     parts: dict[str, Any]
     token: dict[str, Any] | None = None
-    token_rule: dict[str, dict] = field(default_factory=dict)
     mask: str = 'blocks'
     smallest: float = 0.67
     on_gpu: str = 'resnet50'
     on_cpu: str = 'resnet18'
 
+    def model(
+        self, preprocessor: dict, backbone: dict, mask_after: str | None, teacher: dict | None
+    ) -> dict[str, Any]:
+        """Config of the algorithm.
 
-TOKEN_RULE = {'mask_token': dict(weight_decay=0.0, lr_mult=0.1)}
+        Args:
+            preprocessor: Its config.
+            backbone: Its config, but for the mask.
+            mask_after: The layer of the mask token.
+            teacher: Its config; None: that of the method, if it has one.
+        """
+        parts = self.parts
+        if self.token is not None:
+            backbone = {**backbone, 'mask_after': mask_after, 'mask_token': self.token}
+        if teacher is not None:  # a frozen one has no decay
+            parts = {**{k: v for k, v in parts.items() if k != 'decay'}, 'teacher': teacher}
+        return dict(type=self.type, data_preprocessor=preprocessor, backbone=backbone, **parts)
+
+
+TOKEN_RULE = {'mask_token': dict(weight_decay=0.0, lr_mult=0.1)}  # of the optimiser
+VIT: dict[str, Any] = dict(
+    on_gpu='vit_small_patch16_224', on_cpu='vit_tiny_patch16_224', smallest=0.2
+)
 METHODS = {
     'a2mim': Method(
         'A2MIM',
@@ -43,7 +62,6 @@ METHODS = {
             ),
         ),
         token=dict(mode='add', gamma_init=1e-6),
-        token_rule=TOKEN_RULE,
     ),
     'simmim': Method(
         'SimMIM',
@@ -52,16 +70,13 @@ METHODS = {
             head=dict(type='MIMHead', spatial=dict(type='L1Loss')),
         ),
         token=dict(mode='replace'),
-        token_rule=TOKEN_RULE,
     ),
     # Half of the published decoder, which is meant for a ViT-B: fine-tuning hardly depends on it.
     'mae': Method(
         'MAE',
         dict(neck=dict(type='MAEDecoder', width=256, depth=4, num_heads=8)),
         mask='patches',
-        smallest=0.2,
-        on_gpu='vit_small_patch16_224',
-        on_cpu='vit_tiny_patch16_224',
+        **VIT,
     ),
     # A third of the published width, which is meant for ImageNet.
     'spark': Method(
@@ -82,10 +97,7 @@ METHODS = {
             decay=0.996,
         ),
         token=dict(mode='add', gamma_init=1e-6),
-        token_rule=TOKEN_RULE,
         mask='outputs',
-        smallest=0.2,
-        on_gpu='vit_small_patch16_224',
-        on_cpu='vit_tiny_patch16_224',
+        **VIT,
     ),
 }

@@ -1,7 +1,7 @@
 """Choose what follows from a network and a size: the layer of the mask token, blocks, the batch."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +26,7 @@ from a2mim.models.timm_inspection import (
     image_shapes,
     trace_first_fit,
     trace_geometry,
+    trace_shapes,
 )
 from a2mim.models.visible_tokens import find_cut
 from a2mim.registry import MODELS
@@ -40,6 +41,9 @@ LARGEST_BATCH = 512
 BATCH_ON_CPU = 32
 FILLED = 0.9  # of the memory of a device, at most
 SEEN = 6  # sizes that are tried for a message
+
+# Mask blocks along a side, by the features there and the size of the images.
+Count = Callable[[FeatureLayout, int], int | None]
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,12 @@ class Choice:
         """Blocks of an image that are masked."""
         return num_masked_patches((self.blocks, self.blocks), self.ratio)
 
+    def blank_mask(self) -> Tensor:
+        """Of an image, (h, w), with as many masked blocks."""
+        mask = torch.zeros(self.blocks**2, dtype=torch.uint8)
+        mask[: self.masked] = 1
+        return mask.view(self.blocks, self.blocks)
+
     def mask(self) -> str:
         """For a person."""
         blocks = f'{self.masked} of {self.blocks}×{self.blocks} blocks of {self.block} pixels'
@@ -79,7 +89,7 @@ class Choice:
 
 
 def choose_network(
-    name: str, size: int, channels: int, count: 'Count | None' = None, fewest: int = FEWEST
+    name: str, size: int, channels: int, count: Count | None = None, fewest: int = FEWEST
 ) -> Choice:
     """Options of timm's ``name`` for images of ``size`` pixels, and the mask.
 
@@ -107,7 +117,7 @@ def choose_network(
     create_network(name, num_classes=0, in_chans=channels)  # raises if there is none
     near = sorted({max(32, (size // 32 + step) * 32) for step in range(-2, 5)} - {size})
     near = sorted(near, key=lambda other: abs(other - size))[:SEEN]
-    fit = [str(other) for other in near if _fits(name, other, channels)][:3]
+    fit = [str(at) for at in near if any(_choice(name, at, channels, one) for one in FINER)][:3]
     raise ValueError(
         f'--size {size}: {name} has no layer whose features tile images of {size}×{size} pixels '
         f'and fall into mask blocks; sizes that fit: {", ".join(fit) or "none near it"}'
@@ -115,11 +125,7 @@ def choose_network(
 
 
 def choose_sparse(name: str, size: int, channels: int) -> Choice:
-    """``choose_network`` for SparK: a mask block is one feature of the output.
-
-    Raises:
-        ValueError: As ``choose_network``, or if the network is not convolutional.
-    """
+    """``choose_network`` for SparK, of CNNs: a block is one feature of the output."""
     if ':' in name:
         raise ValueError(
             f'--backbone {name}: --method spark takes networks of timm; docs/methods.md has the '
@@ -131,7 +137,7 @@ def choose_sparse(name: str, size: int, channels: int) -> Choice:
     return replace(found, mask_after=None, block=size // found.output, blocks=found.output)
 
 
-def choose_own(place: str, size: int, channels: int, count: 'Count') -> Choice:
+def choose_own(place: str, size: int, channels: int, count: Count) -> Choice:
     """The mask for the network of ``'FILE.py:FUNCTION'``.
 
     The token comes after the last of its outer modules that is finer than the output, or after the
@@ -142,26 +148,33 @@ def choose_own(place: str, size: int, channels: int, count: 'Count') -> Choice:
     """
     file, _, function = place.rpartition(':')
     place = f'{Path(file).expanduser().absolute()}:{function}'
-    own = {} if channels == 3 else {'in_chans': channels}
-    network = own_network(place)
-    maps = feature_maps(network, (channels, size, size))
+    network, shape = own_network(place), (channels, size, size)
+    try:
+        trace_shapes(network, shape, [])
+    except Exception as error:
+        raise ValueError(
+            f'--backbone {place} takes no images of {channels} channels and {size}×{size} pixels '
+            f'(--channels and --size choose others): {error}'
+        ) from error
+    maps = feature_maps(network, shape)
     depths = [name.count('.') for name in maps]
     outer = {name: at for name, at in maps.items() if name.count('.') == min(depths)}
     if len(outer) == 1:  # a Sequential of all
         outer = maps
     found = {name: at for name, at in outer.items() if count(at, size)}
     if not found:
+        there = ', '.join(f'{name} {at.grid[0]}×{at.grid[1]}' for name, at in maps.items())
         raise ValueError(
             f'--backbone {place}: no module of {type(network).__name__} returns features of images '
             f'of {size}×{size} pixels and {channels} channels into which mask blocks fall; '
-            'its maps: ' + (', '.join(f'{n} {at.grid[0]}×{at.grid[1]}' for n, at in maps.items()))
+            f'its maps: {there or "none"}'
         )
     output = [*maps.values()][-1]
     finer = [name for name, at in found.items() if at.grid > output.grid]
     layer = finer[-1] if finer else next(iter(found))
     there = found[layer]
     blocks = cast(int, count(there, size))
-    backbone = {'type': 'OwnBackbone', 'network': place, 'img_size': size, **own}
+    backbone = {'type': 'OwnBackbone', 'network': place, 'img_size': size, **in_chans(channels)}
     return Choice(backbone, layer, cast(int, there.stride), size // blocks, blocks, output.grid[0])
 
 
@@ -174,20 +187,13 @@ def blocks_of(layout: FeatureLayout, size: int) -> int | None:
     return min(counts, key=lambda count: (abs(count - BLOCKS), count), default=None)
 
 
-Count = Callable[[FeatureLayout, int], int | None]
-
-
 def patches_of(layout: FeatureLayout, _size: int) -> int | None:
     """Patches along a side: every feature is a mask block of its own."""
     return layout.grid[0] if isinstance(layout.stride, int) else None
 
 
 def choose_patches(name: str, size: int, channels: int) -> Choice:
-    """``choose_network`` for MAE: a plain ViT, whose patches are masked one by one.
-
-    Raises:
-        ValueError: As ``choose_network``, or if the network cannot leave patches out.
-    """
+    """``choose_network`` for MAE, of plain ViTs, whose patches are masked one by one."""
     model = own_network(name) if ':' in name else blank_network({'model_name': name})
     if model is not None:
         find_cut(model)
@@ -196,11 +202,7 @@ def choose_patches(name: str, size: int, channels: int) -> Choice:
 
 
 def choose_outputs(name: str, size: int, channels: int) -> Choice:
-    """``choose_network`` for feature targets: a mask block is one feature of the output, or more.
-
-    Raises:
-        ValueError: As ``choose_network``.
-    """
+    """``choose_network`` for feature targets: a block is one feature of the output, or more."""
     found = choose_network(name, size, channels)
     if found.output % found.blocks == 0:
         return found
@@ -215,8 +217,7 @@ def choose_teacher(name: str, size: int, channels: int) -> dict[str, Any]:
     """
     if not timm.is_model(name):
         create_network(name)  # raises
-    own = {} if channels == 3 else {'in_chans': channels}
-    teacher = {'type': 'TimmBackbone', 'model_name': name, 'pretrained': True, **own}
+    teacher = {'type': 'TimmBackbone', 'model_name': name, 'pretrained': True, **in_chans(channels)}
     fit_image_size(teacher, (size, size))
     return teacher
 
@@ -250,18 +251,13 @@ MASKS = {
 }
 
 
-def _fits(name: str, size: int, channels: int) -> bool:
-    return any(_choice(name, size, channels, finer) for finer in FINER)
-
-
 def _choice(
-    name: str, size: int, channels: int, finer: dict[str, int], count: 'Count | None' = None
+    name: str, size: int, channels: int, finer: dict[str, int], count: Count | None = None
 ) -> Choice | None:
     """With one of ``FINER``; None where that does not work."""
     if not timm.is_model(name):
         return None
-    own = {} if channels == 3 else {'in_chans': channels}
-    backbone: dict[str, Any] = {'model_name': name, **own, **finer}
+    backbone: dict[str, Any] = {'model_name': name, **in_chans(channels), **finer}
     fit_image_size(backbone, (size, size))
     model, shape = blank_network(backbone), (channels, size, size)
     layer = None if model is None else choose_mask_layer(model, shape, (1, 1))
@@ -283,6 +279,11 @@ def _choice(
     return Choice(backbone, layer, stride, size // blocks, blocks, output.grid[0])
 
 
+def in_chans(channels: int) -> dict[str, Any]:
+    """Of a backbone."""
+    return {} if channels == 3 else {'in_chans': channels}
+
+
 def opens_branches(backbone: dict[str, Any]) -> bool:
     """Whether the network has residual branches that timm starts at zero, and may not."""
     if 'model_name' not in backbone or 'zero_init_last' in backbone:
@@ -297,13 +298,13 @@ def power_of_two(limit: float) -> int:
 
 
 def fitting_batch(
-    model: dict, sample: Callable[[int], dict[str, Tensor]], images: int, precision: str
+    model: dict, example: Mapping[str, Tensor], images: int, precision: str
 ) -> tuple[int, str]:
     """Images a step of one device, and why.
 
     Args:
         model: Config of the algorithm.
-        sample: Makes a batch of a number of images.
+        example: One image, and what belongs to it.
         images: How many there are.
         precision: As ``--precision`` states it.
     """
@@ -318,10 +319,20 @@ def fitting_batch(
     reason = f'the power of two below a quarter of {images} images'
     if batch == LARGEST_BATCH:
         reason = 'the most for which the rule of the learning rate is meant'
-    while batch > 1 and not trains(model, sample(batch), precision):
+    while batch > 1 and not trains(model, batch_of(example, batch), precision):
         batch //= 2
         reason = 'the largest power of two that fits into the memory, by trial'
     return batch, reason
+
+
+def blank_image(channels: int, size: int) -> Tensor:
+    """Of 8 bit, (C, H, W)."""
+    return torch.zeros(channels, size, size, dtype=torch.uint8)
+
+
+def batch_of(example: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+    """A batch of ``number`` times the same image."""
+    return {name: torch.stack([value] * number) for name, value in example.items()}
 
 
 def trains(model: dict, batch: dict[str, Tensor], precision: str) -> bool:
@@ -360,25 +371,3 @@ def step_seconds(
         if device == 'cuda':
             torch.cuda.synchronize()
     return time.perf_counter() - started
-
-
-def masked_sample(choice: Choice, channels: int, size: int) -> Callable[[int], dict[str, Tensor]]:
-    """Makes batches of blank images with their masks."""
-
-    def sample(number: int) -> dict[str, Tensor]:
-        mask = torch.zeros(number, choice.blocks**2, dtype=torch.uint8)
-        mask[:, : choice.masked] = 1
-        image = torch.zeros(number, channels, size, size, dtype=torch.uint8)
-        return dict(image=image, mask=mask.view(number, choice.blocks, choice.blocks))
-
-    return sample
-
-
-def labelled_sample(channels: int, size: int) -> Callable[[int], dict[str, Tensor]]:
-    """Makes batches of blank images of class 0."""
-
-    def sample(number: int) -> dict[str, Tensor]:
-        image = torch.zeros(number, channels, size, size, dtype=torch.uint8)
-        return dict(image=image, label=torch.zeros(number, dtype=torch.long))
-
-    return sample

@@ -2,45 +2,39 @@
 
 import argparse
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from a2mim.engine.config_edit import PRECISIONS
 from a2mim.engine.loggers import BACKENDS
-from a2mim.options import OneLineParser
+from a2mim.options import Parser, seed
 from a2mim.own_data.length import seconds_of
 
 # Options that may differ where a run is resumed: they change nothing in it.
 FREE = ('data', 'out', 'resume', 'dry_run', 'devices', 'log', 'probe', 'time')
 
 
-class FolderParser(OneLineParser):
+class FolderParser(Parser):
     """The parser of a command that needs a folder and no config."""
 
-    def _remedy(self, unknown: Sequence[str]) -> str:
-        """What to do in place of an option that there is not."""
-        said = super()._remedy([unknown[0]])
-        if '--cfg-options' not in said:
-            return said
-        return f'{unknown[0]} is no option without a config; write one with --dry-run and edit it'
+    without_config = 'is no option without a config; write one with --dry-run and edit it'
 
 
-def number_or(word: str, least: int = 1) -> Callable[[str], int | str]:
-    """The type of an option: a whole number from ``least`` on, or ``word``."""
+def number_or(word: str | None) -> Callable[[str], int | str]:
+    """The type of an option: a whole number from 1 on, or ``word``."""
+    wanted = f'number from 1 on, nor {word!r}' if word else 'whole number from 1 on'
 
     def read(text: str) -> int | str:
-        if text == word or (text.isdecimal() and int(text) >= least):
-            return text if text == word else int(text)
-        raise argparse.ArgumentTypeError(f'{text!r} is no number from {least} on, nor {word!r}')
+        if text == word:
+            return text
+        if text.isdecimal() and int(text):
+            return int(text)
+        raise argparse.ArgumentTypeError(f'{text!r} is no {wanted}')
 
     return read
 
 
-def whole(text: str) -> int:
-    """The type of an option: a whole number from 1 on."""
-    if text.isdecimal() and int(text) >= 1:
-        return int(text)
-    raise argparse.ArgumentTypeError(f'{text!r} is no whole number from 1 on')
+whole = number_or(None)
 
 
 def duration(text: str) -> str:
@@ -76,7 +70,7 @@ def add_folder_options(parser: argparse.ArgumentParser, epochs: str) -> None:
     add('--precision', choices=PRECISIONS, default='auto', help=precision)
     devices = 'processes, one a GPU; all: the GPUs of this machine'
     add('--devices', type=number_or('all'), default=1, metavar='N|all', help=devices)
-    add('--seed', type=int, default=0, help='of every random draw')
+    add('--seed', type=seed, default=0, help='of every random draw')
     add('--log', metavar='NAMES', help=f'also log to {", ".join(BACKENDS)}; commas between several')
     add = parser.add_argument_group('run').add_argument
     out = 'folder of config, checkpoints, pictures and logs (default: work_dirs/, by its content)'
@@ -99,6 +93,12 @@ def check_folder_options(parser: argparse.ArgumentParser, args: argparse.Namespa
         parser.error('give a CONFIG, or a folder of images with --data DIR')
     if args.time and args.epochs != 'auto':
         parser.error(f'--epochs {args.epochs} and --time {args.time} exclude each other')
+
+
+def default_out(images: Path, name: str) -> Path:
+    """The folder of a run that is not given one; never among its ``images``, an absolute path."""
+    beside = Path.cwd().is_relative_to(images)
+    return (images.parent if beside else Path()) / 'work_dirs' / name
 
 
 def written(command: str, args: argparse.Namespace, parser: argparse.ArgumentParser) -> str:

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from mmengine import Config
 from torch import Tensor
 
-from a2mim.engine.config_edit import PRECISIONS
+from a2mim.datasets import ImageFolder
+from a2mim.engine.config_edit import PRECISIONS, probe_parts
+from a2mim.engine.loggers import add_loggers, check_loggers
 from a2mim.length import pretraining_epochs
 from a2mim.own_data.config_text import NAME, Section, config_text
 from a2mim.own_data.images import Images
@@ -20,18 +24,18 @@ from a2mim.own_data.length import (
     process_start,
     seconds_of,
 )
-from a2mim.own_data.methods import METHODS
+from a2mim.own_data.methods import METHODS, TOKEN_RULE
 from a2mim.own_data.network import (
     Choice,
+    batch_of,
+    blank_image,
     blocks_for_teacher,
     choose_teacher,
     fitting_batch,
-    labelled_sample,
-    masked_sample,
     opens_branches,
     step_seconds,
 )
-from a2mim.own_data.run import devices_of, workers
+from a2mim.own_data.run import devices_of, say, workers
 
 # Learning rate, the images a step that it is for, and by what it falls: configs/own_data.
 PRETRAINING, FINETUNING = (5e-4, 128, 50), (5e-4, 64, 500)
@@ -41,6 +45,14 @@ LOGGED = 50  # steps from one line of the log to the next
 RULES = {
     '(bn[0-9]|norm[0-9]*|downsample[.]1)[.]': dict(weight_decay=0.0),
     'bias': dict(weight_decay=0.0),
+}
+# What is said in a comment above an entry.
+ABOUT = {
+    'train_dataloader': ('images', 'size', 'batch', 'mask'),
+    'val_dataloader': ('validation',),
+    'model': ('channels', 'scale', 'backbone', 'branches'),
+    'optim_wrapper': ('rate',),
+    'train_cfg': ('length',),
 }
 
 
@@ -57,30 +69,29 @@ class Plan:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.devices = devices_of(args.devices)
+        check_extras(args)
         self.said: dict[str, str] = {}
 
-    def pretraining(self, images: Images, choice: Choice, size: int) -> list[Section]:
+    def say(self, **lines: str) -> None:
+        """Print ``lines``, a name and a sentence each, and keep them for the config."""
+        say(lines)
+        self.said |= lines
+
+    def pretraining(self, images: Images, choice: Choice, size: int) -> dict[str, Any]:
         """Entries of the config of a pre-training."""
-        method = METHODS[self.args.method]
-        backbone: dict[str, Any] = {'type': 'TimmBackbone', **choice.backbone}
-        if method.token is not None:
-            backbone |= dict(mask_after=choice.mask_after, mask_token=method.token)
-        preprocessor, parts = images.preprocessor(), {**method.parts}
+        method, teacher = METHODS[self.args.method], None
         if self.args.teacher:
             teacher = choose_teacher(self.args.teacher, size, images.channels)
             choice = blocks_for_teacher(choice, teacher, size, images.channels)
-            parts['teacher'] = teacher
-            del parts['decay']
-        model = dict(type=method.type, data_preprocessor=preprocessor, backbone=backbone, **parts)
-        self.said['mask'] = choice.mask()
-        sample = masked_sample(choice, images.channels, size)
-        batch = self._batch(model, sample, images.number)
-        pace = self._pace(model, sample(batch))
-        length = self._length(images.number // (batch * self.devices), pretraining_epochs, pace)
-        self._open_branches(backbone, length)
+        backbone = {'type': 'TimmBackbone', **choice.backbone}
+        model = method.model(images.preprocessor(), backbone, choice.mask_after, teacher)
+        self.say(mask=choice.mask())
+        example = dict(image=blank_image(images.channels, size), mask=choice.blank_mask())
+        batch, length = self._steps(model, example, images.number, pretraining_epochs)
+        self._open_branches(model['backbone'], length)
         if self.args.pretrained:
             start = dict(type='Pretrained', checkpoint=str(Path(self.args.pretrained).absolute()))
-            backbone['init_cfg'] = start
+            model['backbone']['init_cfg'] = start
         data = dict(
             type='MaskedImageDataset',
             source=images.source(),
@@ -94,14 +105,14 @@ class Plan:
         )
         probe = dict(type='UnlabelledProbeHook', interval=length.interval)
         pictures = dict(type='ReconstructionHook', interval=length.interval)
-        rest = self._training(batch, length, PRETRAINING, RULES | method.token_rule, [probe])
+        rules = RULES | (TOKEN_RULE if method.token else {})
+        rest = self._training(batch, length, PRETRAINING, rules, [probe])
         rest['default_hooks']['reconstruction'] = pictures
-        entries = dict(train_dataloader=loader(data, batch, drop_last=True), model=model, **rest)
-        return self._sections(entries)
+        return dict(train_dataloader=loader(data, batch, drop_last=True), model=model, **rest)
 
     def finetuning(
         self, train: dict, val: dict, number: int, model: dict, channels: int, size: int
-    ) -> list[Section]:
+    ) -> dict[str, Any]:
         """Entries of the config of a fine-tuning.
 
         Args:
@@ -112,10 +123,8 @@ class Plan:
             channels: Of the images.
             size: Side in pixels.
         """
-        sample = labelled_sample(channels, size)
-        batch = self._batch(model, sample, number)
-        pace = self._pace(model, sample(batch))
-        length = self._length(number // (batch * self.devices), finetuning_epochs, pace)
+        example = dict(image=blank_image(channels, size), label=torch.tensor(0))
+        batch, length = self._steps(model, example, number, finetuning_epochs)
         crops = dict(type='RandomResizedCrop', size=size, scale=(0.25, 1.0))
         learnt = dict(
             type='ImageDataset',
@@ -127,7 +136,7 @@ class Plan:
         tested = loader(dict(type='ImageDataset', source=val, pipeline=centre), batch)
         tested['sampler'] = dict(type='DefaultSampler', shuffle=False)
         rest = self._training(batch, length, FINETUNING, RULES, [], validates=True)
-        entries = dict(
+        return dict(
             train_dataloader=loader(learnt, batch, drop_last=True),
             val_dataloader=tested,
             val_evaluator=dict(type='Accuracy', topk=(1,)),
@@ -135,32 +144,62 @@ class Plan:
             model=model,
             **rest,
         )
-        return self._sections(entries)
 
-    def text(self, title: str, command: str, sections: list[Section]) -> str:
-        """Of the config."""
-        return config_text(title, command, self.args.out / NAME, sections)
+    def write(self, title: str, command: str, entries: dict[str, Any]) -> Path:
+        """Write the config to the folder of the run, and say how to repeat it."""
+        sections: list[Section] = [((), 'default_scope', 'a2mim')]
+        for name, value in entries.items():
+            told = [key for key in ABOUT.get(name, ()) if key in self.said]
+            sections.append(([f'{key}: {self.said[key]}' for key in told], name, value))
+        path = self.args.out / NAME
+        self.args.out.mkdir(parents=True, exist_ok=True)
+        path.write_text(config_text(title, command, path, sections), encoding='utf-8')
+        say({'config': f'{path}; python tools/train.py {path} repeats the run'})
+        return path
 
-    def _batch(self, model: dict, sample: Callable[[int], dict[str, Tensor]], number: int) -> int:
+    def _steps(
+        self,
+        model: dict,
+        example: dict[str, Tensor],
+        number: int,
+        automatic: Callable[[int], tuple[int, str]],
+    ) -> tuple[int, Length]:
+        """Images a step of one process, and the length of the run.
+
+        Args:
+            model: Config of the algorithm.
+            example: One image, and what belongs to it.
+            number: Of images.
+            automatic: Epochs by the steps of one, and why.
+        """
+        batch = self._batch(model, example, number)
+        pace = 0.0
+        if self.args.time:
+            pace = step_seconds(model, batch_of(example, batch), self.args.precision)
+        return batch, self._length(number // (batch * self.devices), automatic, pace)
+
+    def _batch(self, model: dict, example: dict[str, Tensor], number: int) -> int:
         """Images a step of one process."""
         share = number // self.devices
         if self.args.batch_size == 'auto':
-            precision = self.args.precision
-            batch, why = fitting_batch(model, sample, share, precision)
+            batch, why = fitting_batch(model, example, share, self.args.precision)
         else:
-            batch, why = int(self.args.batch_size) // self.devices, '--batch-size'
+            batch, rest = divmod(self.args.batch_size, self.devices)
+            why = '--batch-size'
+            if rest:
+                near = ' or '.join(str(n * self.devices) for n in (batch, batch + 1) if n)
+                raise ValueError(
+                    f'--batch-size {self.args.batch_size} is no multiple of the {self.devices} '
+                    f'processes; give {near}'
+                )
         if not 1 <= batch <= share:
             raise ValueError(
-                f'--batch-size {self.args.batch_size}: {number} images and {self.devices} '
-                f'processes make no step of it; give {self.devices} to {share * self.devices}'
+                f'--batch-size {self.args.batch_size}: {number} images in {self.devices} '
+                f'process(es) make no step of it; give {self.devices} to {share * self.devices}'
             )
         of = f' in each of {self.devices} processes' if self.devices > 1 else ''
-        self.said['batch'] = f'{batch} images a step{of}: {why}'
+        self.say(batch=f'{batch} images a step{of}: {why}')
         return batch
-
-    def _pace(self, model: dict, batch: dict[str, Tensor]) -> float:
-        """Seconds of a step, where a time is given, for which they count."""
-        return step_seconds(model, batch, self.args.precision) if self.args.time else 0.0
 
     def _length(
         self, per_epoch: int, automatic: Callable[[int], tuple[int, str]], pace: float
@@ -178,7 +217,7 @@ class Plan:
             why = f'what --time {args.time} allows, about {steps} steps, decided on the way'
         length = Length(epochs, per_epoch, why, until)
         what = f'{length.steps} steps, {epochs} × {per_epoch} (epochs × steps): {why}'
-        self.said['length'] = why if until else what
+        self.say(length=why if until else what)
         return length
 
     def _open_branches(self, backbone: dict, length: Length) -> None:
@@ -187,7 +226,7 @@ class Plan:
         if short and opens_branches(backbone):
             backbone['zero_init_last'] = False
             few = f'fewer than {OPEN_BRANCHES} steps hardly open those that start at zero'
-            self.said['branches'] = f'zero_init_last=False: {few}'
+            self.say(branches=f'zero_init_last=False: {few}')
 
     def _training(
         self,
@@ -203,8 +242,8 @@ class Plan:
         base, base_batch, falls = rule
         whole = batch * self.devices
         rate = learning_rate(base, base_batch, whole)
-        self.said['rate'] = (
-            f'{rate:g}: {base:g} for {base_batch} images a step, by the root of their number'
+        self.say(
+            rate=f'{rate:g}: {base:g} for {base_batch} images a step, by the root of their number'
         )
         logged = max(1, min(LOGGED, length.steps // 20))
         often = length.epochs >= 2 and length.until is None
@@ -224,20 +263,19 @@ class Plan:
             randomness=dict(seed=self.args.seed),
         )
 
-    def _sections(self, entries: dict) -> list[Section]:
-        """``entries`` with the comments that belong to them."""
-        about = {
-            'train_dataloader': ('images', 'size', 'batch', 'mask'),
-            'val_dataloader': ('validation',),
-            'model': ('channels', 'scale', 'backbone', 'branches'),
-            'optim_wrapper': ('rate',),
-            'train_cfg': ('length',),
-        }
-        sections: list[Section] = [((), 'default_scope', 'a2mim')]
-        for name, value in entries.items():
-            told = [key for key in about.get(name, ()) if key in self.said]
-            sections.append(([f'{key}: {self.said[key]}' for key in told], name, value))
-        return sections
+
+def check_extras(args: argparse.Namespace) -> None:
+    """Refuse ``--log`` and ``--probe`` before anything is looked at.
+
+    Raises:
+        ValueError, ImportError, FileNotFoundError: As the training would.
+    """
+    if args.log:
+        add_loggers(trial := Config(), args.log.split(','))
+        check_loggers(trial)
+    if getattr(args, 'probe', None):
+        for part in probe_parts(args.probe):
+            ImageFolder(str(part), with_labels=True)
 
 
 def records(logged: int, saved: int, *, by_epoch: bool) -> dict[str, dict]:

@@ -17,6 +17,7 @@ from a2mim.own_data.options import (
     FolderParser,
     add_folder_options,
     check_folder_options,
+    default_out,
     whole,
     written,
 )
@@ -66,23 +67,27 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_folder_options(made, args)
     if args.teacher and args.method != 'features':
         made.error(f'--teacher {args.teacher} is for --method features')
+    if (args.backbone or '').endswith('.py'):
+        made.error(
+            f'--backbone {args.backbone} names no function in the file; write '
+            f'{args.backbone}:FUNCTION'
+        )
     # With torch: after the command line has been read.
     with lean_imports():
         from a2mim.own_data.images import folder_of
         from a2mim.own_data.run import config_of_run, start
     with one_line_errors():
         root = folder_of(args.data)
-        args.out = args.out or default_out(root, args.backbone)
+        args.out = args.out or default_out(root, run_name(root, args.backbone))
         config = config_of_run(made, args) or prepare(made, args, root)
         start(config, args)
 
 
-def default_out(root: str, backbone: str | None) -> Path:
-    """The folder of a run that is not given one."""
-    path = Path(root)
-    name = path.parent.name if path.name == 'train' else path.name
+def run_name(root: Path, backbone: str | None) -> str:
+    """By images and network."""
+    name = root.parent.name if root.name == 'train' else root.name
     network = (backbone or '').rpartition(':')[2]
-    return Path('work_dirs', '_'.join(filter(None, (name, network))))
+    return '_'.join(filter(None, (name, network)))
 
 
 def default_backbone(method: Method) -> tuple[str, str]:
@@ -94,31 +99,27 @@ def default_backbone(method: Method) -> tuple[str, str]:
     return method.on_cpu, f'the default of {method.type} on a CPU, smaller than {method.on_gpu}'
 
 
-def prepare(made: FolderParser, args: argparse.Namespace, root: str) -> Path:
+def prepare(made: FolderParser, args: argparse.Namespace, root: Path) -> Path:
     """Look, choose, say it, and write the config."""
     from a2mim.own_data.config_text import check_out
     from a2mim.own_data.images import look, side_for
     from a2mim.own_data.network import MASKS
     from a2mim.own_data.plan import Plan
-    from a2mim.own_data.run import say, write
 
-    check_out(args.out)
+    check_out(args.out, root)
     run, method = Plan(args), METHODS[args.method]
     if args.pretrained:
         existing_file(args.pretrained, '--from')
     name, why = (args.backbone, '--backbone') if args.backbone else default_backbone(method)
-    images = look(root, args.channels, args.scale)
+    images = look(str(root), args.channels, args.scale)
     size, why_size = (args.size, '--size') if args.size else side_for(images)
     choice = MASKS[method.mask](name, size, images.channels)
-    run.said |= {
-        'images': images.found(),
+    run.say(
+        images=images.found(),
         **images.facts(),
-        'size': f'{size} pixels: {why_size}',
-        'backbone': f'{name}: {why}',
-    }
-    say(run.said)
-    before = {*run.said}
-    sections = run.pretraining(images, choice, size)
-    say({key: text for key, text in run.said.items() if key not in before})
+        size=f'{size} pixels: {why_size}',
+        backbone=f'{name}: {why}',
+    )
+    entries = run.pretraining(images, choice, size)
     title = f'{method.type} pre-training of {name} on a folder, at {size} pixels.'
-    return write(args.out, run.text(title, written('pretrain', args, made), sections))
+    return run.write(title, written('pretrain', args, made), entries)

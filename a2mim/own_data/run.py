@@ -20,20 +20,16 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from a2mim.engine.command_line import add_common_options, add_train_options, one_line_errors
-from a2mim.engine.launch import FirstIteration, build_train_runner
-from a2mim.engine.log_lines import terminal_width
+from a2mim.engine import launch
+from a2mim.engine.command_line import add_common_options, add_train_options
+from a2mim.engine.log_lines import FILE_WIDTH, terminal_width
 from a2mim.engine.loops import batch_size
-from a2mim.engine.mmengine_fixes import strict_loading
 from a2mim.engine.preflight import example_batch, losses_and_gradients, readable, undisturbed
-from a2mim.engine.processes import WorkDirLock, leave_processes
 from a2mim.engine.progress import clock
-from a2mim.options import SHIPPED, OneLineParser, usable_cores
+from a2mim.options import SHIPPED, Parser, usable_cores
 from a2mim.own_data.config_text import NAME, unquoted
 from a2mim.own_data.options import check_same
-from a2mim.weights.safe_load import reading
 
-WIDEST = 160  # columns of a line in a file
 MOST_WORKERS = 8
 LOOKED_AT = 8  # images whose loading is timed
 DRY = 'A2MIM_DRY_RUN'
@@ -43,20 +39,19 @@ class EstimateHook(Hook):
     """After the dry step: the time of a step, the length of the run, and its memory.
 
     Args:
-        until: When the run is to have ended, in seconds since 1970; None where it has no limit.
         dry: End here.
     """
 
     priority = 'ABOVE_NORMAL'  # after the preflight
     only_looks = True
 
-    def __init__(self, until: float | None, dry: bool) -> None:
-        self.until, self.dry = until, dry
+    def __init__(self, dry: bool) -> None:
+        self.dry = dry
 
     def before_train(self, runner: Runner) -> None:
         """Take the time of a step on one batch, which leaves no trace."""
         with undisturbed(runner.model):
-            line = estimate(runner, self.until)
+            line = estimate(runner)
         runner.logger.info(f'estimate: {line}')
         if self.dry:
             if is_main_process():
@@ -64,9 +59,11 @@ class EstimateHook(Hook):
             raise SystemExit(0)
 
 
-def estimate(runner: Runner, until: float | None) -> str:
+def estimate(runner: Runner) -> str:
     """Seconds a step, of the whole run, and memory; of a run with an end, what is left."""
     left = runner.max_iters - runner.iter
+    hooks = runner.cfg.get('custom_hooks') or []
+    until = next((hook['until'] for hook in hooks if hook.get('type') == 'TimeBudgetHook'), None)
     if until is None:
         network, data = pace_of(runner)
         # Workers load beside a GPU; on a CPU they take its cores.
@@ -100,15 +97,10 @@ def pace_of(runner: Runner) -> tuple[float, float]:
 
 def say(lines: Mapping[str, str]) -> None:
     """Print what was found and chosen: a name and a sentence each."""
-    width = min(terminal_width(), WIDEST)
+    width = dict(width=min(terminal_width(), FILE_WIDTH), break_on_hyphens=False)
     for name, text in lines.items():
-        folded = textwrap.fill(
-            f'{name:<10} {text}',
-            width,
-            subsequent_indent=' ' * 11,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        line = f'{name:<10} {text}'
+        folded = textwrap.fill(line, subsequent_indent=' ' * 11, **width)  # pyright: ignore
         sys.stdout.write(f'{folded}\n')
     sys.stdout.flush()
 
@@ -156,33 +148,10 @@ def start(config: Path, args: argparse.Namespace) -> None:
 
 def train(words: Sequence[str]) -> None:
     """Train as ``tools/train.py`` does, with an estimate after the preflight."""
-    parser = OneLineParser(__doc__)
+    parser = Parser(__doc__)
     add_common_options(parser)
     add_train_options(parser)
-    args = parser.parse_args(words)
-    training, trust = FirstIteration(), reading(args)
-    with one_line_errors(training), strict_loading(), trust, WorkDirLock() as lock:
-        runner = build_train_runner(args, lock)
-        runner.register_hook(training)
-        runner.register_hook(EstimateHook(end_of(runner), os.environ.pop(DRY, '0') == '1'))
-        runner.train()
-        del runner
-    leave_processes()
-
-
-def end_of(runner: Runner) -> float | None:
-    """When the run is to have ended, None where it has no limit."""
-    hooks = runner.cfg.get('custom_hooks') or []
-    return next((hook['until'] for hook in hooks if hook.get('type') == 'TimeBudgetHook'), None)
-
-
-def write(out: Path, text: str) -> Path:
-    """Write the config of a run to its folder, and say how to repeat it."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / NAME
-    path.write_text(text, encoding='utf-8')
-    say({'config': f'{path}; python tools/train.py {path} repeats the run'})
-    return path
+    launch.train(parser.parse_args(words), EstimateHook(os.environ.pop(DRY, '0') == '1'))
 
 
 def config_of_run(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Path | None:

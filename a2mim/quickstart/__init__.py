@@ -11,14 +11,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from a2mim.options import OneLineParser
+from a2mim.options import Parser
 
 SEEDS = (0, 1, 2)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = OneLineParser(__doc__, ['--quick', '--seeds 0 1 2 3 4 --out work_dirs/five_seeds'])
+    parser = Parser(__doc__, ['--quick', '--seeds 0 1 2 3 4 --out work_dirs/five_seeds'])
     place = dict(type=Path, default=Path('work_dirs/quickstart'), metavar='DIR')
     parser.add_argument('--work-dir', '--out', **place, help='folder of results')  # pyright: ignore
     group = parser.add_mutually_exclusive_group()

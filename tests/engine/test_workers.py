@@ -4,15 +4,17 @@ import itertools
 import multiprocessing
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
+from multiprocessing import reduction
 
 import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from a2mim.engine.workers import STOP_SIGNALS, PatientLoader, end_workers
+from a2mim.engine.workers import STOP_SIGNALS, PatientLoader, WorkerStart, end_workers
 from a2mim.errors import MissingError
 
 pytestmark = pytest.mark.integration
@@ -96,6 +98,23 @@ def test_workers_end_when_they_are_told_and_the_next_pass_is_whole(persistent, t
         assert len(multiprocessing.active_children()) == 2
         loader.end_workers()
         assert multiprocessing.active_children() == []
+
+
+def test_a_batch_that_is_not_taken_to_the_end_is_no_traceback(capfd):
+    here, there = multiprocessing.Pipe()
+    pid = os.fork()
+    if pid == 0:
+        WorkerStart(None)(0)
+        there.send([reduction.DupFd(1), reduction.DupFd(1)])
+        there.recv()
+        os._exit(0)
+    left, taken = here.recv()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(left._id[0])
+    os.close(taken.detach())  # the thread has come to the next one
+    here.send('end')
+    os.waitpid(pid, 0)
+    assert capfd.readouterr().err == ''
 
 
 def test_errors_of_the_data_stay_what_they_are():

@@ -1,5 +1,7 @@
 """What is chosen for a folder: channels, scale, the mask of a network; and the text of a config."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from mmengine import Config
@@ -8,6 +10,8 @@ from PIL import Image
 from a2mim.own_data.config_text import config_text, source_of
 from a2mim.own_data.images import look, side_for
 from a2mim.own_data.network import choose_network, choose_patches, power_of_two
+from a2mim.own_data.options import default_out
+from a2mim.own_data.pretrain import parser
 from toy_run import write_images
 
 
@@ -134,6 +138,21 @@ def test_a_config_is_read_back_whatever_the_folder_is_called(tmp_path, folder):
     sections = [([f'images: {folder}'], 'data', dict(root=folder)), ((), 'n', 3)]
     path.write_text(config_text(f'In {folder}', f'a2mim pretrain {folder}', path, sections))
     assert Config.fromfile(path).to_dict() == dict(data=dict(root=folder), n=3)
+
+
+def test_a_run_in_the_folder_of_its_images_goes_beside_them(tmp_path, monkeypatch):
+    images = tmp_path / 'photos'
+    (images / 'deep').mkdir(parents=True)
+    for here, out in (
+        (tmp_path, Path('work_dirs/p')),
+        (images / 'deep', tmp_path / 'work_dirs/p'),
+    ):
+        monkeypatch.chdir(here)
+        assert default_out(images, 'p') == out
+
+
+def test_a_default_of_zero_is_shown():
+    assert 'of every random draw (default: 0)' in ' '.join(parser().format_help().split())
 
 
 def test_the_side_follows_from_the_images(tmp_path):

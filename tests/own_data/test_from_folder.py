@@ -212,11 +212,17 @@ def test_a_teacher_is_named_and_takes_images_of_the_size(photos):
         blocks_for_teacher(choice, choose_teacher('vit_small_patch14_dinov2', 224, 3), 224, 3)
 
 
-def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):
+def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['a2mim pretrain'])
     Path('net.py').write_text(NETWORK)
     words = ['--data', 'photos', '--backbone', 'net.py:net', '--size', '32', '--out', 'own']
     pretrain.main([*words, '--epochs', '2', '--batch-size', '4', '--precision', 'fp32'])
-    assert '8×8 blocks of 4 pixels; token after stem' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert '8×8 blocks of 4 pixels; token after stem' in said
+    assert 'next: a2mim extract' in said and 'a2mim finetune' not in said
+    with pytest.raises(SystemExit):
+        finetune.main(['--data', 'photos', '--from', 'own'])
+    assert 'holds a network of your own' in capsys.readouterr().err
     backbone = Config.fromfile('own/config.py').model.backbone
     assert backbone.network == f'{Path.cwd()}/net.py:net'
     state = weights('own/latest.pth')
@@ -236,6 +242,7 @@ def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):
         (['--data', 'empty'], 'no image in'),
         (['--data', 'photos', '--time', '4'], "'4' is no time"),
         (['--data', 'photos', '--time', '4h', '--epochs', '3'], 'exclude each other'),
+        (['--data', 'photos', '--seed', '-1'], "'-1' is no whole number from 0 to"),
         (['--data', 'photos', '--epochs', '0'], "'0' is no number from 1 on, nor 'auto'"),
         (['--data', 'photos', '--backbone', 'resnet_18'], 'resnet18'),
         (['--data', 'photos', '--method', 'mae', '--backbone', 'resnet18'], '--method a2mim'),
@@ -243,12 +250,24 @@ def test_a_network_of_ones_own_is_trained_from_its_file(photos, capsys):
         (['--data', 'photos', '--backbone', 'nowhere.py:net'], 'there is no file'),
         (['--data', 'photos', '--backbone', 'net.py:other'], "has no function 'other'"),
         (['--data', 'photos', '--backbone', 'net.py:text'], 'text() gives a str, no nn.Module'),
-        (['--data', 'photos', '--backbone', 'net.py:flat'], 'no module of Sequential returns'),
+        (['--data', 'photos', '--backbone', 'net.py:flat'], 'takes no images of 3 channels and 32'),
+        (['--data=photos', '--backbone=net.py:flat', '--size=64'], 'no module of Sequential'),
         (['--data', 'photos', '--method', 'spark', '--backbone', 'test_vit'], 'mae'),
         (['--data', 'photos', '--teacher', 'resnet18'], 'is for --method features'),
         (['--data', 'photos', '--method', 'features', '--teacher', 'resnet_18'], 'resnet18'),
         (['--data', 'photos', '--method', 'spark', '--backbone', 'net.py:net'], 'timm'),
         (['--data', 'photos', *SMALL, '--batch-size', '16'], 'give 1 to 15'),
+        (['--data', 'photos', *SMALL, '--batch-size', '3', '--devices', '2'], 'give 2 or 4'),
+        (['--data', 'photos', '--backbone', 'net.py'], 'write net.py:FUNCTION'),
+        (['--data', 'photos', '--backbone', 'net.py:net', '--channels', '1'], '--channels and'),
+        (['--data', 'photos', '--out', 'photos/o'], 'would become images'),
+        (['--data', 'photos', '--out', 'net.py/o'], 'net.py is a file; give a folder'),
+        (['--data', 'photos', '--out='], '--out= is given an empty word'),
+        (['--data', 'photos', '--log', 'foo'], '--log foo is unknown'),
+        (['--data', 'photos', '--probe', 'empty'], "no image in root='empty'"),
+        (['--data', 'photos', '--from', 'photos'], '--from photos is a folder; give a file'),
+        (['--data', 'photos', '--gpus', '2'], 'write --devices 2'),
+        (['--data-dir=photos'], 'write --data photos'),
         (['--data', 'photos', '--out', 'used'], '--resume continues it, or give another --out'),
         (['--data', 'photos', '--out', 'edited'], 'a2mim pretrain edited/config.py'),
         (['--data', 'photos', '--lr', '1'], '--lr is no option without a config'),
@@ -298,6 +317,7 @@ def test_a_mistake_of_fine_tuning_is_one_line(photos, words, said, capsys):
         ('', False),
         ('--help', False),
         ('--data photos --backbone resnet18', False),
+        ('--data photos --backbone net.py', False),
         ('--data photos --from run.json', False),
     ],
 )

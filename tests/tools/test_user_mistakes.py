@@ -19,6 +19,7 @@ BREAKS = {
     'rate, nan': (['optim_wrapper.optimizer.lr=nan'], 'optim_wrapper.optimizer.lr=nan must be'),
     'rate, word': (['optim_wrapper.optimizer.lr=high'], "optim_wrapper.optimizer.lr='high' must"),
     'epochs': (['train_cfg.max_epochs=ten'], "train_cfg.max_epochs='ten' must be a whole number"),
+    'epochs of None': (['train_cfg.max_epochs=None'], 'train_cfg.max_epochs=None must be'),
     'no epochs': (['train_cfg.max_epochs=0'], 'train_cfg.max_epochs=0 must be'),
     'accumulation': (['optim_wrapper.accumulative_counts=0'], 'accumulative_counts=0 must be'),
     'base batch': (['auto_scale_lr.base_batch_size=0'], 'base_batch_size=0 must be'),
@@ -96,6 +97,16 @@ LAST_MILE = {
     'no list': ([SET, 'optim_wrapper.0.type=A'], 'is no list; did you mean optim_wrapper.type?'),
     'no entry': ([SET, 'param_scheduler.7.T_max=3'], 'param_scheduler is a list of 1, counted'),
     'a list': ([SET, 'param_scheduler.T_max=3'], 'param_scheduler.0.T_max'),
+    'no entry, deeper': (
+        [SET, 'train_dataloader.dataset.pipeline.9.size=3'],
+        'train_dataloader.dataset.pipeline is a list of',
+    ),
+    'type in small letters': (
+        [SET, 'optim_wrapper.optimizer.type=Adamw'],
+        "'Adamw' is not a registered name; did you mean AdamW?",
+    ),
+    'loggers as text': ([SET, 'visualizer.vis_backends=wandb'], "'wandb' must be a list of dicts"),
+    'blanks between loggers': (['--log', 'tensorboard, wandbb'], '--log wandbb is unknown'),
     'misspelt leaf': ([SET, 'max_epoch=5'], 'did you mean train_cfg.max_epochs?'),
     'leaf not given': ([SET, 'accumulative_counts=2'], 'mean optim_wrapper.accumulative_counts?'),
     'no batch': (
@@ -116,6 +127,8 @@ LAST_MILE = {
     'epochs': (['--epochs=3'], 'write --cfg-options train_cfg.max_epochs=3'),
     'batch': (['--batch_size', '3'], 'write --cfg-options train_dataloader.batch_size=3'),
     'gpus': (['--gpus', '2'], 'write bash tools/dist_train.sh CONFIG 2'),
+    'empty variable': (['--data', '', SET, 'a=1'], '--data is given an empty word'),
+    'folder of weights': (['--pretrained', 'train'], 'train is a folder; give a file'),
     'misspelt option': (['--auto-resme'], 'did you mean --auto-resume?'),
     'extra word': (['5'], "'5' belongs to no option"),
     'no package': (
@@ -142,6 +155,13 @@ def test_a_mistake_has_its_remedy(config, capsys, monkeypatch, arguments, words)
 @pytest.mark.parametrize('name', [QUICK[:-1], QUICK[:30], f'quickstart/{QUICK}.py'])
 def test_a_config_that_is_not_there_has_a_near_one(config, capsys, tool, more, name):
     assert f'did you mean {QUICK}' in refusal(capsys, tool, [name, *more])
+
+
+@pytest.mark.parametrize(
+    'name, words', [('train', 'for one of images: --data train'), ('zz', 'no such file; give the')]
+)
+def test_a_config_that_is_none_has_a_remedy(config, capsys, name, words):
+    assert words in refusal(capsys, 'train', [name])
 
 
 @pytest.mark.parametrize('name', [QUICK, f'{QUICK}.py'])

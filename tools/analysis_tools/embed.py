@@ -35,7 +35,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_intermixed_args(argv)
     missing = [name for name in ('data', 'model') if getattr(args, name) is None]
     if len(args.places) != len(missing):
-        parser.error(f'give DIR and MODEL once each; {" ".join(args.places) or "nothing"} is given')
+        given = f'{len(args.places)} by place and {2 - len(missing)} by options'
+        parser.error(f'give DIR and MODEL once each; there are {given}, --data and --model')
     for name, place in zip(missing, args.places, strict=True):
         setattr(args, name, place)
     return args

@@ -33,7 +33,7 @@ def one_process(monkeypatch) -> None:
                 'Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most '
                 'recent call last):\n  File "x.py", line 3\nValueError: image 3: broken'
             ),
-            'ValueError: image 3: broken',
+            'image 3: broken',
         ),
     ],
 )

@@ -29,6 +29,12 @@ WEIGHTS = ('averaged', 'raw')
 LATEST = 'latest.pth'  # the last checkpoint of a run, in its folder
 
 
+def last_of_run(path: str | Path) -> Path:
+    """``path`` itself, or the last checkpoint of the run whose folder it is."""
+    path = Path(path).expanduser()
+    return path / LATEST if (path / LATEST).is_file() else path
+
+
 class Help(argparse.RawDescriptionHelpFormatter):
     """Lines of the description as they are, and the default of each option that has one."""
 

@@ -45,7 +45,7 @@ from a2mim.errors import (
     NotWrittenError,
     StorageError,
 )
-from a2mim.options import LATEST, LAUNCHERS, WEIGHTS, add_reading_options, seed
+from a2mim.options import LAUNCHERS, WEIGHTS, add_reading_options, last_of_run, seed
 
 if TYPE_CHECKING:
     from a2mim.engine.launch import FirstIteration
@@ -313,13 +313,7 @@ def existing_file(path: str, option: str) -> str:
 
 def checkpoint_file(path: str, option: str) -> str:
     """``path`` itself if it can be opened, or the last checkpoint of the run whose folder it is."""
-    path = os.path.expanduser(path)
-    if not os.path.isdir(path):
-        return existing_file(path, option)
-    latest = os.path.join(path, LATEST)
-    if not os.path.isfile(latest):
-        raise FileNotFoundError(f'{option} {path}: the folder has no {LATEST}; give a file')
-    return latest
+    return existing_file(str(last_of_run(path)), option)
 
 
 def add_out_option(parser: argparse.ArgumentParser, content: str) -> None:

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from a2mim.engine.command_line import existing_file, one_line_errors, read_scale
+from a2mim.engine.command_line import checkpoint_file, one_line_errors, read_scale
 from a2mim.engine.start_up import lean_imports
 from a2mim.own_data.methods import METHODS, Method
 from a2mim.own_data.options import (
@@ -53,7 +53,13 @@ def parser() -> FolderParser:
     add('--method', choices=tuple(METHODS), default='a2mim', help='of pre-training')
     teacher = 'of --method features: name in timm, with its weights (default: own average)'
     add('--teacher', metavar='NAME', help=teacher)
-    add('--from', '--pretrained', dest='pretrained', metavar='FILE', help='start from weights')
+    add(
+        '--from',
+        '--pretrained',
+        dest='pretrained',
+        metavar='RUN_OR_FILE',
+        help='start from weights',
+    )
     probe = 'class folders, by which features are measured during the training'
     add('--probe', metavar='DIR', help=probe)
     add_folder_options(made, EPOCHS)
@@ -109,7 +115,7 @@ def prepare(made: FolderParser, args: argparse.Namespace, root: Path) -> Path:
     check_out(args.out, root)
     run, method = Plan(args), METHODS[args.method]
     if args.pretrained:
-        existing_file(args.pretrained, '--from')
+        args.pretrained = checkpoint_file(args.pretrained, '--from')
     name, why = (args.backbone, '--backbone') if args.backbone else default_backbone(method)
     images = look(str(root), args.channels, args.scale)
     size, why_size = (args.size, '--size') if args.size else side_for(images)

@@ -24,7 +24,7 @@ from mmengine.logging import HistoryBuffer
 from safetensors import safe_open
 from torch import Tensor
 
-from a2mim.options import LATEST, TRUST, WEIGHTS
+from a2mim.options import LATEST, TRUST, WEIGHTS, last_of_run
 
 # torch's own: '1' makes every torch.load a restricted one, whatever its caller asks for.
 SWITCH = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
@@ -148,10 +148,9 @@ def checkpoint_of(path: str | Path) -> Path:
     Raises:
         FileNotFoundError: If there is no such file.
     """
-    path = Path(path).expanduser()
-    file = path / LATEST if path.is_dir() else path
+    file = last_of_run(path)
     if not file.is_file():
-        problem = f'is a folder and has no {LATEST}' if path.is_dir() else 'does not exist'
+        problem = f'is a folder and has no {LATEST}' if file.is_dir() else 'does not exist'
         raise FileNotFoundError(f'checkpoint {path} {problem}; give the path of a local file')
     return file
 

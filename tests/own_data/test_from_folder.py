@@ -297,7 +297,7 @@ def test_a_mistake_is_one_line(photos, words, said, capsys):
             ['--data', 'photos', '--from', 'nowhere'],
             '--from nowhere: there is no such file',
         ),
-        (['--data', 'photos', '--from', 'photos'], 'has no latest.pth'),
+        (['--data', 'photos', '--from', 'photos'], 'photos is a folder; give a file'),
     ],
 )
 def test_a_mistake_of_fine_tuning_is_one_line(photos, words, said, capsys):

@@ -41,6 +41,12 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.fixture(autouse=True)
+def program(monkeypatch):
+    """The command renames its program."""
+    monkeypatch.setattr('sys.argv', ['a2mim'])
+
+
 def call(*arguments: str, cwd=None) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, '-m', 'a2mim', *arguments],
@@ -127,7 +133,6 @@ def test_a_wrong_recipe_is_told_near_ones(capsys):
 def test_a_copied_recipe_is_the_whole_config_and_replaces_no_file(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     name = 'a2mim_resnet18_1xb64-cos-15e_photos-64px'
-    monkeypatch.setattr('sys.argv', ['a2mim'])
     with pytest.raises(SystemExit):
         main(['recipes', 'cp', name, 'my.py'])
     assert Config.fromfile('my.py').to_dict() == Config.fromfile(find_recipe(name)).to_dict()

@@ -19,7 +19,7 @@ from a2mim.datasets.archives import open_source
 from a2mim.datasets.decoding import picture_values, read_image
 from a2mim.datasets.layout import PLAIN, TYPES, fill_missing, to_grey
 from a2mim.datasets.transforms import CenterCrop, resize
-from a2mim.interfaces import Algorithm, has_pictures
+from a2mim.interfaces import Algorithm
 from a2mim.masking import block_grid, random_patch_mask, upsample_mask
 from a2mim.models.classifier import ImageClassifier
 from a2mim.scale import Scale, type_name
@@ -300,7 +300,7 @@ def reconstruct(
     """Mask blocks of one image and let ``model`` reconstruct them.
 
     Args:
-        model: An ``A2MIM``, ``SimMIM``, ``MAE`` or ``SparK`` from ``load_model``.
+        model: An ``A2MIM``, ``SimMIM``, ``MAE``, ``SparK`` or ``FeatureMIM`` from ``load_model``.
         image: One image, see ``as_batch``.
         ratio: Share of masked blocks; None as in pre-training (0.6 in the paper).
         block_size: Pixels of a side of a block; None as in pre-training (32 in the paper).
@@ -310,17 +310,13 @@ def reconstruct(
         uint8 arrays ready for ``PIL.Image.fromarray``, (H, W, C), or (H, W) for one channel:
         ``image``; ``visible``, what the method shows of it; ``reconstruction``, by the network
         everywhere; and ``mask``, (H, W), 255 where masked. A model that predicts features (HOG,
-        local binary patterns) has their pictures as ``reconstruction`` and ``target``.
+        local binary patterns, those of a teacher) has their pictures as ``reconstruction`` and
+        ``target``.
 
     Raises:
         TypeError: If the model has no decoder.
         ValueError: If the blocks do not fit, or the image is none that the model can take.
     """
-    if not has_pictures(model):
-        raise TypeError(
-            f'{type(model).__name__} predicts no pixels: there is no picture of a reconstruction; '
-            'a2mim.features gives the features of its backbone'
-        )
     if not hasattr(model, 'predict'):
         raise TypeError(
             f'{type(model).__name__} has no decoder and reconstructs nothing; load a whole '

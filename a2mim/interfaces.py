@@ -60,8 +60,3 @@ if TYPE_CHECKING:
         init_weights: Callable[[], None]
 else:
     TimmNetwork = MaskedBackbone = Algorithm = nn.Module
-
-
-def has_pictures(model: object) -> bool:
-    """Whether ``mode='predict'`` gives images, as it does but for algorithms that say otherwise."""
-    return getattr(model, 'pictures', True)

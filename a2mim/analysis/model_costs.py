@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from a2mim.analysis.networks import similar_models
-from a2mim.interfaces import Algorithm, TimmNetwork, has_pictures
+from a2mim.interfaces import Algorithm, TimmNetwork
 from a2mim.masking import block_grid
 from a2mim.models.classifier import ImageClassifier
 from a2mim.weights.load_model import SUFFIXES, load_model
@@ -91,7 +91,7 @@ def _forward(model: nn.Module, image: torch.Tensor) -> None:
         ours = cast(Algorithm, model)
         grid = block_grid((image.shape[-2], image.shape[-1]), ours.input_spec.block_size)
         mask = torch.zeros(1, *grid, device='meta')
-        ours(image, mask, mode='predict' if has_pictures(ours) else 'loss')
+        ours(image, mask, mode='predict')
     elif isinstance(model, ImageClassifier):
         model.logits(image)
     else:

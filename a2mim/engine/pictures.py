@@ -22,7 +22,7 @@ from a2mim.engine.history import Curve, curve_points, loss_curves
 from a2mim.engine.processes import bare_model
 from a2mim.engine.records import Record
 from a2mim.engine.sharding import is_sharded
-from a2mim.interfaces import Algorithm, has_pictures
+from a2mim.interfaces import Algorithm
 from a2mim.length import is_due
 from a2mim.masking import upsample_mask
 from a2mim.registry import HOOKS
@@ -113,10 +113,6 @@ class ReconstructionHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Load the images once; a sample is the same whenever it is loaded."""
-        if not has_pictures(bare_model(runner.model)):
-            name = type(bare_model(runner.model)).__name__
-            runner.logger.info(f'{name} reconstructs no image: there are no pictures of any')
-            return
         # A sharded model computes in all processes or in none.
         if not is_main_process() and not is_sharded(runner.model.parameters()):
             return

@@ -19,7 +19,7 @@ from torch import Tensor, distributed, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from a2mim.interfaces import PROBES, Algorithm, has_pictures
+from a2mim.interfaces import PROBES, Algorithm
 from a2mim.length import is_due
 from a2mim.masking import fill_masked, upsample_mask
 from a2mim.registry import HOOKS
@@ -184,11 +184,10 @@ class UnlabelledProbeHook(EpochProbe):
             batch = cast(Algorithm, model).data_preprocessor(batch, False)
             output = model(image=batch['image'], mode='tensor').float()
             features.append(output.mean(dim=(2, 3)) if output.ndim == 4 else output)
-            if has_pictures(model):
-                errors.append(masked_errors(model(**batch, mode='predict')))
+            errors.append(masked_errors(model(**batch, mode='predict')))
         for module, training in modes.items():
             module.training = training
-        total = torch.stack(errors).sum(dim=0).tolist() if errors else [0.0] * 3
+        total = torch.stack(errors).sum(dim=0).tolist()
         values = {'probe/effective_rank': effective_rank(torch.cat(features).cpu().numpy())}
         if total[2]:
             values['probe/masked_l1'] = total[0] / total[2]

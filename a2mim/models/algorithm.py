@@ -19,9 +19,8 @@ from a2mim.registry import MODELS
 class MaskedModel(BaseModel):
     """Base class of an algorithm: a backbone, and what becomes of its features under a mask.
 
-    A subclass sets ``backbone``, a ``TimmBackbone``, and defines ``loss(image, mask, num_masked)``.
-    One whose output are images defines ``predict(image, mask)`` too, from which pictures are drawn;
-    another sets ``pictures`` to False.
+    A subclass sets ``backbone``, a ``TimmBackbone``, and defines ``loss(image, mask, num_masked)``;
+    ``predict(image, mask)`` gives the images that a picture shows.
 
     Args:
         data_preprocessor: The ``ImagePreprocessor``, built.
@@ -29,7 +28,6 @@ class MaskedModel(BaseModel):
 
     data_preprocessor: ImagePreprocessor
     backbone: Any
-    pictures = True
     loss: Callable[..., dict[str, Tensor]]
     predict: Callable[..., dict[str, Tensor]]
 
@@ -56,7 +54,6 @@ class MaskedModel(BaseModel):
 
         Raises:
             ValueError: If ``'loss'`` or ``'predict'`` comes without a mask.
-            TypeError: If ``'predict'`` is asked of an algorithm without pictures.
         """
         if mode == 'tensor':
             return self.backbone(image)
@@ -64,8 +61,6 @@ class MaskedModel(BaseModel):
             raise ValueError(f'mode={mode!r} needs a mask (B, h, w); give one in the batch')
         if mode == 'loss':
             return self.loss(image, mask, num_masked)
-        if not self.pictures:
-            raise TypeError(f'{type(self).__name__} predicts no pixels: there is no picture of it')
         return self.predict(image, mask)
 
     def init_weights(self) -> None:

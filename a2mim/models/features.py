@@ -5,6 +5,7 @@ Axes: B batch, C channels, (H, W) pixels, (h, w) mask blocks.
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,6 +17,9 @@ from a2mim.models.teacher import DECAY, EMA, build_teacher
 from a2mim.models.timm_backbone import TimmBackbone, build_backbone
 from a2mim.registry import MODELS, build_module
 from a2mim.weights.load_model import InputSpec
+
+QUANTILES = (0.02, 0.98)  # quantiles of a component that are its darkest and brightest
+TINY = 1e-12
 
 
 @MODELS.register_module()
@@ -54,8 +58,6 @@ class FeatureMIM(MaskedModel):
         Baevski et al., data2vec, ICML 2022 (https://arxiv.org/abs/2202.03555); Peng et al.,
         MaskDistill, 2022 (https://arxiv.org/abs/2210.10615).
     """
-
-    pictures = False
 
     def __init__(
         self,
@@ -103,10 +105,23 @@ class FeatureMIM(MaskedModel):
         """Mask, encode, predict, compare; in training the average is brought up to date first."""
         if self.training:
             self.teacher.follow(self.backbone)
-        features = self.backbone(fill_masked(image, mask), mask)
+        predicted = self.features_of(fill_masked(image, mask), mask)
+        return self.head.loss(predicted, self.teacher(image), mask)
+
+    def features_of(self, visible: Tensor, mask: Tensor) -> Tensor:
+        """What the student predicts of the teacher's features, in their shape."""
+        features = self.backbone(visible, mask)
         if self.pooled > 1:
             features = F.avg_pool2d(features, self.pooled)
-        return self.head.loss(self.neck(features), self.teacher(image), mask)
+        return self.neck(features)
+
+    def predict(self, image: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Images (B, C, H, W) for a picture: see ``A2MIM.predict`` and ``colours``."""
+        visible = fill_masked(image, mask)
+        target, predicted = colours(self.teacher(image), self.features_of(visible, mask), image)
+        return dict(
+            image=image, visible=visible, target=target, reconstruction=predicted, mask=mask
+        )
 
     def check_mask(
         self, image_size: tuple[int, int], grid: tuple[int, int], num_masked: int
@@ -136,6 +151,34 @@ class FeatureMIM(MaskedModel):
         """Initialise or load the backbone and the teacher; an average begins as the backbone."""
         super().init_weights()
         self.teacher.begin(self.backbone)
+
+
+def colours(target: Tensor, predicted: Tensor, image: Tensor) -> list[Tensor]:
+    """Draw features by their principal components, one a channel, in the range of each image.
+
+    Both are projected alike: equal colours are equal features, but for the other components.
+
+    Shape:
+        target, predicted: (B, D, h, w).
+        image: (B, C, H, W).
+        returns: Two of the shape of ``image``.
+    """
+    rows = [f.float().nan_to_num().permute(0, 2, 3, 1) for f in (target, predicted)]
+    centre, number = rows[0].mean(dim=(0, 1, 2)), image.shape[1]
+    axes = torch.linalg.svd((rows[0] - centre).flatten(0, 2), full_matrices=False).Vh[:number]
+    # A decomposition leaves the signs open: the largest entry is positive.
+    axes = axes * axes.gather(1, axes.abs().argmax(dim=1, keepdim=True)).sign()
+    axes = F.pad(axes, (0, 0, 0, number - len(axes)))
+    values = [(each - centre) @ axes.T for each in rows]
+    ends = torch.tensor(QUANTILES, device=image.device)
+    low, high = torch.quantile(values[0].flatten(0, 2), ends, dim=0)
+    darkest, brightest = image.amin((1, 2, 3), True), image.amax((1, 2, 3), True)
+    drawn = []
+    for value in values:
+        share = ((value - low) / (high - low).clamp(min=TINY)).clamp(0, 1).permute(0, 3, 1, 2)
+        share = F.interpolate(share, size=image.shape[-2:])
+        drawn.append(torch.lerp(darkest.float(), brightest.float(), share))
+    return drawn
 
 
 def match_grids(backbone: TimmBackbone, teacher: TimmBackbone) -> tuple[int, int]:

@@ -58,4 +58,5 @@ param_scheduler = dict(
 )
 train_cfg = dict(by_epoch=True, max_epochs=30)
 auto_scale_lr = dict(base_batch_size=64, enable=False)
+default_hooks = dict(reconstruction=dict(type='ReconstructionHook', interval=10))
 custom_hooks = [dict(type='UnlabelledProbeHook', interval=5)]

@@ -3,16 +3,19 @@
 import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
 from mmengine import Config
 from PIL import Image
+from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 import a2mim
 from a2mim.engine.config_check import check_mask
 from a2mim.models import FeatureMIM
+from a2mim.models.features import colours
 from a2mim.registry import TRANSFORMS
 from a2mim.weights.names import find_backbone
 from exact_run import SaveAt, differing, run, state
@@ -244,8 +247,33 @@ def test_other_bad_input_is_refused():
         check_mask(model, TRANSFORMS.build(mask | dict(image_size=64, block_size=16)))
     with pytest.raises(ValueError, match='needs a mask'):
         model(batch()['image'], mode='loss')
-    with pytest.raises(TypeError, match='FeatureMIM predicts no pixels'):
-        model(**batch(), mode='predict')
+
+
+@pytest.mark.parametrize('channels', [1, 3, 5])
+def test_a_picture_has_the_principal_components_of_the_target(channels):
+    torch.manual_seed(0)
+    target, image = torch.randn(2, 7, 4, 6), torch.randn(2, channels, 8, 12)
+    predicted = target.clone()
+    predicted[0] = float('nan')  # training has diverged
+    drawn, other = colours(target, predicted, image)
+    assert drawn.shape == other.shape == image.shape and other.isfinite().all()
+    assert torch.equal(drawn[1], other[1])
+    rows = target.permute(0, 2, 3, 1).reshape(-1, 7).numpy()
+    expected = PCA(channels).fit_transform(rows).reshape(2, 4, 6, channels)
+    low, high = (image.amin((1, 2, 3)), image.amax((1, 2, 3)))
+    for i in range(channels):
+        share = (drawn[:, i, ::2, ::2] - low.view(2, 1, 1)) / (high - low).view(2, 1, 1)
+        assert share.min() > -1e-6 and share.max() < 1 + 1e-6
+        within = (share > 0.01) & (share < 0.99)
+        found, wanted = share[within].numpy(), torch.tensor(expected[..., i])[within].numpy()
+        assert abs(np.corrcoef(found, wanted)[0, 1]) > 0.9999
+
+
+def test_a_picture_of_few_features_has_the_channels_of_the_image():
+    image = torch.randn(1, 3, 8, 8)
+    drawn, _ = colours(torch.randn(1, 7, 1, 2), torch.randn(1, 7, 1, 2), image)
+    assert drawn.shape == image.shape
+    assert torch.equal(drawn[:, 2], image.amin().expand(1, 8, 8))
 
 
 def config(data: Path, work_dir: Path, model: dict, **changes: object) -> Config:
@@ -277,7 +305,7 @@ def config(data: Path, work_dir: Path, model: dict, **changes: object) -> Config
 
 
 @pytest.mark.integration
-def test_a_run_resumes_bit_for_bit_draws_nothing_and_exports_to_timm(tmp_path):
+def test_a_run_resumes_bit_for_bit_draws_features_and_exports_to_timm(tmp_path):
     data = tmp_path / 'images'
     write_images(data, 4)
     backbone = dict(type='TimmBackbone', drop_path_rate=0.2, **RESNET | SMALL)
@@ -287,16 +315,16 @@ def test_a_run_resumes_bit_for_bit_draws_nothing_and_exports_to_timm(tmp_path):
     resumed, _ = run(config(data, tmp_path / 'rest', model, load_from=start, resume=True))
     assert runner.iter == resumed.iter == 12
     assert not differing(state(runner), state(resumed))
-    assert not (tmp_path / 'whole/reconstruction').exists()
+    drawn = sorted(path.name for path in (tmp_path / 'whole/reconstruction').iterdir())
+    assert drawn == ['epoch_0.png', 'epoch_1.png', 'epoch_2.png']
     log = next((tmp_path / 'whole').glob('*/*.log')).read_text()
-    assert log.count('FeatureMIM reconstructs no image') == 1
     assert 'probe/effective_rank' in log and 'masked_l1:' not in log
 
     checkpoint = tmp_path / 'whole/epoch_2.pth'
     loaded = a2mim.load_model(checkpoint)
     assert isinstance(loaded, FeatureMIM) and loaded.input_spec.block_size == 8
-    with pytest.raises(TypeError, match=r'no pixels.*a2mim\.features'):
-        a2mim.reconstruct(loaded, Image.open(data / 'red/0.png'))
+    pictures = a2mim.reconstruct(loaded, Image.open(data / 'red/0.png'))
+    assert pictures['target'].shape == pictures['reconstruction'].shape == (32, 32, 3)
     student, teacher = loaded.backbone.model.state_dict(), loaded.teacher.network.model.state_dict()
     assert not student['conv1.0.weight'].equal(teacher['conv1.0.weight'])
     extract = load_tool('extract_backbone_weights', 'tools/model_converters')

@@ -59,6 +59,7 @@ from a2mim.engine.run_page import RunPageHook
 from a2mim.engine.runner import ToolRunner, config_copy
 from a2mim.engine.sharding import check_sharding
 from a2mim.engine.validation import name_sets, test_every_set
+from a2mim.options import SHIPPED
 from a2mim.weights.config_files import read_config
 from a2mim.weights.files import write_atomically
 from a2mim.weights.safe_load import reading
@@ -219,14 +220,17 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def default_work_dir(config: str) -> str:
-    """``configs/a/b.py`` trains in ``work_dirs/a/b``, any other ``b.py`` in ``work_dirs/b``."""
+    """``configs/a/b.py`` trains in ``work_dirs/a/b``, any other ``b.py`` in ``work_dirs/b``.
+
+    Beside ``configs``; those of an installed package, as openmim names them, in the current folder.
+    """
     path = Path(config).with_suffix('')
     parts = list(path.parts)
     if 'configs' not in parts:
         return str(Path('work_dirs') / path.name)
     last = len(parts) - 1 - parts[::-1].index('configs')
-    parts[last] = 'work_dirs'
-    return str(Path(*parts))
+    above = [] if parts[last - 1 : last] == [SHIPPED.name] else parts[:last]
+    return str(Path(*above, 'work_dirs', *parts[last + 1 :]))
 
 
 def write_config(cfg: Config) -> None:

@@ -23,6 +23,7 @@ from a2mim.weights import files
             'work_dirs/openmixup/pretrain/a2mim/imagenet/r50',
         ),
         ('/home/me/configs/repo/configs/a/b.py', '/home/me/configs/repo/work_dirs/a/b'),
+        ('/env/site-packages/a2mim/.mim/configs/a/b.py', 'work_dirs/a/b'),  # from openmim
         ('/elsewhere/mine.py', 'work_dirs/mine'),
         ('mine.v2.py', 'work_dirs/mine.v2'),
     ],

@@ -184,7 +184,8 @@ class UnlabelledProbeHook(EpochProbe):
             batch = cast(Algorithm, model).data_preprocessor(batch, False)
             output = model(image=batch['image'], mode='tensor').float()
             features.append(output.mean(dim=(2, 3)) if output.ndim == 4 else output)
-            errors.append(masked_errors(model(**batch, mode='predict')))
+            if not errors or errors[0][2]:  # with another target than pixels there are none
+                errors.append(masked_errors(model(**batch, mode='predict')))
         for module, training in modes.items():
             module.training = training
         total = torch.stack(errors).sum(dim=0).tolist()

@@ -169,7 +169,8 @@ def colours(target: Tensor, predicted: Tensor, image: Tensor) -> list[Tensor]:
     # A decomposition leaves the signs open: the largest entry is positive.
     axes = axes * axes.gather(1, axes.abs().argmax(dim=1, keepdim=True)).sign()
     axes = F.pad(axes, (0, 0, 0, number - len(axes)))
-    values = [(each - centre) @ axes.T for each in rows]
+    # Autocast has a type of its own, of which a GPU takes no quantiles.
+    values = [((each - centre) @ axes.T).float() for each in rows]
     ends = torch.tensor(QUANTILES, device=image.device)
     low, high = torch.quantile(values[0].flatten(0, 2), ends, dim=0)
     darkest, brightest = image.amin((1, 2, 3), True), image.amax((1, 2, 3), True)

@@ -1,7 +1,6 @@
 """Every code block of the page about A2MIM as a component runs, and trains the network."""
 
 import copy
-import importlib.util
 import re
 from pathlib import Path
 
@@ -12,8 +11,6 @@ from PIL import Image
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'components.md'
 FIRST, *OTHERS = re.findall(r'^```python\n(.*?)^```$', PAGE.read_text('utf-8'), re.M | re.S)
-# What a block needs beside what the tests install.
-NEEDED = {'import lightning': ('lightning',), 'import Trainer': ('transformers', 'accelerate')}
 
 
 @pytest.fixture
@@ -35,10 +32,6 @@ def run(block: str, names: dict) -> None:
 # Of other libraries, about themselves.
 @pytest.mark.filterwarnings('default')
 def test_every_block_runs_after_the_first(block, monkeypatch):
-    for words, packages in NEEDED.items():
-        missing = [name for name in packages if importlib.util.find_spec(name) is None]
-        if words in block and missing:
-            pytest.skip(f'{", ".join(missing)} is not installed')
     if 'import Trainer' in block:  # it takes the folder tests/datasets for the package of that name
         monkeypatch.setattr('transformers.trainer.is_datasets_available', lambda: False)
     names = {'__name__': 'page'}

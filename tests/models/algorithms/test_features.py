@@ -269,6 +269,13 @@ def test_a_picture_has_the_principal_components_of_the_target(channels):
         assert abs(np.corrcoef(found, wanted)[0, 1]) > 0.9999
 
 
+def test_a_picture_is_drawn_in_mixed_precision():
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        pictures = build(RESNET).eval()(**batch(), mode='predict')
+    assert pictures['target'].dtype == torch.float32
+    assert all(picture.isfinite().all() for picture in pictures.values())
+
+
 def test_a_picture_of_few_features_has_the_channels_of_the_image():
     image = torch.randn(1, 3, 8, 8)
     drawn, _ = colours(torch.randn(1, 7, 1, 2), torch.randn(1, 7, 1, 2), image)
